@@ -1,0 +1,82 @@
+"""Tables, columns and keys, as both sides of a job see them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class TableName:
+    """A table's schema and name, unquoted, exactly as the catalog has them."""
+
+    schema: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column that carries data (generated columns are left out, the target computes them).
+
+    `type_sql` is the full type as the source renders it, e.g. `numeric(10,2)`; `is_binary_safe` says
+    that its binary wire form means the same on another server (no object ids inside).
+    """
+
+    name: str
+    type_sql: str
+    is_binary_safe: bool
+    is_identity: bool = False
+
+
+class TotalOrigin(Enum):
+    """How a total was obtained."""
+
+    STATISTICS = "statistics"
+    COUNTED = "counted"
+    EXACT = "exact"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table with storage (ordinary table or leaf partition) of the source.
+
+    `key` holds the column names that identify a row for replication: primary key or replica identity
+    index, in index order; empty when there is none.  `identity` is the source's replica identity:
+    'd' default, 'f' full, 'i' index, 'n' nothing.  `pages` and `size_bytes` (heap + TOAST) and
+    `estimated_rows` come from the catalog when the table was read.  `storage_id` changes when the table is
+    rewritten (VACUUM FULL, TRUNCATE, ALTER TYPE): row addresses are then no longer comparable.
+    """
+
+    name: TableName
+    source_id: int
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    identity: str
+    pages: int
+    size_bytes: int
+    estimated_rows: int
+    storage_id: str
+    is_logged: bool = True  # unlogged tables are copied but never streamed
+    is_partition: bool = False
+
+    @property
+    def is_binary_safe(self) -> bool:
+        return all(column.is_binary_safe for column in self.columns)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectSelection:
+    """What a job moves. Everything when both sets are empty; a named schema means all its tables."""
+
+    schemas: frozenset[str] = frozenset()
+    tables: frozenset[TableName] = frozenset()
+
+    @property
+    def is_everything(self) -> bool:
+        return not self.schemas and not self.tables
+
+    def covers(self, table: TableName) -> bool:
+        return self.is_everything or table.schema in self.schemas or table in self.tables
