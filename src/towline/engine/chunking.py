@@ -1,0 +1,84 @@
+"""How a table is cut into chunks, and which chunks share a transaction. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from towline.domain.tables import Table
+from towline.engine.ports import Chunk
+
+_MIN_CHUNK_BYTES = 8 * 1024 * 1024
+_MAX_CHUNK_BYTES = 256 * 1024 * 1024
+_CHUNKS_PER_WORKER = 8
+_GROUP_BYTES = 8 * 1024 * 1024
+_GROUP_TABLES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTable:
+    """A table with its cut; `chunk_pages` is kept on the target so that a restart cuts the same way."""
+
+    table: Table
+    chunk_pages: int
+
+    def chunks(self) -> list[Chunk]:
+        return plan_chunks(self.table, self.chunk_pages)
+
+
+def choose_chunk_pages(table: Table, *, total_bytes: int, workers: int, can_seek_pages: bool) -> int:
+    """Pages per chunk: enough chunks to keep all workers busy to the end, none smaller than pays off.
+
+    `can_seek_pages` is False where the source would scan the whole table for every range (PostgreSQL before
+    14); such a table is one chunk.
+    """
+    if table.pages == 0 or not can_seek_pages:
+        return max(1, table.pages)
+    wanted = total_bytes // max(1, workers * _CHUNKS_PER_WORKER)
+    chunk_bytes = min(_MAX_CHUNK_BYTES, max(_MIN_CHUNK_BYTES, wanted))
+    bytes_per_page = max(1, table.size_bytes // table.pages)  # TOAST included
+    return max(1, chunk_bytes // bytes_per_page)
+
+
+def plan_chunks(table: Table, chunk_pages: int) -> list[Chunk]:
+    """Chunks that cover every page once. The last one is open: pages may have been added since."""
+    starts = range(0, max(1, table.pages), chunk_pages)
+    last = len(starts) - 1
+    return [
+        Chunk(table.name, number, first, None if number == last else first + chunk_pages)
+        for number, first in enumerate(starts)
+    ]
+
+
+def chunk_bytes(table: Table, chunk: Chunk) -> int:
+    """The chunk's share of the table's size on the source, TOAST included."""
+    if chunk.kind != "pages" or table.pages == 0:
+        return 0
+    end = table.pages if chunk.end_page is None else min(chunk.end_page, table.pages)
+    return table.size_bytes * max(0, end - chunk.first_page) // table.pages
+
+
+Work = tuple[Table, Chunk]
+
+
+def plan_groups(work: Sequence[Work]) -> list[list[Work]]:
+    """What is copied in one target transaction: one big chunk, or many small tables together.
+
+    Big ones first, so that no worker is left with a giant at the end; small tables share commits.
+    """
+    sized = sorted(((chunk_bytes(table, chunk), table, chunk) for table, chunk in work), key=lambda w: -w[0])
+    groups: list[list[Work]] = []
+    small: list[Work] = []
+    small_bytes = 0
+    for size, table, chunk in sized:
+        if size * 8 >= _GROUP_BYTES:
+            groups.append([(table, chunk)])
+            continue
+        if small and (small_bytes + size > _GROUP_BYTES or len(small) >= _GROUP_TABLES):
+            groups.append(small)
+            small, small_bytes = [], 0
+        small.append((table, chunk))
+        small_bytes += size
+    if small:
+        groups.append(small)
+    return groups

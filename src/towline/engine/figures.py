@@ -1,0 +1,151 @@
+"""Everything that a job says of itself, gathered in one place and read as one `Progress`.
+
+The activities write their own figures here; the pipeline's ticker turns them into one record per moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from towline.domain.progress import Phase, Progress
+from towline.domain.structure import Section, StructureItem
+from towline.domain.tables import Table, TableName
+from towline.engine.chunking import chunk_bytes
+from towline.engine.ports import ChunkDone, Clock, StreamFigures
+from towline.engine.progress import CopyFigures, FullPhase, RateMeter, estimate_remaining_s
+
+_MIN_ITEM_BYTES = 16 * 1024
+
+
+def weigh(item: StructureItem) -> int:
+    """Bytes that an index or constraint counts for; never 0, so that a thousand tiny ones show."""
+    return max(item.weight_bytes, _MIN_ITEM_BYTES)
+
+
+class JobFigures:
+    """Mutable figures of one run. Percent never goes backwards while this object lives."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.phase = Phase.STRUCTURE
+        self.copy = CopyFigures([])
+        self.stream: StreamFigures | None = None
+        self.waiting_for: str | None = None
+        self._items: list[StructureItem] = []
+        self._structure_done = 0
+        self._index_done: dict[Section, int] = {}
+        self._finished: set[str] = set()
+        self._percent = 0
+        self._data_rate = RateMeter()
+        self._row_rate = RateMeter()
+        self._wire_rate = RateMeter()
+        self._index_rate = RateMeter()
+
+    def plan_structure(self, items: Sequence[StructureItem], done: frozenset[int]) -> None:
+        self._items = list(items)
+        self._structure_done = sum(
+            1 for item in items if item.section is Section.BEFORE_DATA and item.number in done
+        )
+        for section in (Section.KEYS, Section.INDEXES, Section.AFTER_DATA):
+            self._index_done[section] = sum(
+                weigh(item) for item in items if item.section is section and item.number in done
+            )
+
+    def plan_copy(self, tables: Sequence[tuple[Table, int]]) -> None:
+        self.copy = CopyFigures(tables)
+
+    def restore_copy(self, tables: Mapping[TableName, Table], done: Sequence[ChunkDone]) -> None:
+        """Chunks that earlier runs finished; `tables` with the sizes that they were cut by."""
+        for entry in done:
+            table = tables.get(entry.chunk.table)
+            if table is not None:
+                self.copy.restore(
+                    table.name,
+                    source_bytes=chunk_bytes(table, entry.chunk),
+                    rows=entry.rows if entry.chunk.kind == "pages" else 0,
+                    wire_bytes=entry.size_bytes,
+                )
+
+    def set_section_done(self, section: Section, *, done_items: int, done_weight: int) -> None:
+        """What of a section is on the target, counting what earlier runs did."""
+        if section is Section.BEFORE_DATA:
+            self._structure_done = max(self._structure_done, done_items)
+        else:
+            self._index_done[section] = max(self._index_done.get(section, 0), done_weight)
+
+    def finish(self, part: str) -> None:
+        """`part` is 'structure', 'data' or 'index'."""
+        self._finished.add(part)
+
+    def full_phase(self) -> FullPhase:
+        structure_total = sum(1 for item in self._items if item.section is Section.BEFORE_DATA)
+        index_total = sum(weigh(item) for item in self._items if item.section is not Section.BEFORE_DATA)
+        data_total = self.copy.total_bytes
+        is_data_finished = "data" in self._finished
+        is_index_finished = "index" in self._finished
+        return FullPhase(
+            structure_done=min(self._structure_done, structure_total),
+            structure_total=structure_total,
+            data_done_bytes=data_total if is_data_finished else self.copy.done_bytes(),
+            data_total_bytes=data_total,
+            index_done_bytes=index_total
+            if is_index_finished
+            else min(sum(self._index_done.values()), index_total),
+            index_total_bytes=index_total,
+            is_structure_finished="structure" in self._finished,
+            is_data_finished=is_data_finished,
+            is_index_finished=is_index_finished,
+        )
+
+    def progress(self) -> Progress:
+        """All figures, taken now."""
+        now_s = self._clock.monotonic_s()
+        full = self.full_phase()
+        if self.phase is Phase.COPY:
+            self._data_rate.add(now_s, full.data_done_bytes)
+            self._row_rate.add(now_s, self.copy.rows_done)
+            self._wire_rate.add(now_s, self.copy.wire_bytes_moved)
+        elif self.phase is Phase.INDEXES:
+            self._index_rate.add(now_s, full.index_done_bytes)
+        data_s, index_s = estimate_remaining_s(
+            full, data_rate=self._data_rate.per_s(), index_rate=self._index_rate.per_s()
+        )
+        self._percent = max(self._percent, full.percent())
+        structure, data, index = full.parts(data_remaining_s=data_s, index_remaining_s=index_s)
+        is_copying = self.phase is Phase.COPY
+        stream = self.stream
+        # A replay inside the full phase catches up with a snapshot, which is not yet to be in step.
+        if self.phase is Phase.CATCH_UP and full.is_finished and stream is not None and stream.is_caught_up:
+            self.phase = Phase.STREAM
+        return Progress(
+            at_us=self._clock.now_us(),
+            phase=self.phase,
+            percent=self._percent,
+            structure=structure,
+            data=data,
+            index=index,
+            remaining_s=_remaining_s(self.phase, full, data_s, index_s),
+            rows_copied=self.copy.rows_done,
+            bytes_copied=self.copy.wire_bytes_moved,
+            copy_rows_per_s=self._row_rate.per_s() if is_copying else None,
+            copy_bytes_per_s=self._wire_rate.per_s() if is_copying else None,
+            proven_source_time_us=stream.proven_source_time_us if stream else None,
+            source_clock_offset_us=stream.source_clock_offset_us if stream else None,
+            transactions_applied=stream.transactions if stream else 0,
+            changes_applied=stream.changes if stream else 0,
+            apply_rows_per_s=stream.rows_per_s if stream else None,
+            apply_bytes_per_s=stream.bytes_per_s if stream else None,
+            applied_position=stream.applied_position if stream else None,
+            source_position=stream.source_position if stream else None,
+            tables=self.copy.table_progress(),
+            waiting_for=stream.waiting_for if stream else self.waiting_for,
+        )
+
+
+def _remaining_s(phase: Phase, full: FullPhase, data_s: float | None, index_s: float | None) -> int | None:
+    """Seconds left of the full phase; 0 only when it is over, None when not known."""
+    if full.is_finished or phase is Phase.DONE:
+        return 0
+    if not full.is_structure_finished or data_s is None or index_s is None:
+        return None
+    return max(1, round(data_s + index_s))

@@ -1,0 +1,225 @@
+"""The full phase: structure, rows, keys, indexes and the rest, each part resumed where the target says it stands."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+
+from towline.domain.errors import Side, SourceChanged
+from towline.domain.progress import Phase
+from towline.domain.structure import Section, StructureItem, StructureReport
+from towline.domain.tables import Table, TableName
+from towline.engine.chunking import choose_chunk_pages
+from towline.engine.figures import weigh
+from towline.engine.ports import CopyFacts, Snapshot, SnapshotFact, TablePlan
+from towline.engine.run import Run
+from towline.engine.snapshot import CopyPlan, as_planned, plan_copy, run_copy, used_snapshots
+from towline.engine.structure import run_structure
+from towline.engine.throttle import Throttle
+
+
+async def run_full_phase(
+    run: Run,
+    tables: Sequence[Table],
+    facts: CopyFacts,
+    *,
+    replay: Callable[[CopyFacts], Awaitable[None]],
+) -> None:
+    """Bring everything that the source holds to the target, and mark the job complete there.
+
+    `replay` brings chunks of several snapshots to one moment; called at most once, with the keys in place.
+
+    Raises:
+        StopWanted: what is finished stays finished.
+    """
+    figures, target = run.figures, run.sides.copy_target
+    figures.phase = Phase.STRUCTURE
+    snapshot = None if facts.is_copied else await _open_snapshot(run, tables, facts)
+    try:
+        items = await _plan_structure(run)
+        await _create(run, Section.BEFORE_DATA, items)
+        figures.finish("structure")
+        if snapshot is not None:
+            # I4: the stream begins after the last chunk; it has a floor or a window for what is newer than it.
+            await _copy(run, tables, snapshot)
+            await target.mark_copied()
+    finally:
+        if snapshot is not None:
+            await snapshot.close()
+    figures.finish("data")
+    figures.phase = Phase.INDEXES
+    await _create(run, Section.KEYS, items)
+    facts = await target.load_facts()
+    if run.follows and used_snapshots(facts) > 1:
+        await replay(facts)
+        figures.phase = Phase.INDEXES
+    await _create(run, Section.INDEXES, items)
+    await _create(run, Section.AFTER_DATA, items)
+    await run.write_sequences()
+    await target.mark_complete()
+
+
+async def _open_snapshot(run: Run, tables: Sequence[Table], facts: CopyFacts) -> Snapshot:
+    """The snapshot for this attempt, remembered on the target before anything is read under it."""
+    source, target = run.sides.copy_source, run.sides.copy_target
+    if not facts.snapshots:
+        # The source cannot check it: a worker that lost the job must not replace its successor's feed.
+        await target.require_lease()
+        snapshot = await source.open_base_snapshot(tables, follow=run.follows)
+    else:
+        snapshot = await source.open_later_snapshot(_of_the_job(tables, facts), follow=run.follows)
+        if not run.follows and snapshot.shows_same_rows_as(facts.snapshots[-1].snapshot_text):
+            return snapshot  # nothing was written since: it stands for the last one
+    try:
+        position = "" if snapshot.position is None else str(snapshot.position)
+        await target.save_snapshot(SnapshotFact(len(facts.snapshots) + 1, position, snapshot.text))
+    except BaseException:
+        await snapshot.close()
+        raise
+    return snapshot
+
+
+# --- structure --------------------------------------------------------------------------------------
+
+
+async def _plan_structure(run: Run) -> list[StructureItem]:
+    source, target = run.sides.structure_source, run.sides.structure_target
+    items, done = await target.load_structure()
+    if not items:
+        items = await source.read_structure(run.spec.selection, on_report=run.reporter.note)
+        await target.save_structure(items)
+    run.figures.plan_structure(items, done)
+    return items
+
+
+async def _create(run: Run, section: Section, items: Sequence[StructureItem]) -> None:
+    mine = [item for item in items if item.section is section]
+    if not mine:
+        return
+
+    def on_progress(done_weight: int, _total_weight: int, done_items: int, _total_items: int) -> None:
+        run.figures.set_section_done(section, done_items=done_items, done_weight=done_weight)
+
+    await run_structure(
+        run.sides.structure_target,
+        section=section,
+        workers=run.spec.index_workers,
+        on_progress=on_progress,
+        on_report=run.reporter.note,
+        should_stop=run.is_stop_wanted,
+    )
+    run.require_no_stop()
+    run.figures.set_section_done(section, done_items=len(mine), done_weight=sum(weigh(item) for item in mine))
+
+
+# --- rows -------------------------------------------------------------------------------------------
+
+
+async def _copy(run: Run, tables: Sequence[Table], snapshot: Snapshot) -> None:
+    """Copy what is missing under `snapshot`, tables that must start over included."""
+    target = run.sides.copy_target
+    facts = await target.load_facts()
+    if not facts.is_planned:
+        await target.save_plan(_cut(run, tables))
+        facts = await target.load_facts()
+    present = choose_planned(tables, facts)
+    plan = _plan(run, present, facts)
+    if plan.start_over:
+        fresh = [table for table in present if table.name in set(plan.start_over)]
+        await target.start_over(plan.start_over, _cut(run, fresh))
+        for name in plan.start_over:
+            _note_start_over(run, name)
+        facts = await target.load_facts()
+        plan = _plan(run, present, facts)
+    left = _begin_figures(run, present, facts, plan)
+
+    def count_down(name: TableName) -> None:
+        left[name] -= 1
+        if left[name] == 0:
+            run.figures.copy.finish_table(name)
+
+    run.figures.phase = Phase.COPY
+    await run_copy(
+        plan,
+        snapshot,
+        target,
+        snapshot_number=facts.snapshots[-1].number,
+        workers=run.spec.copy_workers,
+        figures=run.figures.copy,
+        take_bytes=Throttle(run.control.limit_bytes_per_s).take,
+        on_done=lambda entry: count_down(entry.chunk.table),
+        should_stop=run.is_stop_wanted,
+    )
+    run.require_no_stop()
+
+
+async def start_over(run: Run, table: Table) -> None:
+    """Empty the table on the target; the next attempt copies it under one snapshot."""
+    await run.sides.copy_target.start_over([table.name], _cut(run, [table]))
+    _note_start_over(run, table.name)
+
+
+def _note_start_over(run: Run, name: TableName) -> None:
+    run.reporter.note(StructureReport("TABLE", str(name), "its copy starts over under a new snapshot"))
+
+
+def _of_the_job(tables: Sequence[Table], facts: CopyFacts) -> list[Table]:
+    return choose_planned(tables, facts) if facts.is_planned else list(tables)
+
+
+def choose_planned(tables: Sequence[Table], facts: CopyFacts) -> list[Table]:
+    """The tables that the job began with; one created on the source since is not part of it.
+
+    Raises:
+        SourceChanged: a table of the job is gone; leaving it out silently would be a loss.
+    """
+    planned = {plan.table for plan in facts.plans}
+    missing = sorted(planned - {table.name for table in tables})
+    if missing:
+        named = ", ".join(map(str, missing[:5]))
+        raise SourceChanged(f"the source no longer has {named}", side=Side.SOURCE, tables=len(missing))
+    return [table for table in tables if table.name in planned]
+
+
+def _plan(run: Run, tables: Sequence[Table], facts: CopyFacts) -> CopyPlan:
+    return plan_copy(
+        tables,
+        {plan.table: plan for plan in facts.plans},
+        facts.done,
+        facts.snapshots,
+        current=facts.snapshots[-1].number,
+        can_replay=run.follows,
+    )
+
+
+def _cut(run: Run, tables: Sequence[Table]) -> list[TablePlan]:
+    total = sum(table.size_bytes for table in tables)
+    return [
+        TablePlan(
+            table.name,
+            table.pages,
+            choose_chunk_pages(
+                table,
+                total_bytes=total,
+                workers=run.spec.copy_workers,
+                can_seek_pages=run.sides.copy_source.can_seek_pages,
+            ),
+            table.size_bytes,
+            table.estimated_rows,
+            table.storage_id,
+        )
+        for table in tables
+    ]
+
+
+def _begin_figures(run: Run, tables: Sequence[Table], facts: CopyFacts, plan: CopyPlan) -> Counter[TableName]:
+    """Set the figures to what earlier runs did; returns how many chunks each table still needs."""
+    by_name = {entry.table: entry for entry in facts.plans}
+    as_cut = {table.name: as_planned(table, by_name[table.name]) for table in tables}
+    run.figures.plan_copy([(table, table.size_bytes) for table in as_cut.values()])
+    run.figures.restore_copy(as_cut, facts.done)
+    left = Counter(chunk.table for _, chunk in plan.work)
+    for name in as_cut:
+        if name not in left:
+            run.figures.copy.finish_table(name)
+    return left

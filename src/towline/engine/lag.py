@@ -1,0 +1,81 @@
+"""How far the target is behind, as a proof. Pure.
+
+`delay = now - T`, where T is the newest time of the source's clock such that every change committed up to T is
+known to be durable on the target.  T moves in two ways only: a batch became durable (T = the time of its last
+commit), or the durable position covers a position of the source that was sampled at t (T = t).  Whatever
+stops, blocks or fails lets T stand still, so the delay grows by itself and cannot be 0 by silence.
+
+The source's clock may be set back. Then times of commits lie in the future, and the samples decide: a T that the
+source's clock has not reached is dropped, and commit times far ahead of it are passed over.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from towline.domain.positions import Position
+
+_MAX_PENDING: Final = 256
+_CLOCK_SAMPLES: Final = 16
+# A clock that was only adjusted is no reason to start anew; samples come much more often than the second limit.
+_SET_BACK_US: Final = 1_000_000
+_FAR_AHEAD_US: Final = 60_000_000
+
+
+class LagProof:
+    """T and the offset between the source's clock and ours."""
+
+    def __init__(self) -> None:
+        self.proven_us: int | None = None
+        self.source_position: Position | None = None
+        self.is_caught_up = False
+        self._durable: Position | None = None
+        self._newest_us: int | None = None
+        self._pending: list[tuple[int, Position]] = []
+        self._clock_samples: deque[tuple[int, int]] = deque(maxlen=_CLOCK_SAMPLES)
+
+    @property
+    def clock_offset_us(self) -> int | None:
+        """Source clock minus ours, from the quickest of the last answers; None before the first."""
+        return min(self._clock_samples)[1] if self._clock_samples else None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a sampled position of the source is not durable on the target yet."""
+        return bool(self._pending)
+
+    def durable(self, position: Position, *, commit_time_us: int | None) -> None:
+        """All up to `position` is durable; `commit_time_us` of the last transaction, if there was one."""
+        self._durable = position
+        if commit_time_us is not None and not self._is_far_ahead(commit_time_us):
+            self._prove(commit_time_us)
+        self._settle()
+
+    def sampled(self, source_time_us: int, position: Position, *, sent_us: int, received_us: int) -> None:
+        """The source was asked at `sent_us` of our clock and the answer came at `received_us`."""
+        round_trip_us = max(0, received_us - sent_us)
+        if self.proven_us is not None and self.proven_us > source_time_us + round_trip_us + _SET_BACK_US:
+            self.proven_us = None
+            self._pending.clear()
+            self._clock_samples.clear()
+        self._newest_us = source_time_us
+        self._clock_samples.append((round_trip_us, source_time_us - (sent_us + received_us) // 2))
+        self.source_position = position
+        self._pending.append((source_time_us, position))
+        if len(self._pending) > _MAX_PENDING:
+            # A long stand-still: every other sample is close enough.
+            self._pending = self._pending[::2]
+        self._settle()
+
+    def _settle(self) -> None:
+        while self._pending and self._durable is not None and self._durable.covers(self._pending[0][1]):
+            self._prove(self._pending.pop(0)[0])
+            self.is_caught_up = True
+
+    def _is_far_ahead(self, time_us: int) -> bool:
+        return self._newest_us is not None and time_us > self._newest_us + _FAR_AHEAD_US
+
+    def _prove(self, time_us: int) -> None:
+        if self.proven_us is None or time_us > self.proven_us:
+            self.proven_us = time_us

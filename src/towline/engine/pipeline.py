@@ -1,0 +1,245 @@
+"""One job from its first object to the stream: the only module that knows the order of phases.
+
+    tables -> snapshot (and slot) -> structure -> copy -> keys -> [replay] -> indexes -> the rest -> stream
+
+The phase is never remembered as such.  Each attempt reads the facts that the target holds (structure items done,
+chunks done, marks, checkpoint) and goes on with the first thing that is missing, so a restart after SIGKILL
+needs no path of its own.  A transient failure starts a new attempt after a growing pause; everything else ends
+the run and is told to the caller.
+
+Replay happens only when chunks come from more than one snapshot (see `engine/snapshot.py`): the stream is applied
+tolerantly until it covers the newest snapshot, before any further unique index or foreign key exists.
+
+Tasks of a run: the activity at hand, the ticker that reports figures, and a watcher that cancels the activity when
+the operator wants the job to stop.  Cancelling is safe anywhere: what is not committed is done again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
+
+from towline.domain.errors import (
+    LeaseLost,
+    SnapshotLost,
+    TableMustStartOver,
+    TowlineError,
+)
+from towline.domain.jobs import JobSpec
+from towline.domain.positions import Position
+from towline.domain.progress import Phase
+from towline.domain.tables import Table, TableName
+from towline.engine.figures import JobFigures
+from towline.engine.full_phase import choose_planned, run_full_phase, start_over
+from towline.engine.points import HANDOFF_BEFORE_STREAM, reach
+from towline.engine.ports import Clock, Control, CopyFacts, Reporter, Sides, StreamFigures, StreamGoal
+from towline.engine.retry import choose_failure, is_worth_retrying, retry_delays_s
+from towline.engine.run import Run, StopWanted
+from towline.engine.snapshot import choose_floors, choose_mixed, choose_replay
+from towline.engine.stream import run_stream
+from towline.engine.watch import Watch
+
+_REPORT_INTERVAL_S = 0.5
+_STOP_PATIENCE_S = 8.0
+# A database that never answered is more likely misspelt than restarting: 15 seconds of trying, then the job fails.
+_MAX_FIRST_CONTACTS = 5
+
+
+class RunResult(Enum):
+    """Why a run ended without an error."""
+
+    COPIED = "copied"  # the full phase is over and no stream was asked for
+    CAUGHT_UP = "caught_up"  # `until_caught_up` was asked for and is proven
+    STOPPED = "stopped"  # the operator asked
+
+
+async def run_pipeline(
+    spec: JobSpec,
+    open_sides: Callable[[], Awaitable[Sides]],
+    *,
+    control: Control,
+    reporter: Reporter,
+    clock: Clock,
+    until_caught_up: bool = False,
+) -> RunResult:
+    """Run the job until its goal, a wish to stop, or a failure that time does not heal.
+
+    `open_sides` connects to both databases and takes the job over; it is called again after a transient failure.
+
+    Raises:
+        TowlineError: time does not heal it, or a database never answered at all; what is on the target
+            stays there, with its ledger.
+    """
+    figures = JobFigures(clock)
+    delays_s = retry_delays_s()
+    failures = 0
+    was_open = False
+    while not control.is_stop_wanted:
+        done_before = _amount_done(figures)
+        try:
+            sides = await open_sides()
+            was_open = True
+            try:
+                run = Run(spec, sides, control, reporter, clock, figures)
+                return await _Attempt(run, until_caught_up).to_the_goal()
+            finally:
+                await sides.close()
+        except (TowlineError, BaseExceptionGroup) as failure:
+            error = first_failure(failure)
+            if _amount_done(figures) != done_before:
+                delays_s, failures = retry_delays_s(), 0
+            failures += 1
+            is_hopeless = not was_open and failures >= _MAX_FIRST_CONTACTS
+            if is_hopeless or not is_worth_retrying(error, failures_in_a_row=failures):
+                raise error from None
+            pause_s = next(delays_s)
+            figures.waiting_for = f"retry in {pause_s:.0f} s: {error}"
+            reporter.report(figures.progress())
+            with suppress(TimeoutError):
+                await asyncio.wait_for(control.wait_stop(), pause_s)
+            figures.waiting_for = None
+    return RunResult.STOPPED
+
+
+def first_failure(failure: BaseException) -> BaseException:
+    """What to tell of failures that came together: a lost lease before all, then what says most."""
+    leaves = _leaves(failure)
+    lost = [leaf for leaf in leaves if isinstance(leaf, LeaseLost)]
+    return lost[0] if lost else choose_failure(leaves)
+
+
+def _leaves(failure: BaseException) -> list[BaseException]:
+    if isinstance(failure, BaseExceptionGroup):
+        return [leaf for part in failure.exceptions for leaf in _leaves(part)]
+    return [failure]
+
+
+def _amount_done(figures: JobFigures) -> tuple[int, int, int]:
+    full = figures.full_phase()
+    return full.structure_done, figures.copy.wire_bytes_done, full.index_done_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """One way through the phases."""
+
+    run: Run
+    until_caught_up: bool
+
+    async def to_the_goal(self) -> RunResult:
+        ticker = asyncio.create_task(self._tick())
+        try:
+            return await self._stoppable(self._phases())
+        except StopWanted:
+            return RunResult.STOPPED
+        finally:
+            ticker.cancel()
+            with suppress(asyncio.CancelledError):
+                await ticker
+            self._report()
+
+    async def _phases(self) -> RunResult:
+        run = self.run
+        tables = await run.sides.copy_source.read_tables(run.spec.selection)
+        facts = await run.sides.copy_target.load_facts()
+        if not facts.is_complete:
+            await run_full_phase(run, tables, facts, replay=lambda facts: self._replay(tables, facts))
+            facts = await run.sides.copy_target.load_facts()
+        for part in ("structure", "data", "index"):
+            run.figures.finish(part)
+        if not run.follows:
+            run.figures.phase = Phase.DONE
+            return RunResult.COPIED
+        return await self._stream_phase(choose_planned(tables, facts), facts)
+
+    # --- stream -------------------------------------------------------------------------------------
+
+    async def _replay(self, tables: Sequence[Table], facts: CopyFacts) -> None:
+        """Bring chunks of several snapshots to one moment; tolerant of rows that are ahead of the stream."""
+        self.run.figures.phase = Phase.CATCH_UP
+        newest = self.run.sides.parse_position(choose_replay(facts)[1])
+        await self._run_stream(choose_planned(tables, facts), facts, until=newest)
+        self.run.require_no_stop()
+
+    async def _stream_phase(self, tables: Sequence[Table], facts: CopyFacts) -> RunResult:
+        reach(HANDOFF_BEFORE_STREAM)
+        self.run.figures.phase = Phase.CATCH_UP
+        watch = Watch(self.run, [table.name for table in tables])
+        await watch.look()
+        if self.until_caught_up:
+            # Two rounds: the second one is short, so the proof is fresh when the run ends.
+            for _ in range(2):
+                goal = await self.run.sides.read_source_position()
+                await self._run_stream(tables, facts, until=goal)
+                self.run.require_no_stop()
+            await watch.look()
+            await self._finish_stream()
+            return RunResult.CAUGHT_UP
+        async with asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(watch.run_forever())
+            await self._run_stream(tables, facts, until=None)
+            watching.cancel()
+        await self._finish_stream()
+        return RunResult.STOPPED
+
+    async def _run_stream(self, tables: Sequence[Table], facts: CopyFacts, *, until: Position | None) -> None:
+        parse = self.run.sides.parse_position
+        first, newest = choose_replay(facts)
+        goal = StreamGoal(
+            start=parse(first),
+            until=until,
+            tolerant_until=parse(newest) if newest != first else None,
+            table_floors={name: parse(text) for name, text in choose_floors(facts).items()},
+        )
+        try:
+            await run_stream(
+                self.run.sides.open_stream(tables, mixed=choose_mixed(facts)),
+                goal,
+                control=self.run.control,
+                clock=self.run.clock,
+                on_figures=self._take_stream_figures,
+            )
+        except TableMustStartOver as error:
+            (table,) = [t for t in tables if t.name == TableName(error.context["schema"], error.context["name"])]
+            await start_over(self.run, table)
+            raise SnapshotLost(str(error)) from error
+
+    def _take_stream_figures(self, figures: StreamFigures) -> None:
+        self.run.figures.stream = figures
+
+    async def _finish_stream(self) -> None:
+        """What the stream does not carry: sequences and the rows of materialised views."""
+        await self.run.write_sequences()
+        await self.run.sides.structure_target.refresh_views(on_report=self.run.reporter.note)
+
+    # --- odds and ends ------------------------------------------------------------------------------
+
+    async def _stoppable(self, work: Coroutine[object, object, RunResult]) -> RunResult:
+        """Run `work`; when the operator wants a stop, give it a moment to end by itself, then cancel it."""
+        working = asyncio.ensure_future(work)
+        stop = asyncio.ensure_future(self.run.control.wait_stop())
+        try:
+            await asyncio.wait({working, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                await asyncio.wait({working}, timeout=_STOP_PATIENCE_S)
+            if not working.done():
+                working.cancel()
+                await asyncio.wait({working})
+            if working.cancelled():
+                raise StopWanted
+            return working.result()
+        finally:
+            for task in (working, stop):
+                task.cancel()
+            await asyncio.gather(working, stop, return_exceptions=True)
+
+    async def _tick(self) -> None:
+        while True:
+            self._report()
+            await asyncio.sleep(_REPORT_INTERVAL_S)
+
+    def _report(self) -> None:
+        self.run.reporter.report(self.run.figures.progress())

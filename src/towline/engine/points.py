@@ -1,0 +1,34 @@
+"""Named points at which a fault test may stop the program.
+
+Production code only calls `reach`; it does nothing unless an observer was installed, which only the fault tests
+do, in a worker process of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+COPY_IN_CHUNK = "copy.in_chunk"
+COPY_BEFORE_LEDGER = "copy.before_ledger"
+COPY_BEFORE_COMMIT = "copy.before_commit"
+COPY_AFTER_COMMIT = "copy.after_commit"
+SNAPSHOT_SLOT_CREATED = "snapshot.slot_created"
+STRUCTURE_BEFORE_COMMIT = "structure.before_commit"
+INDEX_IN_BUILD = "index.in_build"
+HANDOFF_BEFORE_STREAM = "handoff.before_stream"
+APPLY_IN_BATCH = "apply.in_batch"
+APPLY_BEFORE_COMMIT = "apply.before_commit"
+APPLY_AFTER_COMMIT = "apply.after_commit"
+
+_observer: Callable[[str], None] | None = None
+
+
+def observe(observer: Callable[[str], None] | None) -> None:
+    """Install the observer, or remove it with None."""
+    global _observer
+    _observer = observer
+
+
+def reach(point: str) -> None:
+    if _observer is not None:
+        _observer(point)

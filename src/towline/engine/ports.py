@@ -1,0 +1,489 @@
+"""What the engine asks of the world. Adapters implement these; nothing here does I/O.
+
+Every method raises only errors of `towline.domain.errors`; adapters translate driver errors in one place.
+Sizes are bytes, times are microseconds since the epoch (UTC) unless the name says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from towline.domain.changes import RowChange
+from towline.domain.positions import Position
+from towline.domain.prechecks import PrecheckItem
+from towline.domain.progress import Progress
+from towline.domain.structure import SequenceValue, StructureItem, StructureReport
+from towline.domain.tables import ObjectSelection, Table, TableName
+from towline.engine.batch import Batch
+
+
+class Clock(Protocol):
+    """Time, handed in."""
+
+    def now_us(self) -> int: ...
+    def monotonic_s(self) -> float: ...
+
+
+# --- structure ----------------------------------------------------------------------------------
+
+
+class StructureSource(Protocol):
+    async def read_structure(
+        self, selection: ObjectSelection, *, on_report: Callable[[StructureReport], None]
+    ) -> list[StructureItem]:
+        """All objects of the selection, dependencies included, in creation order.
+
+        `on_report` hears what will be different on the target, such as an object that is left out.
+
+        Raises: PgDumpMissing, MissingPrivilege, ConnectionLost.
+        """
+        ...
+
+    async def read_sequences(self, selection: ObjectSelection) -> list[SequenceValue]: ...
+
+
+class StructureTarget(Protocol):
+    """Creates objects and remembers in the same transaction that it has (crash-safe, repeatable)."""
+
+    async def save_structure(self, items: Sequence[StructureItem]) -> None:
+        """Remember the whole plan, once; a later call with a plan present changes nothing."""
+        ...
+
+    async def load_structure(self) -> tuple[list[StructureItem], frozenset[int]]:
+        """The remembered plan and the numbers that are done; ([], empty) before `save_structure`."""
+        ...
+
+    async def apply_items(
+        self, items: Sequence[StructureItem], *, on_report: Callable[[StructureReport], None]
+    ) -> None:
+        """Create the items in order and mark them done, in as few transactions as possible.
+
+        Optional items that fail are reported and marked done. Items already done are skipped.
+
+        Raises:
+            StructureFailed: names the object; everything before it stays done.
+        """
+        ...
+
+    async def read_build_progress(self) -> Mapping[int, float]:
+        """How far each index build in flight is, 0..1 by the item's number; a build nobody knows of is left out."""
+        ...
+
+    async def write_sequences(self, values: Sequence[SequenceValue]) -> None: ...
+
+    async def refresh_views(self, *, on_report: Callable[[StructureReport], None]) -> None:
+        """Refresh the job's populated materialised views, in order of dependency; a failure is reported."""
+        ...
+
+
+# --- copy ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A part of one table: rows whose heap page lies in [first_page, end_page); None = no limit.
+
+    `kind` is 'pages' for a part of the snapshot and 'changed' for the rows of a table that changed after the
+    base snapshot and before snapshot `snapshot_number` (see `engine/snapshot.py`).
+    """
+
+    table: TableName
+    number: int
+    first_page: int
+    end_page: int | None
+    kind: str = "pages"
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkDone:
+    """A ledger row: the chunk's rows are on the target, copied under snapshot `snapshot_number`."""
+
+    chunk: Chunk
+    snapshot_number: int
+    rows: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotFact:
+    """A snapshot that chunks were read under: its position, and its text form for visibility tests."""
+
+    number: int
+    position: str
+    snapshot_text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """How far the stream is durable on the target. Never ahead of the data (I1)."""
+
+    position: Position
+    source_time_us: int | None
+    transactions: int
+    changes: int
+
+
+@dataclass(frozen=True, slots=True)
+class TablePlan:
+    """How a table was cut when the job began, as the target remembers it."""
+
+    table: TableName
+    pages: int
+    chunk_pages: int
+    size_bytes: int
+    estimated_rows: int
+    storage_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CopyFacts:
+    """Everything that the target knows of the copy; the phase is derived from it."""
+
+    snapshots: tuple[SnapshotFact, ...]
+    plans: tuple[TablePlan, ...]
+    done: tuple[ChunkDone, ...]
+    is_planned: bool
+    is_copied: bool
+    is_complete: bool  # structure, rows, indexes: the full phase is over
+
+
+class ChunkReader(Protocol):
+    """One session of the source that sees the snapshot."""
+
+    def read(self, table: Table, chunk: Chunk, *, changed_since: SnapshotFact | None) -> AsyncIterator[bytes]:
+        """The chunk's rows in the table's wire form, in pieces as they come off the socket.
+
+        With `changed_since`, a 'pages' chunk leaves out rows written after that snapshot began, and a 'changed'
+        chunk holds nothing but them.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Snapshot(Protocol):
+    """A moment of the source that any number of sessions can read. Close it when all are open or done."""
+
+    @property
+    def position(self) -> Position | None:
+        """Every transaction committed up to here is in the snapshot, no later one; None without a stream."""
+        ...
+
+    @property
+    def text(self) -> str: ...
+    def shows_same_rows_as(self, text: str) -> bool:
+        """True when it is certain that nothing was written since the snapshot with this text."""
+        ...
+
+    async def open_reader(self) -> ChunkReader: ...
+    async def close(self) -> None: ...
+
+
+class CopySource(Protocol):
+    async def read_identity(self) -> str: ...
+    async def read_tables(self, selection: ObjectSelection) -> list[Table]: ...
+    @property
+    def can_seek_pages(self) -> bool: ...
+
+    async def open_base_snapshot(self, tables: Sequence[Table], *, follow: bool) -> Snapshot:
+        """The first snapshot. With `follow` the stream is kept by the source from exactly this moment on."""
+        ...
+
+    async def open_later_snapshot(self, tables: Sequence[Table], *, follow: bool) -> Snapshot: ...
+
+
+class ChunkWriter(Protocol):
+    """One session of the target."""
+
+    async def write(
+        self,
+        work: Sequence[tuple[Table, Chunk]],
+        reader: ChunkReader,
+        *,
+        snapshot_number: int,
+        changed_since: Mapping[TableName, SnapshotFact],
+        on_bytes: Callable[[Table, int], Awaitable[None]],
+    ) -> list[ChunkDone]:
+        """Copy the chunks and their ledger rows in one transaction."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class CopyTarget(Protocol):
+    """The ledger. Every method that writes requires the job's epoch (I6)."""
+
+    async def require_lease(self) -> None:
+        """Raises LeaseLost when another worker owns the job."""
+        ...
+
+    async def load_facts(self) -> CopyFacts: ...
+    async def save_snapshot(self, snapshot: SnapshotFact) -> None: ...
+    async def save_plan(self, plans: Sequence[TablePlan]) -> None: ...
+    async def start_over(self, tables: Sequence[TableName], plans: Sequence[TablePlan]) -> None:
+        """Empty the tables, forget their chunks and remember the new plans, in one transaction.
+
+        The copy as a whole is then no longer marked as done.
+        """
+        ...
+
+    async def mark_copied(self) -> None:
+        """All chunks are done: make them durable (a flushed commit) and remember it."""
+        ...
+
+    async def mark_complete(self) -> None: ...
+    async def open_writer(self) -> ChunkWriter: ...
+
+
+class Reporter(Protocol):
+    """Takes figures; must be cheap, the store is written at most once a second by somebody else."""
+
+    def report(self, progress: Progress) -> None: ...
+    def note(self, report: StructureReport) -> None: ...
+
+
+class Control(Protocol):
+    """What the operator wants of a running job; read often, so it must be cheap."""
+
+    @property
+    def is_stop_wanted(self) -> bool: ...
+    @property
+    def is_apply_paused(self) -> bool: ...
+    def limit_bytes_per_s(self) -> int | None:
+        """The speed limit that holds now; None = no limit."""
+        ...
+
+    async def wait_stop(self) -> None: ...
+
+
+class Precheck(Protocol):
+    async def run(self) -> list[PrecheckItem]: ...
+
+
+# --- the figures of a running stream ------------------------------------------------------------
+
+
+class StreamFigures(Protocol):
+    """Readable at any moment while a stream runs; all from the applier's own bookkeeping."""
+
+    @property
+    def proven_source_time_us(self) -> int | None: ...
+    @property
+    def source_clock_offset_us(self) -> int | None: ...
+    @property
+    def transactions(self) -> int: ...
+    @property
+    def changes(self) -> int: ...
+    @property
+    def rows_per_s(self) -> float | None: ...
+    @property
+    def bytes_per_s(self) -> float | None: ...
+    @property
+    def applied_position(self) -> str | None: ...
+    @property
+    def source_position(self) -> str | None: ...
+    @property
+    def waiting_for(self) -> str | None: ...
+    @property
+    def is_caught_up(self) -> bool:
+        """True once the applied position has covered a position of the source sampled while streaming."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StreamGoal:
+    """Where a stream begins, ends and is tolerant.
+
+    `start`: used when the target has no checkpoint yet.  `until`: return once the applied position covers
+    it; None = go on until told to stop.  `tolerant_until`: up to here a row may be ahead of the stream
+    (see `engine/snapshot.py`).  `table_floors`: changes of a table in transactions that its snapshot
+    already holds are skipped.
+    """
+
+    start: Position
+    until: Position | None
+    tolerant_until: Position | None
+    table_floors: Mapping[TableName, Position]
+
+
+class Sides(Protocol):
+    """Both databases of a job, opened and taken over by this worker."""
+
+    @property
+    def structure_source(self) -> StructureSource: ...
+    @property
+    def structure_target(self) -> StructureTarget: ...
+    @property
+    def copy_source(self) -> CopySource: ...
+    @property
+    def copy_target(self) -> CopyTarget: ...
+    async def read_source_position(self) -> Position:
+        """Everything committed on the source so far lies at or before it."""
+        ...
+
+    def parse_position(self, text: str) -> Position: ...
+    def open_stream(self, tables: Sequence[Table], *, mixed: frozenset[TableName]) -> StreamSides:
+        """`mixed`: tables whose chunks come from several snapshots."""
+        ...
+    async def close(self) -> None: ...
+
+
+# --- stream ---------------------------------------------------------------------------------------
+
+
+class TransactionSink(Protocol):
+    """Takes what a reader decodes, in commit order. Never blocks: a reader stops while it `is_full`."""
+
+    @property
+    def is_full(self) -> bool: ...
+    async def wait_room(self) -> None: ...
+
+    def transaction(self, changes: list[RowChange], position: Position, time_us: int, size_bytes: int) -> None:
+        """A transaction (or the rest of one) was committed at `time_us` of the source's clock.
+
+        `position` lies right after its commit. `size_bytes` is what the changes take in memory.
+        """
+        ...
+
+    def part(self, changes: list[RowChange], position: Position, size_bytes: int) -> None:
+        """The next part of a committed transaction that is too large to be handed on at once.
+
+        `position` lies inside its commit.
+        """
+        ...
+
+    def streamed(self, xid: int, subxid: int, changes: list[RowChange], size_bytes: int) -> None:
+        """Changes of a transaction still in progress, made by its subtransaction `subxid` (or itself)."""
+        ...
+
+    def abort_streamed(self, xid: int, subxid: int) -> None:
+        """The subtransaction (or all of the transaction) was rolled back."""
+        ...
+
+    def commit_streamed(self, xid: int, position: Position, time_us: int) -> None: ...
+
+    def marker(self, position: Position) -> None:
+        """Every commit before `position` has been handed on."""
+        ...
+
+
+class ChangeStream(Protocol):
+    """One connection to the source's live feed; made anew after a failure."""
+
+    async def open(self, start: Position, sink: TransactionSink) -> None:
+        """Begin after `start`.
+
+        Raises:
+            PositionLost: the source no longer has the changes after `start`.
+            TransientError: another session reads the feed, or the source cannot be reached.
+        """
+        ...
+
+    async def run(self) -> None:
+        """Hand changes to the sink until cancelled or the connection fails."""
+        ...
+
+    def confirm(self, position: Position) -> None:
+        """The target is durable up to `position` (I1): the source may forget what lies before."""
+        ...
+
+    def ask_position(self) -> None:
+        """Let the source say how far it has sent, so that an idle stream moves on."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class ChangeApplier(Protocol):
+    """One session that writes the stream to the target; made anew after a failure."""
+
+    async def open(self, start: Position) -> Checkpoint:
+        """Connect and read the checkpoint back; the first time it is made at `start`.
+
+        Raises: LeaseLost, MissingPrivilege, TransientError.
+        """
+        ...
+
+    async def apply(
+        self,
+        batch: Batch,
+        next_part: Callable[[], Awaitable[Batch]],
+        *,
+        may_flush_later: Callable[[], bool],
+    ) -> ApplyResult:
+        """Apply whole source transactions and the checkpoint in one target transaction.
+
+        While a batch is not complete its transaction goes on in `next_part`.  Asked at the commit,
+        `may_flush_later` allows it to become durable only with a later one; the result says which it was.
+
+        Raises:
+            ConnectionLost: the outcome of the commit is unknown; open anew to read the checkpoint back.
+            DataError, SourceChanged, LeaseLost: nothing of the batch is on the target.
+        """
+        ...
+
+    async def save_position(self, position: Position) -> None:
+        """Move the checkpoint past a stretch of the source's history that holds no changes of the job.
+
+        Afterwards it is durable, with everything that was committed before.
+        """
+        ...
+
+    async def describe_wait(self) -> str | None:
+        """What the apply at hand waits for on the target, in words; None if it just works.
+
+        Raises:
+            ConnectionLost: the target no longer knows the applier's session.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyResult:
+    """One committed batch: the new checkpoint and how many changes met a row that was not as expected."""
+
+    checkpoint: Checkpoint
+    conflicts: int
+    is_durable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSample:
+    """The source's clock, then its position: every change committed up to that time lies before it."""
+
+    source_time_us: int
+    position: Position
+
+
+class SourceProbe(Protocol):
+    """Asks the source for the time and its position, on a connection of its own."""
+
+    async def sample(self) -> SourceSample: ...
+    async def nudge(self) -> None:
+        """Write a heartbeat that moves an idle source on; does nothing where that is not possible."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class StreamSides(Protocol):
+    """What `run_stream` joins. Each call makes a new, unconnected object."""
+
+    @property
+    def spill_dir(self) -> Path:
+        """A folder of this job alone for large transactions in progress."""
+        ...
+
+    @property
+    def memory_bytes(self) -> int:
+        """How much memory changes may take between the source and the target."""
+        ...
+
+    def new_changes(self) -> ChangeStream: ...
+    def new_applier(self) -> ChangeApplier: ...
+    def new_probe(self) -> SourceProbe: ...

@@ -1,0 +1,50 @@
+"""What goes on beside the stream: sequences, which it does not carry, and tables that it does not know."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from contextlib import suppress
+
+from towline.domain.errors import Side, SourceChanged, TransientError
+from towline.domain.structure import StructureReport
+from towline.domain.tables import TableName
+from towline.engine.run import Run
+
+_INTERVAL_S = 30.0
+
+
+class Watch:
+    """Looks at the source every half minute while a job streams."""
+
+    def __init__(self, run: Run, planned: Collection[TableName]) -> None:
+        self._run = run
+        self._known = set(planned)
+
+    async def run_forever(self) -> None:
+        """Raises SourceChanged, see `look`."""
+        while True:
+            await asyncio.sleep(_INTERVAL_S)
+            with suppress(TransientError):  # the stream meets the same failure, and retries
+                await self.look()
+                await self._run.write_sequences()
+
+    async def look(self) -> None:
+        """Report tables that were created on the source since the job began.
+
+        Raises:
+            SourceChanged: one of them is a partition: rows of a table of the job may go there, unseen by the stream.
+        """
+        tables = await self._run.sides.copy_source.read_tables(self._run.spec.selection)
+        for table in tables:
+            if table.name in self._known:
+                continue
+            self._known.add(table.name)
+            if table.is_partition:
+                raise SourceChanged(
+                    f"{table.name} became a partition on the source after the job began; its rows are not followed",
+                    side=Side.SOURCE,
+                    remedy="End the job and start a new one; create partitions ahead of a job.",
+                )
+            reason = "created on the source after the job began; not part of it"
+            self._run.reporter.note(StructureReport("TABLE", str(table.name), reason))
