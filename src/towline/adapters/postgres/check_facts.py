@@ -1,0 +1,268 @@
+"""What the prechecks look at, read in a few queries per side whatever the number of tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import asyncpg
+
+from towline.adapters.postgres.errors import translated
+from towline.domain.errors import MissingPrivilege, Side, UnclassifiedError
+from towline.domain.tables import ObjectSelection, TableName
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A table, view, sequence, ... of the source; `kind` and `identity` are the letters of pg_class."""
+
+    name: TableName
+    kind: str
+    is_logged: bool
+    identity: str
+    has_key: bool
+    is_readable: bool
+    is_owned: bool
+    hides_rows: bool
+
+    @property
+    def has_rows(self) -> bool:
+        return self.kind == "r"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What both sides tell of themselves."""
+
+    major: int
+    identity: str
+    encoding: str
+    collation: str
+    is_standby: bool
+    is_read_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicationFacts:
+    """What following needs of the source."""
+
+    wal_level: str
+    free_slots: int
+    free_senders: int
+    max_kept_wal_mb: int  # -1 = no limit
+    has_slot: bool
+    may_replicate: bool
+    may_create: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFacts:
+    server: ServerFacts
+    relations: tuple[Relation, ...]  # of the selection
+    foreign_keys_out: tuple[tuple[TableName, TableName], ...]  # from the selection to tables outside
+    roles: frozenset[str]
+    policy_roles: frozenset[str]
+    extensions: frozenset[str]
+    has_large_objects: bool
+    replication: ReplicationFacts
+    firing: tuple[str, ...]  # triggers and rules of the selection that fire in the applier's session, too
+
+
+@dataclass(frozen=True, slots=True)
+class TargetFacts:
+    server: ServerFacts
+    may_create: bool
+    triggers_refusal: str  # why the session cannot switch triggers off; "" if it can
+    is_ours: bool  # it carries this job's bookkeeping
+    relations: frozenset[TableName]
+    roles: frozenset[str]
+    extensions: frozenset[str]  # available ones
+    closed_schemas: frozenset[str]  # they exist, and nothing may be created in them
+    firing: tuple[str, ...]  # as on the source, of the job's tables as far as they exist
+
+
+_SERVER = """
+SELECT current_setting('server_version_num')::int / 10000 AS major,
+       (SELECT system_identifier FROM pg_catalog.pg_control_system())::text || '/' || d.oid::text AS identity,
+       pg_catalog.pg_encoding_to_char(d.encoding) AS encoding, d.datcollate AS collation,
+       pg_catalog.pg_is_in_recovery() AS is_standby,
+       current_setting('transaction_read_only')::boolean AS is_read_only
+FROM pg_catalog.pg_database d WHERE d.datname = current_database()
+"""
+
+# Members of extensions come with the extension, so they are no concern of a job.
+_RELATIONS = """
+SELECT n.nspname AS schema, c.relname AS name, c.relkind AS kind, c.relpersistence = 'p' AS is_logged,
+       c.relreplident AS identity,
+       EXISTS (SELECT 1 FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisvalid AND i.indimmediate
+               AND CASE c.relreplident WHEN 'i' THEN i.indisreplident ELSE i.indisprimary END) AS has_key,
+       CASE WHEN NOT has_schema_privilege(n.oid, 'USAGE') THEN false
+            WHEN c.relkind = 'S' THEN has_sequence_privilege(c.oid, 'SELECT')
+            ELSE has_table_privilege(c.oid, 'SELECT') END AS is_readable,
+       pg_has_role(c.relowner, 'USAGE') AS is_owned,
+       c.relkind = 'r' AND row_security_active(c.oid) AS hides_rows
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND c.relpersistence <> 't'
+  AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'towline') AND n.nspname !~ '^pg_(toast|temp)'
+  AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::regclass
+                  AND d.objid = c.oid AND d.deptype = 'e')
+ORDER BY n.nspname, c.relname
+"""
+
+_FOREIGN_KEYS = """
+SELECT n.nspname AS schema, c.relname AS name, fn.nspname AS other_schema, f.relname AS other_name
+FROM pg_catalog.pg_constraint k
+JOIN pg_catalog.pg_class c ON c.oid = k.conrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_catalog.pg_class f ON f.oid = k.confrelid JOIN pg_catalog.pg_namespace fn ON fn.oid = f.relnamespace
+WHERE k.contype = 'f' AND k.conparentid = 0
+"""
+
+# Roles that own something here, have been granted something ('a') or are named in a policy ('r').
+_ROLES_IN_USE = """
+SELECT r.rolname AS name, bool_or(d.deptype = 'r') AS is_in_policy
+FROM pg_catalog.pg_shdepend d JOIN pg_catalog.pg_roles r ON r.oid = d.refobjid
+WHERE d.refclassid = 'pg_catalog.pg_authid'::regclass AND d.deptype IN ('o', 'a', 'r')
+  AND d.dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+GROUP BY r.rolname
+"""
+
+_EXTENSIONS = "SELECT extname AS name FROM pg_catalog.pg_extension WHERE extname <> 'plpgsql'"
+_LARGE_OBJECTS = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_largeobject_metadata)"
+
+_REPLICATION = """
+SELECT current_setting('wal_level') AS wal_level,
+       current_setting('max_replication_slots')::int
+           - (SELECT count(*) FROM pg_catalog.pg_replication_slots)::int AS free_slots,
+       current_setting('max_wal_senders')::int
+           - (SELECT count(*) FROM pg_catalog.pg_stat_get_wal_senders())::int AS free_senders,
+       (SELECT setting::int FROM pg_catalog.pg_settings
+        WHERE name = 'max_slot_wal_keep_size') AS max_kept_wal_mb,
+       EXISTS (SELECT 1 FROM pg_catalog.pg_replication_slots WHERE slot_name = $1) AS has_slot,
+       (SELECT r.rolsuper OR r.rolreplication FROM pg_catalog.pg_roles r WHERE r.rolname = current_user)
+           OR EXISTS (SELECT 1 FROM pg_catalog.pg_roles m WHERE m.rolname = 'rds_replication'
+                      AND pg_has_role(m.oid, 'MEMBER')) AS may_replicate,
+       has_database_privilege(current_database(), 'CREATE') AS may_create
+"""
+
+# ENABLE ALWAYS or REPLICA: session_replication_role = replica does not silence them.
+_FIRING = """
+SELECT n.nspname AS schema, c.relname AS name,
+       f.kind || ' ' || f.name || ' on ' || n.nspname || '.' || c.relname AS what
+FROM (SELECT tgrelid AS relation, 'trigger' AS kind, tgname AS name FROM pg_catalog.pg_trigger
+      WHERE NOT tgisinternal AND tgenabled IN ('A', 'R')
+      UNION ALL
+      SELECT ev_class, 'rule', rulename FROM pg_catalog.pg_rewrite WHERE ev_enabled IN ('A', 'R')) f
+JOIN pg_catalog.pg_class c ON c.oid = f.relation JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p')
+ORDER BY what
+"""
+_EXISTING = """
+SELECT u.schema, u.name FROM unnest($1::text[], $2::text[]) AS u(schema, name)
+JOIN pg_catalog.pg_namespace n ON n.nspname = u.schema
+JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = u.name
+"""
+_CLOSED_SCHEMAS = """
+SELECT nspname AS name FROM pg_catalog.pg_namespace
+WHERE nspname = ANY($1::text[]) AND NOT has_schema_privilege(oid, 'CREATE')
+"""
+_OWN_JOB = "SELECT EXISTS (SELECT 1 FROM towline.job WHERE job_id = $1)"
+
+
+async def read_source_facts(
+    connection: asyncpg.Connection, selection: ObjectSelection, *, slot_name: str
+) -> SourceFacts:
+    """Everything that is asked of the source."""
+    with translated(Side.SOURCE, what="looking at the source"):
+        server = await _read_server(connection)
+        rows = await connection.fetch(_RELATIONS)
+        relations = [_relation(row) for row in rows]
+        keys = await connection.fetch(_FOREIGN_KEYS)
+        roles = await connection.fetch(_ROLES_IN_USE)
+        extensions = await connection.fetch(_EXTENSIONS)
+        has_large_objects = bool(await connection.fetchval(_LARGE_OBJECTS))
+        replication = await connection.fetchrow(_REPLICATION, slot_name)
+        firing = await connection.fetch(_FIRING)
+    assert replication is not None
+    links = [(TableName(row["schema"], row["name"]), TableName(row["other_schema"], row["other_name"])) for row in keys]
+    out = [link for link in links if selection.covers(link[0]) and not selection.covers(link[1])]
+    return SourceFacts(
+        server=server,
+        relations=tuple(relation for relation in relations if selection.covers(relation.name)),
+        foreign_keys_out=tuple(out),
+        roles=frozenset(row["name"] for row in roles),
+        policy_roles=frozenset(row["name"] for row in roles if row["is_in_policy"]),
+        extensions=frozenset(row["name"] for row in extensions),
+        has_large_objects=has_large_objects,
+        replication=_replication(replication),
+        firing=tuple(row["what"] for row in firing if selection.covers(TableName(row["schema"], row["name"]))),
+    )
+
+
+async def read_target_facts(
+    connection: asyncpg.Connection, relations: tuple[Relation, ...], *, job_id: str
+) -> TargetFacts:
+    """Everything that is asked of the target; `relations` are those that the job will create."""
+    with translated(Side.TARGET, what="looking at the target"):
+        server = await _read_server(connection)
+        may_create = await connection.fetchval("SELECT has_database_privilege(current_database(), 'CREATE')")
+        names = [relation.name for relation in relations]
+        existing = await connection.fetch(_EXISTING, [n.schema for n in names], [n.name for n in names])
+        closed = await connection.fetch(_CLOSED_SCHEMAS, sorted({name.schema for name in names}))
+        roles = await connection.fetch("SELECT rolname AS name FROM pg_catalog.pg_roles")
+        extensions = await connection.fetch("SELECT name FROM pg_catalog.pg_available_extensions")
+        firing = await connection.fetch(_FIRING)
+        is_ours = bool(await connection.fetchval("SELECT to_regclass('towline.job') IS NOT NULL")) and bool(
+            await connection.fetchval(_OWN_JOB, job_id)
+        )
+    return TargetFacts(
+        server=server,
+        may_create=bool(may_create),
+        triggers_refusal=await _try_triggers_off(connection),
+        is_ours=is_ours,
+        relations=frozenset(TableName(row["schema"], row["name"]) for row in existing),
+        roles=frozenset(row["name"] for row in roles),
+        extensions=frozenset(row["name"] for row in extensions),
+        closed_schemas=frozenset(row["name"] for row in closed),
+        firing=tuple(row["what"] for row in firing if TableName(row["schema"], row["name"]) in set(names)),
+    )
+
+
+async def _read_server(connection: asyncpg.Connection) -> ServerFacts:
+    row = await connection.fetchrow(_SERVER)
+    assert row is not None
+    return ServerFacts(**dict(row))
+
+
+async def _try_triggers_off(connection: asyncpg.Connection) -> str:
+    """Managed services allow it in ways of their own, so the answer comes from trying."""
+    try:
+        with translated(Side.TARGET, what="switching triggers off"):
+            await connection.execute("SET session_replication_role = replica; RESET session_replication_role")
+    except (MissingPrivilege, UnclassifiedError) as error:
+        return error.message
+    return ""
+
+
+def _relation(row: asyncpg.Record) -> Relation:
+    return Relation(
+        name=TableName(row["schema"], row["name"]),
+        kind=row["kind"].decode(),
+        is_logged=row["is_logged"],
+        identity=row["identity"].decode(),
+        has_key=row["has_key"],
+        is_readable=row["is_readable"],
+        is_owned=row["is_owned"],
+        hides_rows=row["hides_rows"],
+    )
+
+
+def _replication(row: asyncpg.Record) -> ReplicationFacts:
+    kept = row["max_kept_wal_mb"]  # version 12 does not have the setting: it never drops a slot's log
+    return ReplicationFacts(
+        wal_level=row["wal_level"],
+        free_slots=row["free_slots"],
+        free_senders=row["free_senders"],
+        max_kept_wal_mb=-1 if kept is None else kept,
+        has_slot=row["has_slot"],
+        may_replicate=row["may_replicate"],
+        may_create=row["may_create"],
+    )

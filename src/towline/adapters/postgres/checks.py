@@ -1,0 +1,99 @@
+"""The tests that run before a job starts: both sides are looked at, the verdicts are `check_rules`' work."""
+
+from __future__ import annotations
+
+import asyncio
+
+import asyncpg
+
+from towline.adapters.postgres.check_facts import (
+    Relation,
+    SourceFacts,
+    TargetFacts,
+    read_source_facts,
+    read_target_facts,
+)
+from towline.adapters.postgres.check_rules import judge_both, judge_source, judge_target
+from towline.adapters.postgres.connection import connect
+from towline.adapters.postgres.pg_dump import find_pg_dump
+from towline.adapters.postgres.sides import slot_name
+from towline.domain.errors import PgDumpMissing, Side, TowlineError
+from towline.domain.jobs import Endpoint, JobSpec
+from towline.domain.prechecks import PrecheckItem, Verdict
+
+
+async def run_prechecks(spec: JobSpec) -> list[PrecheckItem]:
+    """One item per test. Changes nothing on either side.
+
+    A side that cannot be looked at gives one failed item, its connection, and no others; no error is raised.
+    """
+    source, target = await asyncio.gather(
+        _open(spec.source, spec.job_id, Side.SOURCE), _open(spec.target, spec.job_id, Side.TARGET)
+    )
+    try:
+        return await _check(spec, source, target)
+    finally:
+        for connection in (source, target):
+            if isinstance(connection, asyncpg.Connection):
+                connection.terminate()
+
+
+async def _open(endpoint: Endpoint, job_id: str, side: Side) -> asyncpg.Connection | TowlineError:
+    try:
+        settings = {"statement_timeout": "60s", "lock_timeout": "10s"}
+        return await connect(endpoint, purpose=f"{job_id}:precheck", settings=settings, side=side)
+    except TowlineError as error:
+        return error
+
+
+async def _check(
+    spec: JobSpec, source: asyncpg.Connection | TowlineError, target: asyncpg.Connection | TowlineError
+) -> list[PrecheckItem]:
+    source_facts = await _look_at_source(spec, source)
+    relations = source_facts.relations if isinstance(source_facts, SourceFacts) else ()
+    target_facts = await _look_at_target(spec, target, relations)
+    items = [_judge_connection(source_facts, Side.SOURCE), _judge_connection(target_facts, Side.TARGET)]
+    if isinstance(source_facts, SourceFacts):
+        missing_program = await asyncio.to_thread(_find_missing_program, source_facts.server.major)
+        items += judge_source(source_facts, mode=spec.mode, missing_program=missing_program)
+    if isinstance(target_facts, TargetFacts):
+        items += judge_target(target_facts, mode=spec.mode)
+    if isinstance(source_facts, SourceFacts) and isinstance(target_facts, TargetFacts):
+        items += judge_both(source_facts, target_facts, mode=spec.mode)
+    return items
+
+
+async def _look_at_source(spec: JobSpec, connection: asyncpg.Connection | TowlineError) -> SourceFacts | TowlineError:
+    if isinstance(connection, TowlineError):
+        return connection
+    try:
+        return await read_source_facts(connection, spec.selection, slot_name=slot_name(spec.job_id))
+    except TowlineError as error:
+        return error
+
+
+async def _look_at_target(
+    spec: JobSpec, connection: asyncpg.Connection | TowlineError, relations: tuple[Relation, ...]
+) -> TargetFacts | TowlineError:
+    if isinstance(connection, TowlineError):
+        return connection
+    try:
+        return await read_target_facts(connection, relations, job_id=spec.job_id)
+    except TowlineError as error:
+        return error
+
+
+def _judge_connection(facts: SourceFacts | TargetFacts | TowlineError, side: Side) -> PrecheckItem:
+    item = "srcDbConnection" if side is Side.SOURCE else "dstDbConnection"
+    if isinstance(facts, TowlineError):
+        prefix = "SRC" if side is Side.SOURCE else "DST"
+        return PrecheckItem(item, "network", Verdict.FAILED, f"{prefix}_{facts.code}", facts.message, facts.advice)
+    return PrecheckItem(item, "network", Verdict.PASSED)
+
+
+def _find_missing_program(major: int) -> str:
+    try:
+        find_pg_dump(major)
+    except PgDumpMissing as error:
+        return error.message
+    return ""

@@ -1,0 +1,310 @@
+"""The target's side of the copy: the chunk ledger, and writers that commit rows and ledger together.
+
+Commits of chunks need not be flushed one by one: a lost one takes its ledger row with it.  `mark_copied` is a flushed
+commit, and the log is flushed in order, so after it every chunk is durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+
+import asyncpg
+
+from towline.adapters.postgres.bookkeeping import require_epoch
+from towline.adapters.postgres.connection import connect
+from towline.adapters.postgres.errors import translated
+from towline.adapters.postgres.quoting import qualified, quote_ident
+from towline.adapters.postgres.target_tables import read_equals_schemas
+from towline.domain.errors import LeaseLost, Side
+from towline.domain.jobs import Endpoint
+from towline.domain.tables import Table, TableName
+from towline.engine import points
+from towline.engine.ports import (
+    Chunk,
+    ChunkDone,
+    ChunkReader,
+    CopyFacts,
+    SnapshotFact,
+    TablePlan,
+)
+
+_WRITER_SETTINGS = {
+    "session_replication_role": "replica",
+    "synchronous_commit": "off",
+    "row_security": "off",
+}
+_PIECE_BYTES = 1024 * 1024
+
+
+class PgCopyTarget:
+    """The ledger of one job on one target database."""
+
+    def __init__(self, endpoint: Endpoint, *, job_id: str, epoch: int) -> None:
+        self._endpoint = endpoint
+        self._job_id = job_id
+        self._epoch = epoch
+        self._connection: asyncpg.Connection | None = None
+
+    async def require_lease(self) -> None:
+        connection = await self._ledger()
+        with translated(Side.TARGET, what="reading the ledger"):
+            async with connection.transaction():
+                await require_epoch(connection, self._job_id, self._epoch)
+
+    async def load_facts(self) -> CopyFacts:
+        connection = await self._ledger()
+        with translated(Side.TARGET, what="reading the ledger"):
+            job = await connection.fetchrow("SELECT * FROM towline.job WHERE job_id = $1", self._job_id)
+            snapshots = await connection.fetch(
+                "SELECT * FROM towline.snapshot WHERE job_id = $1 ORDER BY number", self._job_id
+            )
+            plans = await connection.fetch(
+                "SELECT * FROM towline.table_plan WHERE job_id = $1 ORDER BY schema_name, table_name",
+                self._job_id,
+            )
+            chunks = await connection.fetch("SELECT * FROM towline.chunk WHERE job_id = $1", self._job_id)
+        if job is None:
+            raise LeaseLost(f"job {self._job_id} was ended on the target", side=Side.TARGET)
+        return CopyFacts(
+            snapshots=tuple(SnapshotFact(s["number"], s["position"], s["snapshot_text"]) for s in snapshots),
+            plans=tuple(
+                TablePlan(
+                    TableName(p["schema_name"], p["table_name"]),
+                    p["pages"],
+                    p["chunk_pages"],
+                    p["size_bytes"],
+                    p["estimated_rows"],
+                    p["storage_id"],
+                )
+                for p in plans
+            ),
+            done=tuple(
+                ChunkDone(
+                    Chunk(
+                        TableName(c["schema_name"], c["table_name"]),
+                        c["number"],
+                        c["first_page"],
+                        c["end_page"],
+                        c["kind"],
+                    ),
+                    c["snapshot_number"],
+                    c["rows"],
+                    c["size_bytes"],
+                )
+                for c in chunks
+            ),
+            is_planned=job["planned_at"] is not None,
+            is_copied=job["copied_at"] is not None,
+            is_complete=job["completed_at"] is not None,
+        )
+
+    async def save_snapshot(self, snapshot: SnapshotFact) -> None:
+        connection = await self._ledger()
+        with translated(Side.TARGET, what="writing the ledger"):
+            async with connection.transaction():
+                await require_epoch(connection, self._job_id, self._epoch)
+                await connection.execute(
+                    """INSERT INTO towline.snapshot (job_id, number, position, snapshot_text)
+                       VALUES ($1, $2, $3, $4)""",
+                    self._job_id,
+                    snapshot.number,
+                    snapshot.position,
+                    snapshot.snapshot_text,
+                )
+
+    async def save_plan(self, plans: Sequence[TablePlan]) -> None:
+        connection = await self._ledger()
+        with translated(Side.TARGET, what="writing the ledger"):
+            async with connection.transaction():
+                await require_epoch(connection, self._job_id, self._epoch)
+                await self._write_plans(connection, plans)
+                await connection.execute(
+                    "UPDATE towline.job SET planned_at = now() WHERE job_id = $1", self._job_id
+                )
+
+    async def start_over(self, tables: Sequence[TableName], plans: Sequence[TablePlan]) -> None:
+        connection = await self._ledger()
+        with translated(Side.TARGET, what="emptying tables that start over"):
+            async with connection.transaction():
+                await require_epoch(connection, self._job_id, self._epoch)
+                if tables:
+                    await connection.execute(f"TRUNCATE {', '.join(f'ONLY {qualified(name)}' for name in tables)}")
+                for relation in ("chunk", "table_plan"):
+                    await connection.execute(
+                        f"""DELETE FROM towline.{relation} WHERE job_id = $1 AND (schema_name, table_name) IN
+                            (SELECT * FROM unnest($2::text[], $3::text[]))""",
+                        self._job_id,
+                        [name.schema for name in tables],
+                        [name.name for name in tables],
+                    )
+                await self._write_plans(connection, plans)
+                await connection.execute(
+                    "UPDATE towline.job SET copied_at = NULL WHERE job_id = $1", self._job_id
+                )
+
+    async def mark_copied(self) -> None:
+        await self._mark("copied_at")
+
+    async def mark_complete(self) -> None:
+        await self._mark("completed_at")
+
+    async def open_writer(self) -> PgChunkWriter:
+        connection = await connect(
+            self._endpoint, purpose=f"{self._job_id}:write", settings=_WRITER_SETTINGS, side=Side.TARGET
+        )
+        return PgChunkWriter(connection, self._job_id, self._epoch)
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+    async def _mark(self, column: str) -> None:
+        connection = await self._ledger()
+        with translated(Side.TARGET, what="writing the ledger"):
+            async with connection.transaction():
+                await require_epoch(connection, self._job_id, self._epoch)
+                await connection.execute(
+                    f"UPDATE towline.job SET {column} = coalesce({column}, now()) WHERE job_id = $1",
+                    self._job_id,
+                )
+
+    async def _write_plans(self, connection: asyncpg.Connection, plans: Sequence[TablePlan]) -> None:
+        await connection.execute(
+            """INSERT INTO towline.table_plan (job_id, schema_name, table_name, pages, chunk_pages, size_bytes,
+                                               estimated_rows, storage_id)
+               SELECT $1, * FROM unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[],
+                                        $7::bigint[], $8::text[])""",
+            self._job_id,
+            [plan.table.schema for plan in plans],
+            [plan.table.name for plan in plans],
+            [plan.pages for plan in plans],
+            [plan.chunk_pages for plan in plans],
+            [plan.size_bytes for plan in plans],
+            [plan.estimated_rows for plan in plans],
+            [plan.storage_id for plan in plans],
+        )
+
+    async def _ledger(self) -> asyncpg.Connection:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await connect(
+                self._endpoint, purpose=f"{self._job_id}:ledger", side=Side.TARGET
+            )
+        return self._connection
+
+
+class PgChunkWriter:
+    """One session; one transaction per call of `write`."""
+
+    def __init__(self, connection: asyncpg.Connection, job_id: str, epoch: int) -> None:
+        self._connection = connection
+        self._job_id = job_id
+        self._epoch = epoch
+
+    async def write(
+        self,
+        work: Sequence[tuple[Table, Chunk]],
+        reader: ChunkReader,
+        *,
+        snapshot_number: int,
+        changed_since: Mapping[TableName, SnapshotFact],
+        on_bytes: Callable[[Table, int], Awaitable[None]],
+    ) -> list[ChunkDone]:
+        connection = self._connection
+        done: list[ChunkDone] = []
+        with translated(Side.TARGET, what=f"writing {work[0][0].name}"):
+            async with connection.transaction():
+                await require_epoch(connection, self._job_id, self._epoch)  # I6
+                for table, chunk in work:
+                    stream = reader.read(table, chunk, changed_since=changed_since.get(table.name))
+                    counted = _Counted(stream, table, on_bytes)
+                    if chunk.kind == "changed":
+                        rows = await self._replace(table, counted)
+                    else:
+                        rows = await self._copy(table, table.name.name, table.name.schema, counted)
+                    done.append(ChunkDone(chunk, snapshot_number, rows, counted.size_bytes))
+                points.reach(points.COPY_BEFORE_LEDGER)
+                await self._write_ledger(done)
+                points.reach(points.COPY_BEFORE_COMMIT)
+            points.reach(points.COPY_AFTER_COMMIT)
+        return done
+
+    async def _copy(self, table: Table, name: str, schema: str | None, stream: AsyncIterable[bytes]) -> int:
+        status = await self._connection.copy_to_table(
+            name,
+            schema_name=schema,
+            source=stream,
+            columns=[column.name for column in table.columns],
+            format="binary" if table.is_binary_safe else "text",
+        )
+        return int(status.split()[-1])
+
+    async def _replace(self, table: Table, stream: AsyncIterable[bytes]) -> int:
+        """Upsert by key, for rows that changed after the table's other chunks were read.
+
+        There may be no index yet; one hash join over the table finds the old versions.
+        """
+        name = qualified(table.name)
+        columns = ", ".join(quote_ident(column.name) for column in table.columns)
+        await self._connection.execute(
+            f"CREATE TEMP TABLE towline_changed ON COMMIT DROP AS SELECT {columns} FROM {name} WITH NO DATA"
+        )
+        rows = await self._copy(table, "towline_changed", "pg_temp", stream)
+        equals = await read_equals_schemas(self._connection, table.name)
+        same_key = " AND ".join(
+            f"t.{quote_ident(k)} OPERATOR({quote_ident(equals[k])}.=) c.{quote_ident(k)}" for k in table.key
+        )
+        await self._connection.execute(
+            f"DELETE FROM ONLY {name} t USING pg_temp.towline_changed c WHERE {same_key}"
+        )
+        await self._connection.execute(
+            f"INSERT INTO {name} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM pg_temp.towline_changed"
+        )
+        await self._connection.execute("DROP TABLE pg_temp.towline_changed")
+        return rows
+
+    async def _write_ledger(self, done: Sequence[ChunkDone]) -> None:
+        await self._connection.execute(
+            """INSERT INTO towline.chunk (job_id, schema_name, table_name, kind, number, first_page, end_page,
+                                          snapshot_number, rows, size_bytes)
+               SELECT $1, s, t, k, n, f, e, $2, r, b
+               FROM unnest($3::text[], $4::text[], $5::text[], $6::int[], $7::bigint[], $8::bigint[], $9::bigint[],
+                           $10::bigint[]) AS u(s, t, k, n, f, e, r, b)""",
+            self._job_id,
+            done[0].snapshot_number,
+            [d.chunk.table.schema for d in done],
+            [d.chunk.table.name for d in done],
+            [d.chunk.kind for d in done],
+            [d.chunk.number for d in done],
+            [d.chunk.first_page for d in done],
+            [d.chunk.end_page for d in done],
+            [d.rows for d in done],
+            [d.size_bytes for d in done],
+        )
+
+    async def close(self) -> None:
+        self._connection.terminate()
+
+
+class _Counted:
+    """Passes a stream on, counting; cuts huge pieces so that the socket's buffer stays small."""
+
+    def __init__(
+        self, stream: AsyncIterator[bytes], table: Table, on_bytes: Callable[[Table, int], Awaitable[None]]
+    ) -> None:
+        self._stream = stream
+        self._table = table
+        self._on_bytes = on_bytes
+        self.size_bytes = 0
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for piece in self._stream:
+            points.reach(points.COPY_IN_CHUNK)
+            self.size_bytes += len(piece)
+            await self._on_bytes(self._table, len(piece))
+            if len(piece) <= _PIECE_BYTES:
+                yield piece
+            else:
+                view = memoryview(piece)
+                for start in range(0, len(view), _PIECE_BYTES):
+                    yield bytes(view[start : start + _PIECE_BYTES])

@@ -1,0 +1,192 @@
+"""Logical replication slots and publications: made, looked at and removed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import asyncpg
+from psycopg import AsyncConnection
+
+from towline.adapters.postgres.connection import connect, libpq_conninfo
+from towline.adapters.postgres.errors import translated, translated_connecting
+from towline.adapters.postgres.lsn import Lsn
+from towline.adapters.postgres.quoting import qualified, quote_ident
+from towline.domain.errors import PositionLost, Side, TargetBusy
+from towline.domain.jobs import Endpoint
+from towline.domain.tables import TableName
+
+OUR_SESSIONS: Final = "towline:"
+_RELEASE_TIMEOUT_S: Final = 30.0
+_POLL_S: Final = 0.05
+_FIRST_WITH_PARTITION_ROOT: Final = 13
+_FIRST_WITH_WAL_STATUS: Final = 13
+# The source's own may be shorter than the pauses between our answers; without one a dead session keeps the slot.
+_REPLICATION_SETTINGS: Final = {"wal_sender_timeout": "60s"}
+
+Replication = AsyncConnection[tuple[Any, ...]]
+
+
+@dataclass(slots=True, eq=False)
+class SlotSnapshot:
+    """A new slot, and the snapshot that holds exactly what was committed before its position.
+
+    The snapshot can be adopted until `close`, which also ends a temporary slot.
+    """
+
+    position: Lsn
+    snapshot_name: str
+    _connection: Replication = field(repr=False)
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+
+async def create_slot(endpoint: Endpoint, *, slot_name: str, temporary: bool) -> SlotSnapshot:
+    """A new slot for pgoutput with its exported snapshot. The caller closes what it gets.
+
+    Returns only when all transactions that ran at its begin have ended.
+
+    Raises:
+        NoFreeReplicationSlot: the source has no slot or no sender left.
+        MissingPrivilege: the user may not replicate.
+    """
+    connection = await connect_replication(endpoint, purpose="slot")
+    try:
+        with translated(Side.SOURCE, what=f"creating the replication slot {slot_name}"):
+            kind = "TEMPORARY LOGICAL" if temporary else "LOGICAL"
+            command = f"CREATE_REPLICATION_SLOT {quote_ident(slot_name)} {kind} pgoutput EXPORT_SNAPSHOT"
+            row = await (await connection.execute(command.encode())).fetchone()
+        assert row is not None
+        return SlotSnapshot(Lsn.parse(row[1]), row[2], connection)
+    except BaseException:
+        await connection.close()
+        raise
+
+
+async def connect_replication(endpoint: Endpoint, *, purpose: str) -> Replication:
+    """A connection that speaks the replication protocol for the endpoint's database."""
+    conninfo = libpq_conninfo(endpoint, purpose=purpose, replication=True, options=_REPLICATION_SETTINGS)
+    what = f"connecting to {endpoint.host}:{endpoint.port} for replication"
+    with translated_connecting(Side.SOURCE, what=what):
+        return await AsyncConnection.connect(conninfo, autocommit=True)
+
+
+async def drop_slot(endpoint: Endpoint, slot_name: str) -> None:
+    """Remove the slot; whoever reads it is ended first. Safe to repeat.
+
+    Raises:
+        TargetBusy: the slot's reader does not go away.
+    """
+    connection = await connect(endpoint, purpose="slot", side=Side.SOURCE)
+    try:
+        with translated(Side.SOURCE, what=f"dropping the replication slot {slot_name}"):
+            deadline_s = _now_s() + _RELEASE_TIMEOUT_S
+            while not await _try_drop(connection, slot_name):
+                if _now_s() > deadline_s:
+                    raise TargetBusy(f"the replication slot {slot_name} stays in use", side=Side.SOURCE)
+                await asyncio.sleep(_POLL_S)
+    finally:
+        connection.terminate()
+
+
+async def _try_drop(connection: asyncpg.Connection, slot_name: str) -> bool:
+    row = await connection.fetchrow(
+        "SELECT active_pid FROM pg_catalog.pg_replication_slots WHERE slot_name = $1", slot_name
+    )
+    if row is None:
+        return True
+    if row["active_pid"] is not None:
+        await connection.execute("SELECT pg_catalog.pg_terminate_backend($1)", row["active_pid"])
+    try:
+        await connection.execute("SELECT pg_catalog.pg_drop_replication_slot($1)", slot_name)
+    except asyncpg.ObjectInUseError:
+        return False
+    except asyncpg.UndefinedObjectError:
+        pass  # a temporary slot went with its session
+    return True
+
+
+async def release_slot(connection: asyncpg.Connection, slot_name: str, start: Lsn) -> None:
+    """Make sure that the slot can be read from `start`; an orphaned reader of ours is ended.
+
+    Raises:
+        PositionLost: the slot is gone, invalid, or has moved past `start`.
+        TargetBusy: somebody else reads the slot.
+    """
+    deadline_s = _now_s() + _RELEASE_TIMEOUT_S
+    while (pid := await _require_slot(connection, slot_name, start)) is not None:
+        name = await connection.fetchval("SELECT application_name FROM pg_catalog.pg_stat_activity WHERE pid = $1", pid)
+        if name is not None and not name.startswith(OUR_SESSIONS):
+            raise TargetBusy(f"the replication slot {slot_name} is read by process {pid}", side=Side.SOURCE)
+        if _now_s() > deadline_s:
+            raise TargetBusy(f"the replication slot {slot_name} stays in use by {pid}", side=Side.SOURCE)
+        await connection.execute("SELECT pg_catalog.pg_terminate_backend($1)", pid)
+        await asyncio.sleep(_POLL_S)
+
+
+async def _require_slot(connection: asyncpg.Connection, slot_name: str, start: Lsn) -> int | None:
+    """The process that reads the slot, None when it is free."""
+    has_status = connection.get_server_version().major >= _FIRST_WITH_WAL_STATUS
+    row = await connection.fetchrow(
+        f"""SELECT active_pid, confirmed_flush_lsn::text AS confirmed,
+                   {"wal_status = 'lost'" if has_status else "false"} AS is_lost
+            FROM pg_catalog.pg_replication_slots WHERE slot_name = $1""",
+        slot_name,
+    )
+    if row is None:
+        raise PositionLost(f"the replication slot {slot_name} is gone", side=Side.SOURCE)
+    if row["is_lost"]:
+        raise PositionLost(f"the source has dropped the log that slot {slot_name} kept", side=Side.SOURCE)
+    # I1: only what the target's checkpoint holds is ever confirmed; a slot ahead of it means a lost checkpoint.
+    if row["confirmed"] is not None and not start.covers(Lsn.parse(row["confirmed"])):
+        raise PositionLost(
+            f"slot {slot_name} stands at {row['confirmed']}, past the target's checkpoint {start}",
+            side=Side.SOURCE,
+        )
+    pid: int | None = row["active_pid"]
+    return pid
+
+
+async def ensure_publication(connection: asyncpg.Connection, name: str, tables: Sequence[TableName]) -> None:
+    """A publication of exactly these tables, leaf partitions under their own names. Safe to repeat.
+
+    All four kinds of change are published. Generated columns are not: the target computes them.
+    """
+    with translated(Side.SOURCE, what=f"creating the publication {name}"):
+        async with connection.transaction():
+            rows = await connection.fetch(
+                """SELECT n.nspname, c.relname FROM pg_catalog.pg_publication p
+                   LEFT JOIN pg_catalog.pg_publication_rel r ON r.prpubid = p.oid
+                   LEFT JOIN pg_catalog.pg_class c ON c.oid = r.prrelid
+                   LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                   WHERE p.pubname = $1""",
+                name,
+            )
+            published = {TableName(row[0], row[1]) for row in rows if row[0] is not None}
+            if rows and published == set(tables):
+                return
+            if rows:
+                await connection.execute(f"DROP PUBLICATION {quote_ident(name)}")
+            await connection.execute(_render_publication(connection, name, tables))
+
+
+def _render_publication(connection: asyncpg.Connection, name: str, tables: Sequence[TableName]) -> str:
+    # ONLY: a parent in an inheritance tree does not bring children that the job does not move.
+    listed = ", ".join(f"ONLY {qualified(table)}" for table in tables)
+    target = f" FOR TABLE {listed}" if tables else ""
+    has_root = connection.get_server_version().major >= _FIRST_WITH_PARTITION_ROOT
+    options = " WITH (publish_via_partition_root = false)" if has_root else ""
+    return f"CREATE PUBLICATION {quote_ident(name)}{target}{options}"
+
+
+async def drop_publication(connection: asyncpg.Connection, name: str) -> None:
+    """Remove the publication; safe to repeat."""
+    with translated(Side.SOURCE, what=f"dropping the publication {name}"):
+        await connection.execute(f"DROP PUBLICATION IF EXISTS {quote_ident(name)}")
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

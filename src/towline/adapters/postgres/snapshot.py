@@ -1,0 +1,275 @@
+"""The source's side of the copy: snapshots that many sessions share, and chunk readers.
+
+A snapshot is held open by a keeper session (REPEATABLE READ, `pg_export_snapshot`).  With a stream it comes from the
+creation of a logical slot, so it holds exactly the transactions committed before the slot's consistent point.
+Readers adopt it and keep one transaction each; once adopted they no longer depend on the keeper.
+
+Rows written since an earlier snapshot: a row version whose xmin is older than that snapshot's xmin was visible to it
+for certain.  Everything newer counts as changed, which may include rows that were visible; copying those once
+more by key is harmless.  (`txid_visible_in_snapshot` would be finer, but is wrong for subtransactions.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Literal
+
+import asyncpg
+
+from towline.adapters.postgres import slots
+from towline.adapters.postgres.catalog import read_identity, read_tables
+from towline.adapters.postgres.connection import connect
+from towline.adapters.postgres.errors import translated
+from towline.adapters.postgres.lsn import Lsn
+from towline.adapters.postgres.quoting import qualified, quote_ident, quote_literal
+from towline.domain.errors import Side, SnapshotLost
+from towline.domain.jobs import Endpoint
+from towline.domain.tables import ObjectSelection, Table
+from towline.engine.points import SNAPSHOT_SLOT_CREATED, reach
+from towline.engine.ports import Chunk, Snapshot, SnapshotFact
+
+_FIRST_VERSION_WITH_TID_RANGE_SCAN = 140000
+_PIECES_IN_FLIGHT = 4
+_LARGE_PIECE_BYTES = 1024 * 1024
+_LOCK_TIMEOUT_S = 30
+
+
+class PgCopySource:
+    """One source database. `slot` and `publication` are the names that the job owns there."""
+
+    def __init__(
+        self, endpoint: Endpoint, *, job_id: str, slot: str, publication: str, server_version: int
+    ) -> None:
+        self._endpoint = endpoint
+        self._job_id = job_id
+        self._slot = slot
+        self._publication = publication
+        self._server_version = server_version
+
+    @property
+    def can_seek_pages(self) -> bool:
+        return self._server_version >= _FIRST_VERSION_WITH_TID_RANGE_SCAN
+
+    async def read_identity(self) -> str:
+        async with self._session("catalog") as connection:
+            return await read_identity(connection)
+
+    async def read_tables(self, selection: ObjectSelection) -> list[Table]:
+        async with self._session("catalog") as connection:
+            return await read_tables(connection, selection)
+
+    async def open_base_snapshot(self, tables: Sequence[Table], *, follow: bool) -> Snapshot:
+        if not follow:
+            return await self._open(None, tables)
+        async with self._session("publication") as connection:
+            # The publication comes first: decoding looks it up as of the moment of each change.
+            await slots.ensure_publication(
+                connection, self._publication, [table.name for table in tables if table.is_logged]
+            )
+        # A slot of this name without a remembered snapshot is left over from a crash before the first chunk.
+        await slots.drop_slot(self._endpoint, self._slot)
+        slot = await slots.create_slot(self._endpoint, slot_name=self._slot, temporary=False)
+        reach(SNAPSHOT_SLOT_CREATED)
+        return await self._open(slot, tables)
+
+    async def open_later_snapshot(self, tables: Sequence[Table], *, follow: bool) -> Snapshot:
+        if not follow:
+            return await self._open(None, tables)
+        # A temporary slot only names the moment; it dies with its connection, which may take its time to end.
+        name = f"{self._slot[:52]}_{secrets.token_hex(5)}"
+        return await self._open(await slots.create_slot(self._endpoint, slot_name=name, temporary=True), tables)
+
+    async def _open(self, slot: slots.SlotSnapshot | None, tables: Sequence[Table]) -> Snapshot:
+        try:
+            keeper = await connect(self._endpoint, purpose=f"{self._job_id}:keeper", side=Side.SOURCE)
+        except BaseException:
+            if slot is not None:
+                await slot.close()
+            raise
+        try:
+            with translated(Side.SOURCE, what="opening the snapshot"):
+                await keeper.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+                if slot is not None:
+                    await keeper.execute(f"SET TRANSACTION SNAPSHOT {quote_literal(slot.snapshot_name)}")
+                name = await keeper.fetchval("SELECT pg_export_snapshot()")
+                text = await keeper.fetchval("SELECT txid_current_snapshot()::text")
+                await _lock_tables(keeper, tables)
+            return _PgSnapshot(
+                self._endpoint, self._job_id, keeper, name, text, slot.position if slot else None
+            )
+        except BaseException:
+            keeper.terminate()
+            raise
+        finally:
+            if slot is not None:
+                await slot.close()
+
+    def _session(self, purpose: str) -> _Session:
+        return _Session(self._endpoint, f"{self._job_id}:{purpose}")
+
+
+async def _lock_tables(keeper: asyncpg.Connection, tables: Sequence[Table]) -> None:
+    """Keep DDL off the tables while the snapshot lives, and make sure that none came before.
+
+    A table that ALTER TABLE rewrites looks empty to every older snapshot; its copy would arrive without rows.
+
+    Raises:
+        SnapshotLost: a table was rewritten or dropped since it was read; the next attempt looks again.
+        TargetBusy: another session holds a lock on a table.
+    """
+    if not tables:
+        return
+    await keeper.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT_S}s'")
+    names = ", ".join(f"ONLY {qualified(table.name)}" for table in tables)
+    try:
+        await keeper.execute(f"LOCK TABLE {names} IN ACCESS SHARE MODE")
+    except asyncpg.UndefinedTableError as error:
+        raise SnapshotLost("a table was dropped while the snapshot was taken", side=Side.SOURCE) from error
+    # The function looks past the snapshot, to the file that the table has now.
+    rows = await keeper.fetch(
+        "SELECT t::bigint AS id, coalesce(pg_relation_filenode(t), 0)::text AS storage_id FROM unnest($1::oid[]) t",
+        [table.source_id for table in tables],
+    )
+    now = {row["id"]: row["storage_id"] for row in rows}
+    rewritten = [str(table.name) for table in tables if now[table.source_id] != table.storage_id]
+    if rewritten:
+        raise SnapshotLost(f"{rewritten[0]} was rewritten while the snapshot was taken", side=Side.SOURCE)
+
+
+class _Session:
+    """A short-lived connection whose driver errors are translated."""
+
+    def __init__(self, endpoint: Endpoint, purpose: str) -> None:
+        self._endpoint = endpoint
+        self._purpose = purpose
+        self._translation: Any = None
+
+    async def __aenter__(self) -> asyncpg.Connection:
+        self._connection = await connect(self._endpoint, purpose=self._purpose, side=Side.SOURCE)
+        self._translation = translated(Side.SOURCE, what=self._purpose)
+        self._translation.__enter__()
+        return self._connection
+
+    async def __aexit__(self, *failure: Any) -> None:
+        self._connection.terminate()
+        self._translation.__exit__(*failure)
+
+
+class _PgSnapshot:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        job_id: str,
+        keeper: asyncpg.Connection,
+        name: str,
+        text: str,
+        position: Lsn | None,
+    ) -> None:
+        self._endpoint = endpoint
+        self._job_id = job_id
+        self._keeper = keeper
+        self._name = name
+        self.text = text
+        self.position = position
+
+    def shows_same_rows_as(self, text: str) -> bool:
+        xmin, xmax, running = text.split(":")
+        return text == self.text and xmin == xmax and not running
+
+    async def open_reader(self) -> PgChunkReader:
+        connection = await connect(self._endpoint, purpose=f"{self._job_id}:copy", side=Side.SOURCE)
+        try:
+            with translated(Side.SOURCE, what="adopting the snapshot"):
+                await connection.execute("SET row_security = off")
+                await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+                try:
+                    await connection.execute(f"SET TRANSACTION SNAPSHOT {quote_literal(self._name)}")
+                except (asyncpg.InvalidParameterValueError, asyncpg.UndefinedObjectError) as error:
+                    raise SnapshotLost(
+                        "the source's snapshot is gone: the session that held it ended", side=Side.SOURCE
+                    ) from error
+        except BaseException:
+            connection.terminate()
+            raise
+        return PgChunkReader(connection, self.text)
+
+    async def close(self) -> None:
+        self._keeper.terminate()
+
+
+class PgChunkReader:
+    """Reads chunks inside one transaction on the snapshot."""
+
+    def __init__(self, connection: asyncpg.Connection, snapshot_text: str) -> None:
+        self._connection = connection
+        self._snapshot_text = snapshot_text
+        self._copying: asyncio.Future[None] | None = None
+
+    async def read(
+        self, table: Table, chunk: Chunk, *, changed_since: SnapshotFact | None
+    ) -> AsyncIterator[bytes]:
+        query = render_chunk_query(
+            table, chunk, changed_since=changed_since, snapshot_text=self._snapshot_text
+        )
+        pieces: asyncio.Queue[bytes | None] = asyncio.Queue(_PIECES_IN_FLIGHT)
+        copying = self._copying = asyncio.ensure_future(self._copy(query, table, pieces))
+        while (piece := await pieces.get()) is not None:
+            yield piece
+            pieces.task_done()
+        await copying
+
+    async def _copy(self, query: str, table: Table, pieces: asyncio.Queue[bytes | None]) -> None:
+        form: Literal["binary", "text"] = "binary" if table.is_binary_safe else "text"
+
+        async def put(piece: bytes) -> None:
+            await pieces.put(piece)
+            if len(piece) > _LARGE_PIECE_BYTES:
+                # One huge row: the next one is read when this one has been passed on, not while it waits.
+                await pieces.join()
+
+        try:
+            with translated(Side.SOURCE, what=f"reading {table.name}"):
+                await self._connection.copy_from_query(query, output=put, format=form)
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
+            await pieces.put(None)  # the consumer wakes up and meets the failure when it awaits this task
+            raise
+        await pieces.put(None)
+
+    async def close(self) -> None:
+        self._connection.terminate()
+        if self._copying is not None:
+            self._copying.cancel()
+            # Whoever closes a reader early has met a failure of its own already.
+            await asyncio.gather(self._copying, return_exceptions=True)
+
+
+def render_chunk_query(
+    table: Table, chunk: Chunk, *, changed_since: SnapshotFact | None, snapshot_text: str
+) -> str:
+    """The SELECT behind a chunk's COPY."""
+    conditions = []
+    if chunk.first_page > 0:
+        conditions.append(f"ctid >= '({chunk.first_page},0)'::tid")
+    if chunk.end_page is not None:
+        conditions.append(f"ctid < '({chunk.end_page},0)'::tid")
+    if changed_since is not None:
+        changed = _render_written_since(changed_since.snapshot_text, snapshot_text)
+        conditions.append(changed if chunk.kind == "changed" else f"NOT {changed}")
+    columns = ", ".join(quote_ident(column.name) for column in table.columns)
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    return f"SELECT {columns} FROM ONLY {qualified(table.name)}{where}"
+
+
+def _render_written_since(base_text: str, current_text: str) -> str:
+    """True for row versions whose xmin is not older than the base snapshot's xmin.
+
+    xmin has 32 bits; the upper ones come from the current snapshot's 64-bit xmax, which no visible row reaches.
+    """
+    base_xmin = int(base_text.split(":")[0])
+    current_xmax = int(current_text.split(":")[1])
+    distance = f"(({current_xmax & 0xFFFFFFFF} - xmin::text::bigint + 4294967296) % 4294967296)"
+    return f"(xmin::text::bigint > 2 AND {distance} <= {current_xmax - base_xmin})"

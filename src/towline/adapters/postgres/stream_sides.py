@@ -1,0 +1,68 @@
+"""The two PostgreSQL sides of one job's stream, in the forms that fit each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from towline.adapters.postgres.applier import ApplierOptions, PgApplier
+from towline.adapters.postgres.probe import PgProbe
+from towline.adapters.postgres.slot_reader import (
+    FIRST_VERSION_WITH_STREAMING,
+    PgSlotReader,
+    StreamOptions,
+)
+from towline.domain.jobs import JobSpec
+from towline.domain.tables import Table, TableName
+
+# The rest of a worker's limit is for the interpreter, the drivers' buffers and one large row in each of them.
+_SHARE_OF_LIMIT: Final = 4
+_SMALLEST_BYTES: Final = 4 * 1024 * 1024
+
+
+class PgStreamSides:
+    """Implements `engine.ports.StreamSides`."""
+
+    def __init__(
+        self,
+        spec: JobSpec,
+        tables: Sequence[Table],
+        *,
+        epoch: int,
+        slot: str,
+        publication: str,
+        source_version: int,
+        spill_dir: Path,
+        mixed: frozenset[TableName] = frozenset(),
+    ) -> None:
+        """`source_version` as in `server_version_num`; `spill_dir` must belong to this job alone."""
+        self.spill_dir = spill_dir
+        self.memory_bytes = max(_SMALLEST_BYTES, spec.memory_limit_bytes // _SHARE_OF_LIMIT)
+        self._spec = spec
+        self._mixed = mixed
+        self._tables = tables
+        self._epoch = epoch
+        # Binary costs both servers less; every value must then mean the same on either side.
+        self._is_binary = source_version >= FIRST_VERSION_WITH_STREAMING and all(
+            table.is_binary_safe for table in tables
+        )
+        self._options = StreamOptions(
+            slot=slot,
+            publication=publication,
+            server_version=source_version,
+            is_binary=self._is_binary,
+            part_bytes=self.memory_bytes // 8,
+        )
+
+    def new_changes(self) -> PgSlotReader:
+        return PgSlotReader(self._spec.source, job_id=self._spec.job_id, options=self._options, tables=self._tables)
+
+    def new_applier(self) -> PgApplier:
+        options = ApplierOptions(
+            self._spec.job_id, self._epoch, self._spec.conflict_policy, self._is_binary, self._mixed
+        )
+        return PgApplier(self._spec.target, options)
+
+    def new_probe(self) -> PgProbe:
+        return PgProbe(self._spec.source, job_id=self._spec.job_id)

@@ -1,0 +1,148 @@
+"""The plan of a job's structure as the target remembers it, in `towline.structure_item`.
+
+A row is marked done in the transaction that creates the object, so the table is always right about what
+exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import asyncpg
+
+from towline.domain.structure import Section, StructureItem
+from towline.domain.tables import TableName
+
+STRUCTURE_DDL = (
+    """CREATE TABLE IF NOT EXISTS towline.structure_item (
+        job_id text NOT NULL,
+        number int NOT NULL,
+        section text NOT NULL,
+        kind text NOT NULL,
+        name text NOT NULL,
+        schema_name text,
+        table_schema text,
+        table_name text,
+        statements text[] NOT NULL,
+        depends_on int[] NOT NULL,
+        weight_bytes bigint NOT NULL,
+        is_optional boolean NOT NULL,
+        done_at timestamptz,
+        failed_reason text,
+        PRIMARY KEY (job_id, number))""",
+)
+
+_COLUMNS = (
+    "job_id",
+    "number",
+    "section",
+    "kind",
+    "name",
+    "schema_name",
+    "table_schema",
+    "table_name",
+    "statements",
+    "depends_on",
+    "weight_bytes",
+    "is_optional",
+)
+
+
+async def save_plan(connection: asyncpg.Connection, job_id: str, items: Sequence[StructureItem]) -> None:
+    """Remember the items unless the job has a plan already. Call inside a transaction."""
+    has_plan = "SELECT EXISTS (SELECT 1 FROM towline.structure_item WHERE job_id = $1)"
+    if await connection.fetchval(has_plan, job_id):
+        return
+    await connection.copy_records_to_table(
+        "structure_item",
+        schema_name="towline",
+        columns=_COLUMNS,
+        records=[_record(job_id, item) for item in items],
+    )
+
+
+async def load_plan(connection: asyncpg.Connection, job_id: str) -> list[StructureItem]:
+    """The items by number; empty before `save_plan`."""
+    rows = await connection.fetch("SELECT * FROM towline.structure_item WHERE job_id = $1 ORDER BY number", job_id)
+    return [_item(row) for row in rows]
+
+
+async def load_done(connection: asyncpg.Connection, job_id: str) -> frozenset[int]:
+    """The numbers of the items that are done."""
+    rows = await connection.fetch(
+        "SELECT number FROM towline.structure_item WHERE job_id = $1 AND done_at IS NOT NULL", job_id
+    )
+    return frozenset(row["number"] for row in rows)
+
+
+async def lock_pending(connection: asyncpg.Connection, job_id: str, numbers: Sequence[int]) -> frozenset[int]:
+    """Those of the numbers that are not done, held until the transaction ends."""
+    rows = await connection.fetch(
+        """SELECT number FROM towline.structure_item
+           WHERE job_id = $1 AND number = ANY($2::int[]) AND done_at IS NULL ORDER BY number FOR UPDATE""",
+        job_id,
+        list(numbers),
+    )
+    return frozenset(row["number"] for row in rows)
+
+
+async def mark_done(
+    connection: asyncpg.Connection,
+    job_id: str,
+    numbers: Sequence[int],
+    *,
+    failed: Mapping[int, str] | None = None,
+) -> None:
+    """Mark the numbers done; `failed` holds the reason for optional items that could not be made."""
+    reasons = failed or {}
+    await connection.execute(
+        """UPDATE towline.structure_item AS i SET done_at = now(), failed_reason = u.reason
+           FROM unnest($2::int[], $3::text[]) AS u(number, reason)
+           WHERE i.job_id = $1 AND i.number = u.number""",
+        job_id,
+        list(numbers),
+        [reasons.get(number) for number in numbers],
+    )
+
+
+async def load_failed_extensions(connection: asyncpg.Connection, job_id: str) -> list[str]:
+    """Extensions of the plan that the target could not create."""
+    rows = await connection.fetch(
+        """SELECT name FROM towline.structure_item
+           WHERE job_id = $1 AND kind = 'EXTENSION' AND failed_reason IS NOT NULL ORDER BY name""",
+        job_id,
+    )
+    return [row["name"] for row in rows]
+
+
+def _record(job_id: str, item: StructureItem) -> tuple[object, ...]:
+    return (
+        job_id,
+        item.number,
+        item.section.value,
+        item.kind,
+        item.name,
+        item.schema,
+        item.table.schema if item.table else None,
+        item.table.name if item.table else None,
+        list(item.statements),
+        sorted(item.depends_on),
+        item.weight_bytes,
+        item.is_optional,
+    )
+
+
+def _item(row: asyncpg.Record) -> StructureItem:
+    has_table = row["table_name"] is not None
+    return StructureItem(
+        number=row["number"],
+        section=Section(row["section"]),
+        kind=row["kind"],
+        name=row["name"],
+        schema=row["schema_name"],
+        table=TableName(row["table_schema"], row["table_name"]) if has_table else None,
+        statements=tuple(row["statements"]),
+        depends_on=frozenset(row["depends_on"]),
+        weight_bytes=row["weight_bytes"],
+        is_optional=row["is_optional"],
+    )
