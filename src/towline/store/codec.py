@@ -1,0 +1,165 @@
+"""Turns domain values into what a row holds, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import msgspec
+from sqlalchemy import RowMapping
+
+from towline.domain.jobs import (
+    ConflictPolicy,
+    Endpoint,
+    Failure,
+    JobSpec,
+    JobStatus,
+    PauseMode,
+    SpeedWindow,
+    TaskMode,
+)
+from towline.domain.progress import Progress
+from towline.domain.tables import ObjectSelection
+from towline.service.ports import Job, JobProgress, PrecheckRun, Wanted
+from towline.store.keyring import Keyring
+
+V = TypeVar("V")
+
+_progress = msgspec.json.Decoder(Progress)
+_failure = msgspec.json.Decoder(Failure)
+
+
+def encode_text(value: Any) -> str:
+    """JSON text. What JSON does not know (a stray value in an error's context) becomes its `str`."""
+    return msgspec.json.encode(value, enc_hook=str).decode()
+
+
+def decode_text(text: str, kind: type[V]) -> V:
+    return msgspec.json.decode(text, type=kind)
+
+
+def encode_job(job: Job) -> dict[str, Any]:
+    """All columns of the job's row but its secrets."""
+    return {
+        "job_id": job.job_id,
+        "project_id": job.project_id,
+        "name": job.name,
+        "name_key": job.name.lower(),
+        "description": job.description,
+        "mode": job.mode.value,
+        "status": job.status.value,
+        "wanted": job.wanted.value,
+        "source": _encode_endpoint(job.source),
+        "target": _encode_endpoint(job.target),
+        "secrets_version": job.secrets_version,
+        "selection": encode_text(job.selection),
+        "selection_items": encode_text(job.selection_items),
+        "conflict_policy": job.conflict_policy.value,
+        "speed_windows": encode_text(job.speed_windows),
+        "attributes": dict(job.attributes),
+        "source_attributes": dict(job.source_attributes),
+        "target_attributes": dict(job.target_attributes),
+        "is_configured": job.is_configured,
+        "pause_mode": job.pause_mode.value if job.pause_mode else None,
+        "failure": encode_text(job.failure) if job.failure else None,
+        "created_us": job.created_us,
+        "updated_us": job.updated_us,
+        "started_us": job.started_us,
+        "full_complete_us": job.full_complete_us,
+        "scheduled_us": job.scheduled_us,
+    }
+
+
+def decode_job(row: RowMapping) -> Job:
+    """The job without passwords."""
+    return Job(
+        job_id=row["job_id"],
+        project_id=row["project_id"],
+        name=row["name"],
+        description=row["description"],
+        mode=TaskMode(row["mode"]),
+        status=JobStatus(row["status"]),
+        wanted=Wanted(row["wanted"]),
+        source=msgspec.convert(row["source"], Endpoint),
+        target=msgspec.convert(row["target"], Endpoint),
+        secrets_version=row["secrets_version"],
+        selection=decode_text(row["selection"], ObjectSelection),
+        selection_items=decode_text(row["selection_items"], tuple[Mapping[str, Any], ...]),
+        conflict_policy=ConflictPolicy(row["conflict_policy"]),
+        speed_windows=decode_text(row["speed_windows"], tuple[SpeedWindow, ...]),
+        attributes=row["attributes"],
+        source_attributes=row["source_attributes"],
+        target_attributes=row["target_attributes"],
+        is_configured=row["is_configured"],
+        pause_mode=PauseMode(row["pause_mode"]) if row["pause_mode"] else None,
+        failure=decode_failure(row["failure"]),
+        created_us=row["created_us"],
+        updated_us=row["updated_us"],
+        started_us=row["started_us"],
+        full_complete_us=row["full_complete_us"],
+        scheduled_us=row["scheduled_us"],
+    )
+
+
+def decode_spec(row: RowMapping, keyring: Keyring) -> JobSpec:
+    """What a worker needs, with passwords in the clear."""
+    job = decode_job(row)
+    return JobSpec(
+        job_id=job.job_id,
+        mode=job.mode,
+        source=replace(job.source, password=_open(row, "source", keyring)),
+        target=replace(job.target, password=_open(row, "target", keyring)),
+        selection=job.selection,
+        conflict_policy=job.conflict_policy,
+        speed_windows=job.speed_windows,
+    )
+
+
+def seal_password(endpoint: Endpoint, keyring: Keyring, *, job_id: str, side: str) -> bytes | None:
+    """None for an endpoint without a password."""
+    if not endpoint.password:
+        return None
+    return keyring.seal(endpoint.password, place=_place(job_id, side))
+
+
+def encode_progress(progress: Progress) -> str:
+    return encode_text(replace(progress, tables=()))
+
+
+def decode_job_progress(row: RowMapping) -> JobProgress:
+    body = row["body"]
+    return JobProgress(
+        job_id=row["job_id"],
+        mode=TaskMode(row["mode"]),
+        status=JobStatus(row["status"]),
+        progress=_progress.decode(body) if body is not None else None,
+        failure=decode_failure(row["failure"]),
+    )
+
+
+def decode_progress(body: str) -> Progress:
+    return _progress.decode(body)
+
+
+def decode_precheck(body: str) -> PrecheckRun:
+    return decode_text(body, PrecheckRun)
+
+
+def decode_failure(body: str | None) -> Failure | None:
+    return _failure.decode(body) if body is not None else None
+
+
+def _encode_endpoint(endpoint: Endpoint) -> dict[str, Any]:
+    plain: dict[str, Any] = msgspec.to_builtins(endpoint)
+    del plain["password"]  # I7: passwords go into their own column, sealed
+    return plain
+
+
+def _open(row: RowMapping, side: str, keyring: Keyring) -> str:
+    sealed = row[f"{side}_secret"]
+    return "" if sealed is None else keyring.open(bytes(sealed), place=_place(row["job_id"], side))
+
+
+def _place(job_id: str, side: str) -> str:
+    return f"job/{job_id}/{side}"

@@ -1,0 +1,203 @@
+"""Connections to the store and the two kinds of transactions on it.
+
+`reading()` sees one moment, however many statements it holds.  `writing()` is serialised with other writers
+where the work needs it: on SQLite it takes the write lock at once (BEGIN IMMEDIATE; upgrading a read lock
+later can fail without waiting), on PostgreSQL the callers lock the rows that they decide about.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from sqlalchemy import (
+    ARRAY,
+    Column,
+    Insert,
+    Select,
+    Table,
+    Text,
+    any_,
+    bindparam,
+    event,
+    func,
+    literal_column,
+    select,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.sql.elements import ColumnElement
+
+from towline.domain.errors import RequestError, StoreUnavailable
+
+_BUSY_TIMEOUT_MS = 10_000
+# A worker that is stopped (SIGSTOP) in the middle of a transaction must not hold the lease row for ever.
+_IDLE_IN_TRANSACTION_MS = 10_000
+
+
+class Database:
+    """One store, reached through a pool of connections. Close it when done."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self.is_sqlite = engine.dialect.name == "sqlite"
+
+    @property
+    def engine(self) -> AsyncEngine:
+        return self._engine
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction in which every statement sees the same moment."""
+        options: dict[str, Any] = {}
+        if not self.is_sqlite:
+            options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        async with self._transaction(options) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that commits at the end of the block, or not at all."""
+        async with self._transaction({"towline_writes": True}) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _transaction(self, options: dict[str, Any]) -> AsyncIterator[AsyncConnection]:
+        try:
+            async with self._engine.connect() as connection:
+                await connection.execution_options(**options)
+                async with connection.begin():
+                    yield connection
+        except IntegrityError:
+            raise
+        except DBAPIError as error:
+            # Driver texts can quote values; the statement is in the chained error, its parameters are hidden.
+            raise StoreUnavailable(f"the store refused a statement ({type(error.orig).__name__})") from error
+        except (PoolTimeoutError, OSError) as error:
+            raise StoreUnavailable(f"the store cannot be reached ({type(error).__name__})") from error
+
+    async def ensure_wal(self) -> None:
+        """Let readers of a SQLite store go on while somebody writes; the file remembers it."""
+        deadline_s = asyncio.get_running_loop().time() + _BUSY_TIMEOUT_MS / 1000
+        while True:
+            try:
+                async with self._engine.connect() as connection:
+                    raw = await connection.get_raw_connection()
+                    await raw.driver_connection.execute("PRAGMA journal_mode = WAL")  # type: ignore[union-attr]
+                    return
+            except sqlite3.OperationalError as error:
+                # Two processes may do it at once, and for this step SQLite does not wait by itself.
+                if asyncio.get_running_loop().time() > deadline_s:
+                    raise StoreUnavailable("the store is busy") from error
+                await asyncio.sleep(0.02)
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+    # --- where the two dialects differ ----------------------------------------------------------
+
+    def is_one_of(self, column: Column[str], ids: Sequence[str]) -> ColumnElement[bool]:
+        """`column` is among `ids`, in one statement for any number of them.
+
+        An expanded IN list would hit SQLite's limit of bound values, and be parsed anew for every length.
+        """
+        if self.is_sqlite:
+            each = func.json_each(msgspec.json.encode(list(ids)).decode()).table_valued("value")
+            return column.in_(select(each.c.value))
+        return column == any_(bindparam(None, list(ids), type_=ARRAY(Text)))
+
+    def upsert(self, table: Table, job_id: str, values: Mapping[str, Any]) -> Insert:
+        """The statement that writes the job's one row in `table`, be it there or not."""
+        make = sqlite.insert if self.is_sqlite else postgresql.insert
+        return (
+            make(table)
+            .values(job_id=job_id, **values)
+            .on_conflict_do_update(index_elements=["job_id"], set_=dict(values))
+        )
+
+    def locked(self, query: Select[Any]) -> Select[Any]:
+        """The rows of the query stay as they are until the transaction ends."""
+        return query if self.is_sqlite else query.with_for_update()
+
+    def now_us(self, machine_now_us: int) -> ColumnElement[int]:
+        """The store's own time: on PostgreSQL its clock, as several machines must agree about leases."""
+        if self.is_sqlite:
+            return literal_column(str(int(machine_now_us)))
+        return literal_column("(extract(epoch from clock_timestamp()) * 1000000)::bigint")
+
+
+def default_store_url(data_dir: Path) -> str:
+    return f"sqlite:///{data_dir / 'towline.db'}"
+
+
+def open_database(url: str, *, pool_size: int = 5) -> Database:
+    """Connects when first used. `url`: `sqlite:///path` or `postgresql://user:password@host:port/database`.
+
+    Raises:
+        RequestError: the URL is neither.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise RequestError("the store URL cannot be read", remedy=_URL_REMEDY) from None
+    common: dict[str, Any] = {
+        # I7: bound values never appear in an error's text.
+        "hide_parameters": True,
+        "json_serializer": lambda value: msgspec.json.encode(value).decode(),
+        "json_deserializer": msgspec.json.decode,
+        "pool_size": pool_size,
+    }
+    match parsed.get_backend_name():
+        case "sqlite":
+            if not parsed.database or parsed.database == ":memory:":
+                raise RequestError("a SQLite store needs a file", remedy=_URL_REMEDY)
+            engine = create_async_engine(parsed.set(drivername="sqlite+aiosqlite"), **common)
+            event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+            event.listen(engine.sync_engine, "begin", _begin_sqlite)
+        case "postgresql" | "postgres":
+            engine = create_async_engine(
+                parsed.set(drivername="postgresql+asyncpg"),
+                pool_pre_ping=True,
+                max_overflow=0,
+                connect_args={
+                    "timeout": 10,
+                    "server_settings": {
+                        "application_name": "towline:store",
+                        "idle_in_transaction_session_timeout": str(_IDLE_IN_TRANSACTION_MS),
+                        "lock_timeout": str(_BUSY_TIMEOUT_MS),
+                    },
+                },
+                **common,
+            )
+        case other:
+            raise RequestError(f"a store cannot be kept in {other!r}", remedy=_URL_REMEDY)
+    return Database(engine)
+
+
+_URL_REMEDY = "Give sqlite:///path/to/file or postgresql://user:password@host:port/database."
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    # The driver must not begin transactions by itself: it does so too late, and without IMMEDIATE.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in (
+        f"busy_timeout = {_BUSY_TIMEOUT_MS}",
+        "synchronous = NORMAL",
+        "foreign_keys = ON",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("towline_writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,172 @@
+"""Domains, projects, users, access keys and tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import delete, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from towline.domain.errors import RequestError
+from towline.service.ports import Caller, Domain, Project, User
+from towline.store import tables
+from towline.store.database import Database
+from towline.store.keyring import Keyring
+
+_USER_IN_DOMAIN = tables.user_account.join(tables.domain, tables.domain.c.domain_id == tables.user_account.c.domain_id)
+_USER_COLUMNS = (
+    tables.user_account.c.user_id,
+    tables.user_account.c.name,
+    tables.user_account.c.password_hash,
+    tables.domain.c.domain_id,
+    tables.domain.c.name.label("domain_name"),
+)
+
+
+class SqlIdentityStore:
+    """`service.ports.IdentityStore` on SQLite and PostgreSQL."""
+
+    def __init__(self, database: Database, keyring: Keyring) -> None:
+        self._database = database
+        self._keyring = keyring
+
+    async def insert_account(
+        self, *, domain: Domain, project: Project, user: User, password_hash: str, created_us: int
+    ) -> bool:
+        try:
+            async with self._database.writing() as connection:
+                if (await connection.execute(select(tables.user_account.c.user_id).limit(1))).first():
+                    return False
+                await connection.execute(insert(tables.domain), {"domain_id": domain.domain_id, "name": domain.name})
+                await connection.execute(
+                    insert(tables.project),
+                    {"project_id": project.project_id, "domain_id": domain.domain_id, "name": project.name},
+                )
+                await connection.execute(
+                    insert(tables.user_account),
+                    {
+                        "user_id": user.user_id,
+                        "domain_id": domain.domain_id,
+                        "name": user.name,
+                        "password_hash": password_hash,
+                        "created_us": created_us,
+                    },
+                )
+                return True
+        except IntegrityError:
+            return False  # another process was first
+
+    async def load_first_account(self) -> tuple[User, Project] | None:
+        query = (
+            select(*_USER_COLUMNS, tables.project.c.project_id, tables.project.c.name.label("project_name"))
+            .select_from(_USER_IN_DOMAIN.join(tables.project, tables.project.c.domain_id == tables.domain.c.domain_id))
+            .order_by(tables.user_account.c.created_us, tables.user_account.c.user_id)
+            .limit(1)
+        )
+        async with self._database.reading() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        if row is None:
+            return None
+        user = _user(row)
+        return user, Project(row.project_id, row.project_name, user.domain)
+
+    async def insert_access_key(
+        self, *, access_key: str, secret_key: str, user_id: str, project_id: str, created_us: int
+    ) -> None:
+        row = {
+            "access_key": access_key,
+            # I7: only the sealed form reaches the store.
+            "secret": self._keyring.seal(secret_key, place=_place(access_key)),
+            "user_id": user_id,
+            "project_id": project_id,
+            "created_us": created_us,
+        }
+        try:
+            async with self._database.writing() as connection:
+                await connection.execute(insert(tables.access_key), row)
+        except IntegrityError:
+            raise RequestError("the user or the project of the access key does not exist") from None
+
+    async def load_user(self, name: str, *, domain_name: str) -> tuple[User, str] | None:
+        query = (
+            select(*_USER_COLUMNS)
+            .select_from(_USER_IN_DOMAIN)
+            .where(tables.user_account.c.name == name, tables.domain.c.name == domain_name)
+        )
+        async with self._database.reading() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        return None if row is None else (_user(row), row.password_hash)
+
+    async def load_projects(self, domain_id: str, *, name: str | None = None) -> list[Project]:
+        query = (
+            select(tables.project.c.project_id, tables.project.c.name, tables.domain.c.name.label("domain_name"))
+            .join(tables.domain, tables.domain.c.domain_id == tables.project.c.domain_id)
+            .where(tables.project.c.domain_id == domain_id)
+            .order_by(tables.project.c.name)
+        )
+        if name is not None:
+            query = query.where(tables.project.c.name == name)
+        async with self._database.reading() as connection:
+            rows = await connection.execute(query)
+            return [Project(row.project_id, row.name, Domain(domain_id, row.domain_name)) for row in rows]
+
+    async def insert_token(
+        self, token_hash: str, *, user_id: str, project_id: str, created_us: int, expires_us: int
+    ) -> None:
+        row = {
+            "token_hash": token_hash,
+            "user_id": user_id,
+            "project_id": project_id,
+            "created_us": created_us,
+            "expires_us": expires_us,
+        }
+        async with self._database.writing() as connection:
+            await connection.execute(insert(tables.token), row)
+            # The table stays as small as a day's sign-ins.
+            await connection.execute(delete(tables.token).where(tables.token.c.expires_us <= created_us))
+
+    async def load_caller_of_token(self, token_hash: str, *, now_us: int) -> Caller | None:
+        query = (
+            select(tables.token.c.project_id, tables.token.c.user_id, tables.user_account.c.name)
+            .join(tables.user_account, tables.user_account.c.user_id == tables.token.c.user_id)
+            .where(tables.token.c.token_hash == token_hash, tables.token.c.expires_us > now_us)
+        )
+        async with self._database.reading() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        return None if row is None else Caller(row.project_id, row.user_id, row.name)
+
+    async def load_access_key(self, access_key: str) -> tuple[str, Caller] | None:
+        query = (
+            select(
+                tables.access_key.c.secret,
+                tables.access_key.c.project_id,
+                tables.access_key.c.user_id,
+                tables.user_account.c.name,
+            )
+            .join(tables.user_account, tables.user_account.c.user_id == tables.access_key.c.user_id)
+            .where(tables.access_key.c.access_key == access_key)
+        )
+        async with self._database.reading() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        if row is None:
+            return None
+        secret = self._keyring.open(bytes(row.secret), place=_place(access_key))
+        return secret, Caller(row.project_id, row.user_id, row.name)
+
+    async def load_domain_of(self, user_id: str) -> Domain | None:
+        query = (
+            select(tables.domain.c.domain_id, tables.domain.c.name)
+            .select_from(_USER_IN_DOMAIN)
+            .where(tables.user_account.c.user_id == user_id)
+        )
+        async with self._database.reading() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        return None if row is None else Domain(row.domain_id, row.name)
+
+
+def _user(row: Any) -> User:
+    return User(row.user_id, row.name, Domain(row.domain_id, row.domain_name))
+
+
+def _place(access_key: str) -> str:
+    return f"access_key/{access_key}"
