@@ -1,0 +1,159 @@
+"""Joins routes, authentication and the web framework into one ASGI application.
+
+Around Litestar stands `Front`, which sees every request first and every answer last: it gives each its
+request id, accepts the gateway prefix `/drs`, counts, and turns whatever the framework refuses by itself (an
+unknown path, a wrong method) into the bodies that a gateway gives.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from typing import Any, Final, cast
+
+import msgspec
+import structlog
+from litestar import Litestar, Request, Response
+from litestar.enums import ScopeType
+from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
+from litestar.handlers import HTTPRouteHandler
+from litestar.types import ASGIApp, Message, Method, Receive, Scope, Send
+
+from towline.api.auth import Authenticator
+from towline.api.routes.connections import ConnectionRoutes
+from towline.api.routes.control import ControlRoutes
+from towline.api.routes.health import METRICS_TYPE, HealthPages, RequestMeter
+from towline.api.routes.identity import IdentityRoutes
+from towline.api.routes.jobs import JobRoutes
+from towline.api.routes.objects import ObjectRoutes
+from towline.api.routes.progress import ProgressRoutes
+from towline.api.routes.unbuilt import unbuilt_table
+from towline.api.routing import AnyRequest, Gate, Route, answer_error
+from towline.api.wire.errors import ApiError
+from towline.api.wire.texts import parse_language
+from towline.service.identity import IdentityService
+from towline.service.jobs import JobService
+from towline.service.ports import Clock
+
+log = structlog.get_logger(__name__)
+
+_PROJECT_PATH: Final = "/v3/{project_id}/"
+_PARAMETER: Final = re.compile(r"\{(\w+)\}")
+_PREFIX: Final = "/drs/v3/"
+_METHODS: Final[dict[str, Method]] = {"GET": "GET", "POST": "POST", "PUT": "PUT", "DELETE": "DELETE"}
+_UNROUTED: Final = "unrouted"
+
+
+def create_app(jobs: JobService, identity: IdentityService, *, clock: Clock, version: str) -> ASGIApp:
+    """The API as an ASGI application. It owns neither service; whoever made them closes them."""
+    meter = RequestMeter()
+    gate = Gate(Authenticator(identity), clock)
+    pages = HealthPages(jobs, meter, clock=clock, version=version)
+    inner = Litestar(
+        route_handlers=[
+            *(_build_handler(route, gate) for route in _all_routes(jobs, identity)),
+            *_pages(pages),
+        ],
+        exception_handlers={Exception: _answer_exception},
+        request_max_body_size=None,  # the gate counts, and answers in the API's own shape
+        openapi_config=None,
+        logging_config=None,  # logging belongs to the process, not to one application in it
+        debug=False,
+    )
+    return Front(inner, meter)
+
+
+def _all_routes(jobs: JobService, identity: IdentityService) -> list[Route]:
+    in_project = [
+        *ProgressRoutes(jobs).table(),
+        *JobRoutes(jobs).table(),
+        *ConnectionRoutes(jobs).table(),
+        *ControlRoutes(jobs).table(),
+        *ObjectRoutes(jobs).table(),
+        *unbuilt_table(),
+    ]
+    confined = [
+        Route(route.method, _PROJECT_PATH + route.path, route.handle, status=route.status) for route in in_project
+    ]
+    return confined + IdentityRoutes(identity).table()
+
+
+def _build_handler(route: Route, gate: Gate) -> HTTPRouteHandler:
+    async def serve(request: Request[Any, Any, Any]) -> Response[bytes]:
+        request.scope["state"]["route"] = route.path
+        return await gate.answer(request, route)
+
+    path = _PARAMETER.sub(r"{\1:str}", route.path)
+    # The response carries the status; the framework only wants to know one that allows a body.
+    return HTTPRouteHandler(path, http_method=_METHODS[route.method], status_code=route.status)(serve)
+
+
+def _pages(pages: HealthPages) -> list[HTTPRouteHandler]:
+    async def healthz(request: Request[Any, Any, Any]) -> Response[bytes]:
+        request.scope["state"]["route"] = "/healthz"
+        return Response(msgspec.json.encode(pages.health()), media_type="application/json")
+
+    async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
+        request.scope["state"]["route"] = "/metrics"
+        return Response(await pages.metrics(), media_type=METRICS_TYPE)
+
+    return [
+        HTTPRouteHandler("/healthz", http_method="GET")(healthz),
+        HTTPRouteHandler("/metrics", http_method="GET")(metrics),
+    ]
+
+
+def _answer_exception(request: AnyRequest, error: Exception) -> Response[bytes]:
+    """What the framework refuses by itself, in the bodies that clients understand."""
+    state = request.scope["state"]
+    language = parse_language(request.headers.get("x-language"))
+    refusal: Exception = error
+    if isinstance(error, (NotFoundException, MethodNotAllowedException)):
+        # A gateway knows paths together with their methods, so a wrong method is an unknown call.
+        refusal = ApiError("APIGW.0101")
+    elif isinstance(error, HTTPException) and error.status_code < 500:
+        refusal = ApiError("DRS.M00007", http_status=error.status_code)
+    return answer_error(refusal, language=language, request_id=state["request_id"])
+
+
+class Front:
+    """The first to see a request and the last to see its answer."""
+
+    def __init__(self, inner: ASGIApp, meter: RequestMeter) -> None:
+        self._inner = inner
+        self._meter = meter
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP:
+            await self._inner(scope, receive, send)
+            return
+        method, request_id, began_s = scope["method"], secrets.token_hex(16), time.perf_counter()
+        state = {**(scope.get("state") or {}), "request_id": request_id, "route": _UNROUTED}
+        status = 500
+
+        async def send_marked(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        inside = cast("Scope", {**scope, "state": state, "path": _without_prefix(scope["path"])})
+        try:
+            await self._inner(inside, receive, send_marked)
+        finally:
+            self._meter.count(method=method, route=state["route"], status=status, began_s=began_s)
+            log.info(
+                "request_answered",
+                request_id=request_id,
+                method=method,
+                route=state["route"],
+                status=status,
+                took_ms=round((time.perf_counter() - began_s) * 1000, 1),
+            )
+
+
+def _without_prefix(path: str) -> str:
+    """The path as routed. The raw path stays as it was sent, because that is what a client signs."""
+    return path[len("/drs") :] if path.startswith(_PREFIX) else path

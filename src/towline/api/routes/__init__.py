@@ -1,0 +1,1 @@
+"""One module per resource; each offers a table of `Route` values for `towline.api.app`."""

@@ -1,0 +1,88 @@
+"""What machines ask: is the server alive, and what do its figures say. No authentication, and no secrets."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter as Tally
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from towline.api.wire.progress import choose_delay_ms, choose_percent, choose_stage
+from towline.api.wire.words import STATUS_WORD
+from towline.domain.jobs import JobStatus
+from towline.service.jobs import JobService
+from towline.service.ports import Clock, JobProgress
+
+METRICS_TYPE: Final = CONTENT_TYPE_LATEST
+_METHODS: Final = frozenset({"GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"})
+
+
+class RequestMeter:
+    """Counts requests by route, not by path: a path holds ids, and there is no end to those."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._count = Counter(
+            "towline_http_requests_total",
+            "Requests answered.",
+            ("method", "route", "status"),
+            registry=self.registry,
+        )
+        self._took = Histogram("towline_http_request_seconds", "Time to answer.", ("route",), registry=self.registry)
+
+    def count(self, *, method: str, route: str, status: int, began_s: float) -> None:
+        known = method if method in _METHODS else "OTHER"  # a client may invent methods without end
+        self._count.labels(known, route, str(status)).inc()
+        self._took.labels(route).observe(max(0.0, time.perf_counter() - began_s))
+
+
+@dataclass(frozen=True, eq=False)  # the registry keeps collectors by identity
+class JobFigures(Collector):
+    """One moment of all jobs, for one scrape. Names, hosts and users stay out of it."""
+
+    jobs: Sequence[JobProgress]
+    now_us: int
+
+    def collect(self) -> Iterable[Metric]:
+        statuses = GaugeMetricFamily("towline_jobs", "Jobs by status.", labels=("status",))
+        tally = Tally(job.status for job in self.jobs)
+        for status in JobStatus:
+            if status is not JobStatus.DELETED:
+                statuses.add_metric((STATUS_WORD[status],), tally.get(status, 0))
+        percent = GaugeMetricFamily("towline_job_percent", "Percent of the full phase.", labels=("job_id",))
+        delay = GaugeMetricFamily(
+            "towline_job_delay_seconds",
+            "How far the target is behind; absent outside the incremental phase or while nothing is proven.",
+            labels=("job_id",),
+        )
+        for job in self.jobs:
+            stage = choose_stage(job)
+            percent.add_metric((job.job_id,), choose_percent(stage, job.progress))
+            delay_ms = choose_delay_ms(job, now_us=self.now_us)
+            if delay_ms is not None:
+                delay.add_metric((job.job_id,), delay_ms / 1000)
+        return (statuses, percent, delay)
+
+
+class HealthPages:
+    """`/healthz` and `/metrics`."""
+
+    def __init__(self, jobs: JobService, meter: RequestMeter, *, clock: Clock, version: str) -> None:
+        self._jobs = jobs
+        self._meter = meter
+        self._clock = clock
+        self._version = version
+
+    def health(self) -> dict[str, str]:
+        """Says that the server answers; whether the store does is for the calls that need it to say."""
+        return {"status": "ok", "version": self._version}
+
+    async def metrics(self) -> bytes:
+        figures = CollectorRegistry()
+        figures.register(JobFigures(await self._jobs.progress_of_all(), self._clock.now_us()))
+        return generate_latest(self._meter.registry) + generate_latest(figures)

@@ -1,0 +1,1 @@
+"""Every outside field name, status word and validation rule; nothing here does I/O."""

@@ -1,0 +1,219 @@
+"""One record of batch-progress, derived from a stored moment and the time of asking.
+
+The status decides which figures a record may show, so that it never contradicts itself even when the status
+and the figures were written in different transactions:
+
+- before the full phase is over: percent at most 99, no delay;
+- after it: percent "100" whatever the last row says;
+- a delay only while the job streams, or stands still in the middle of the stream.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+import msgspec
+
+from towline.api.wire.errors import as_api_error, render_failure
+from towline.api.wire.texts import Language
+from towline.api.wire.words import STATUS_WORD, TASK_MODE_WORD
+from towline.domain.jobs import JobStatus
+from towline.domain.progress import PartProgress, Phase, Progress, delay_ms
+from towline.service.ports import JobProgress
+
+UNKNOWN: Final = "-1"
+STALE_AFTER_US: Final = 30 * 1_000_000
+"""A worker writes about once a second; after this long without a word its estimates are no longer shown."""
+
+
+class ProgressInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One kind of work in `progress_map`."""
+
+    completed: str
+    remaining_time: str | None = None
+
+
+class ProgressMap(msgspec.Struct, frozen=True):
+    """Always an object with these three members in this order; clients crash on a list."""
+
+    struct: ProgressInfo
+    data: ProgressInfo
+    index: ProgressInfo
+
+
+class ProgressRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """`QueryProgressResp`. An id that is not known has only `job_id` and the error members."""
+
+    job_id: str
+    progress: str | None = None
+    incre_trans_delay: str | None = None
+    incre_trans_delay_millis: str | None = None
+    task_mode: str | None = None
+    transfer_status: str | None = None
+    process_time: str | None = None
+    remaining_time: str | None = None
+    progress_map: ProgressMap | None = None
+    apply_rows_rate: int | None = None
+    apply_bytes_rate: int | None = None
+    error_code: str | None = None
+    error_msg: str | None = None
+
+
+class ProgressAnswer(msgspec.Struct, frozen=True):
+    count: int
+    results: list[ProgressRecord]
+
+
+class Stage(Enum):
+    """Where a job stands for the purpose of its figures."""
+
+    NOT_BEGUN = "not_begun"
+    FULL = "full"
+    FULL_OVER = "full_over"
+    STREAM = "stream"
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """How one status shows its figures."""
+
+    stage: Stage | None  # None: as the last reported phase says
+    is_live: bool = False  # a worker is on it, so an old row means a dead worker
+    is_over: bool = False  # nothing will ever be done again
+
+
+_SHOWN: Final[dict[JobStatus, _Shown]] = {
+    JobStatus.CREATING: _Shown(Stage.NOT_BEGUN),
+    JobStatus.CREATE_FAILED: _Shown(Stage.NOT_BEGUN),
+    JobStatus.CONFIGURING: _Shown(Stage.NOT_BEGUN),
+    JobStatus.SCHEDULED: _Shown(None),
+    JobStatus.STARTING: _Shown(None),
+    JobStatus.START_FAILED: _Shown(None),
+    JobStatus.COPYING: _Shown(Stage.FULL, is_live=True),
+    JobStatus.COPY_FAILED: _Shown(Stage.FULL),
+    JobStatus.COPIED: _Shown(Stage.FULL_OVER),
+    JobStatus.STREAMING: _Shown(Stage.STREAM, is_live=True),
+    JobStatus.STREAM_FAILED: _Shown(Stage.STREAM),
+    JobStatus.PAUSED: _Shown(None),
+    JobStatus.ENDING: _Shown(None, is_over=True),
+    JobStatus.END_FAILED: _Shown(None, is_over=True),
+    JobStatus.ENDED: _Shown(None, is_over=True),
+    JobStatus.DELETED: _Shown(None, is_over=True),
+}
+_STAGE_OF_PHASE: Final[dict[Phase, Stage]] = {
+    Phase.PRECHECK: Stage.FULL,
+    Phase.STRUCTURE: Stage.FULL,
+    Phase.COPY: Stage.FULL,
+    Phase.INDEXES: Stage.FULL,
+    Phase.CATCH_UP: Stage.STREAM,
+    Phase.STREAM: Stage.STREAM,
+    Phase.DONE: Stage.FULL_OVER,
+}
+
+
+def render_record(requested_id: str, job: JobProgress, *, now_us: int) -> ProgressRecord:
+    """The record of a known job. `requested_id` is echoed as the client spelled it."""
+    shown = _SHOWN[job.status]
+    progress = job.progress
+    stage = choose_stage(job)
+    delay = choose_delay_ms(job, now_us=now_us)
+    error_code, error_msg = render_failure(job.failure) if job.failure else (None, None)
+    return ProgressRecord(
+        job_id=requested_id,
+        progress=str(choose_percent(stage, progress)),
+        incre_trans_delay=UNKNOWN if delay is None else str(delay // 1000),
+        incre_trans_delay_millis=UNKNOWN if delay is None else str(delay),
+        task_mode=TASK_MODE_WORD[job.mode],
+        transfer_status=STATUS_WORD[job.status],
+        process_time="0" if progress is None else str(progress.at_us // 1000),
+        remaining_time=_choose_remaining(shown, stage, progress, now_us=now_us),
+        progress_map=_render_map(stage, progress),
+        apply_rows_rate=_choose_rate(shown, stage, progress, progress.apply_rows_per_s if progress else None, now_us),
+        apply_bytes_rate=_choose_rate(shown, stage, progress, progress.apply_bytes_per_s if progress else None, now_us),
+        error_code=error_code,
+        error_msg=error_msg,
+    )
+
+
+def render_missing(requested_id: str, error: BaseException, language: Language) -> ProgressRecord:
+    """The record of an id that has no job, in its place, so that results stay in request order."""
+    refusal = as_api_error(error)
+    return ProgressRecord(job_id=requested_id, error_code=refusal.code, error_msg=refusal.text(language))
+
+
+def choose_stage(job: JobProgress) -> Stage:
+    """Where the job stands: by its status, or where that says nothing by the last reported phase."""
+    shown = _SHOWN[job.status]
+    if shown.stage is not None:
+        return shown.stage
+    return Stage.NOT_BEGUN if job.progress is None else _STAGE_OF_PHASE[job.progress.phase]
+
+
+def choose_percent(stage: Stage, progress: Progress | None) -> int:
+    """Percent of the full phase; 100 exactly when it is over."""
+    if stage in (Stage.FULL_OVER, Stage.STREAM):
+        return 100
+    if stage is Stage.NOT_BEGUN or progress is None:
+        return 0
+    return max(0, min(99, progress.percent))
+
+
+def choose_delay_ms(job: JobProgress, *, now_us: int) -> int | None:
+    """How far the target is behind; None outside the incremental phase or when nothing has been proven.
+
+    The proof stands still when nothing is applied, so a stopped or dead worker's delay grows by itself.
+    """
+    if _SHOWN[job.status].is_over or job.progress is None or choose_stage(job) is not Stage.STREAM:
+        return None
+    return delay_ms(job.progress, now_us=now_us)
+
+
+def _choose_remaining(shown: _Shown, stage: Stage, progress: Progress | None, *, now_us: int) -> str:
+    if stage is Stage.FULL_OVER:
+        return "0"
+    if shown.is_over:
+        # An ended stream leaves nothing to do; an ended copy leaves work that nobody will do.
+        return "0" if stage is Stage.STREAM else UNKNOWN
+    if stage is Stage.NOT_BEGUN or progress is None or progress.remaining_s is None:
+        return UNKNOWN
+    if _STAGE_OF_PHASE[progress.phase] is not stage or _is_stale(shown, progress, now_us):
+        return UNKNOWN  # the estimate belongs to another phase, or to a worker that has fallen silent
+    if stage is Stage.FULL:
+        return str(max(1, progress.remaining_s))  # something remains until the phase is over
+    return str(max(0, progress.remaining_s))
+
+
+def _is_stale(shown: _Shown, progress: Progress, now_us: int) -> bool:
+    return shown.is_live and now_us - progress.at_us > STALE_AFTER_US
+
+
+def _choose_rate(shown: _Shown, stage: Stage, progress: Progress | None, per_s: float | None, now_us: int) -> int:
+    if stage is not Stage.STREAM or shown.is_over or progress is None:
+        return -1
+    if not shown.is_live:
+        return 0  # paused or failed in the stream: nothing is being applied
+    return -1 if per_s is None or _is_stale(shown, progress, now_us) else round(per_s)
+
+
+def _render_map(stage: Stage, progress: Progress | None) -> ProgressMap | None:
+    if stage is Stage.FULL_OVER:
+        done = ProgressInfo(completed="100%", remaining_time="0")
+        return ProgressMap(struct=done, data=done, index=done)
+    if stage is not Stage.FULL or progress is None:
+        return None
+    return ProgressMap(
+        struct=_render_part(progress.structure),
+        data=_render_part(progress.data),
+        index=_render_part(progress.index),
+    )
+
+
+def _render_part(part: PartProgress) -> ProgressInfo:
+    if part.is_finished:
+        return ProgressInfo(completed="100%", remaining_time="0")
+    return ProgressInfo(
+        completed=f"{part.percent}%",
+        remaining_time=None if part.remaining_s is None else str(part.remaining_s),
+    )

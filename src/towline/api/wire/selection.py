@@ -1,0 +1,140 @@
+"""batch-select-objects: the tree of chosen objects, and the schemas and tables that it means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from towline.api.wire.errors import empty, invalid, not_built
+from towline.api.wire.fields import Request, Text, check_text, require_word
+from towline.domain.tables import ObjectSelection, TableName
+
+_SEPARATOR: Final = "-*-*-"
+_TYPES: Final = frozenset({"database", "schema", "table", "view"})
+_SELECT: Final = frozenset({"true", "false", "partial"})
+_MAX_OBJECTS: Final = 100_000
+_MAX_ID: Final = 512
+_DEFAULT_SCHEMA: Final = "public"
+
+
+class ObjectRequest(Request):
+    """`DatabaseInfo`: one node of the tree."""
+
+    id: Text | None = None
+    parent_id: Text | None = None
+    object_type: Text | None = None
+    object_name: Text | None = None
+    object_alias_name: Text | None = None
+    select: str | bool | None = None
+
+
+class SelectObjectsRequest(Request):
+    """One item of batch-select-objects."""
+
+    job_id: Text | None = None
+    selected: bool | None = None
+    sync_database: bool | None = None
+    job: list[ObjectRequest] | None = None
+
+
+class SelectObjectsAnswer(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One result; alone among the batch calls its `status` is a boolean."""
+
+    job_id: str
+    status: bool
+    error_code: str | None = None
+    error_msg: str | None = None
+
+
+class SelectObjectsAnswers(msgspec.Struct, frozen=True):
+    all_counts: int
+    results: list[SelectObjectsAnswer]
+
+
+def read_selection(
+    request: SelectObjectsRequest, *, database: str
+) -> tuple[ObjectSelection, tuple[Mapping[str, Any], ...]]:
+    """What the tree selects, and its nodes to give back later. `database` is the source's, "" when not stored
+    yet.
+
+    Raises: ApiError; in particular when nothing is selected, because an empty selection means everything.
+    """
+    if not request.selected:
+        return ObjectSelection(), ()
+    if not request.job:
+        raise empty("job")
+    if len(request.job) > _MAX_OBJECTS:
+        raise invalid("job")
+    schemas: set[str] = set()
+    tables: set[TableName] = set()
+    is_everything = False
+    for node in request.job:
+        kind = require_word(node.object_type, _TYPES, "object_type")
+        path = _read_path(node, kind)
+        if database and path[0] != database:
+            raise invalid("parent_id" if node.parent_id else "id")
+        if not _is_chosen(node):
+            continue
+        _refuse_unbuilt(node, kind)
+        if kind == "database":
+            is_everything = True
+        elif kind == "schema":
+            schemas.add(path[1])
+        else:
+            tables.add(TableName(path[1], path[2]))
+    if not (is_everything or schemas or tables):
+        raise invalid("job")
+    items = tuple(_keep(node) for node in request.job)
+    if is_everything:
+        return ObjectSelection(), items
+    return ObjectSelection(frozenset(schemas), frozenset(t for t in tables if t.schema not in schemas)), items
+
+
+def _is_chosen(node: ObjectRequest) -> bool:
+    # `partial` marks a container some of whose children are chosen; the children say which.
+    if node.select is None:
+        return False
+    word = str(node.select).lower()
+    if word not in _SELECT:
+        raise invalid("select")
+    return word == "true"
+
+
+def _refuse_unbuilt(node: ObjectRequest, kind: str) -> None:
+    if kind == "view":
+        raise not_built("selecting single views (views follow their schema)")
+    if node.object_alias_name and node.object_alias_name != node.object_name:
+        raise not_built("renaming objects on the target")
+
+
+def _read_path(node: ObjectRequest, kind: str) -> tuple[str, ...]:
+    """Database, schema, table of a node, as many as its kind has, from its id or else its parent and name."""
+    text = check_text(node.id or "", "id", max_length=_MAX_ID)
+    if not text:
+        if not node.object_name:
+            raise empty("object_name")
+        parent = check_text(node.parent_id or "", "parent_id", max_length=_MAX_ID)
+        name = check_text(node.object_name, "object_name")
+        text = f"{parent}{_SEPARATOR}{name}" if parent else name
+    parts = text.split(_SEPARATOR)
+    if kind in ("table", "view") and len(parts) == 2:
+        # The two-level scheme knows no schema.
+        parts = [parts[0], _DEFAULT_SCHEMA, parts[1]]
+    wanted = {"database": 1, "schema": 2}.get(kind, 3)
+    if len(parts) != wanted or not all(parts):
+        raise invalid("id" if node.id else "parent_id")
+    return tuple(parts)
+
+
+def _keep(node: ObjectRequest) -> dict[str, Any]:
+    kept = {
+        "id": node.id,
+        "parent_id": node.parent_id,
+        "object_type": node.object_type,
+        "object_name": node.object_name,
+        "object_alias_name": node.object_alias_name,
+        "select": None if node.select is None else str(node.select).lower(),
+    }
+    return {name: str(value) for name, value in kept.items() if value is not None}

@@ -1,0 +1,102 @@
+"""The one place that joins ports to adapters, by database family."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Protocol
+
+from towline.adapters.postgres import sides as postgres_sides
+from towline.adapters.postgres.checks import run_prechecks as run_postgres_prechecks
+from towline.adapters.postgres.connection import connect as connect_postgres
+from towline.domain.errors import NotBuilt, Side
+from towline.domain.jobs import Endpoint, JobSpec
+from towline.domain.prechecks import PrecheckItem
+from towline.engine.pipeline import RunResult, run_pipeline
+from towline.engine.ports import Clock, Control, Reporter, Sides
+
+
+class _Family(Protocol):
+    """What a pair of database families offers."""
+
+    async def open_sides(self, spec: JobSpec, *, epoch: int | None, work_dir: Path) -> Sides: ...
+    async def remove_traces(self, spec: JobSpec) -> None: ...
+    async def run_prechecks(self, spec: JobSpec) -> list[PrecheckItem]: ...
+    async def check_connection(self, endpoint: Endpoint, *, side: Side) -> None: ...
+
+
+class _Postgres:
+    """PostgreSQL to PostgreSQL."""
+
+    async def open_sides(self, spec: JobSpec, *, epoch: int | None, work_dir: Path) -> Sides:
+        return await postgres_sides.open_sides(spec, epoch=epoch, work_dir=work_dir)
+
+    async def remove_traces(self, spec: JobSpec) -> None:
+        await postgres_sides.remove_traces(spec)
+
+    async def run_prechecks(self, spec: JobSpec) -> list[PrecheckItem]:
+        return await run_postgres_prechecks(spec)
+
+    async def check_connection(self, endpoint: Endpoint, *, side: Side) -> None:
+        connection = await connect_postgres(endpoint, purpose="test", side=side)
+        connection.terminate()
+
+
+_POSTGRES = _Postgres()
+_PAIRS: dict[tuple[str, str], _Family] = {("postgresql", "postgresql"): _POSTGRES}
+_FAMILIES: dict[str, _Family] = {"postgresql": _POSTGRES}
+
+WORKER_COMMAND = (sys.executable, "-m", "towline.worker_main")
+
+
+async def open_sides(spec: JobSpec, *, epoch: int | None, work_dir: Path) -> Sides:
+    """Connect to both databases of a job and take it over. `epoch` None: whatever comes next.
+
+    `work_dir` is for spill files of this job.
+    """
+    return await _pair(spec).open_sides(spec, epoch=epoch, work_dir=work_dir)
+
+
+async def remove_traces(spec: JobSpec) -> None:
+    """Drop what the job owns on both databases; safe to repeat."""
+    await _pair(spec).remove_traces(spec)
+
+
+async def run_job(
+    spec: JobSpec,
+    *,
+    epoch: int,
+    control: Control,
+    reporter: Reporter,
+    clock: Clock,
+    work_dir: Path,
+) -> RunResult:
+    """Run a job's pipeline under a lease; see `engine.pipeline.run_pipeline`."""
+
+    async def open_both() -> Sides:
+        return await open_sides(spec, epoch=epoch, work_dir=work_dir)
+
+    return await run_pipeline(spec, open_both, control=control, reporter=reporter, clock=clock)
+
+
+class DatabaseProbes:
+    """`service.ports.Probes` by the adapters."""
+
+    async def check_connection(self, endpoint: Endpoint, *, is_source: bool) -> None:
+        family = _FAMILIES.get(endpoint.family)
+        if family is None:
+            raise NotBuilt(f"Towline cannot reach {endpoint.family or 'unnamed'} databases yet")
+        await family.check_connection(endpoint, side=Side.SOURCE if is_source else Side.TARGET)
+
+    async def run_prechecks(self, spec: JobSpec) -> list[PrecheckItem]:
+        return await _pair(spec).run_prechecks(spec)
+
+    async def remove_traces(self, spec: JobSpec) -> None:
+        await remove_traces(spec)
+
+
+def _pair(spec: JobSpec) -> _Family:
+    pair = (spec.source.family, spec.target.family)
+    if pair not in _PAIRS:
+        raise NotBuilt(f"Towline cannot move {pair[0]} to {pair[1]} yet")
+    return _PAIRS[pair]

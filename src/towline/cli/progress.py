@@ -1,0 +1,151 @@
+"""`towline progress`: how far, how long and how far behind, for all jobs of a store; worst first."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+import typer
+
+from towline.cli.display import Display, open_display
+from towline.cli.options import DataDirOption, JsonOption, StoreOption, ending_on_error
+from towline.cli.view import JobView, render_record, view_of
+from towline.clock import SystemClock
+from towline.domain.errors import JobNotFound
+from towline.domain.jobs import JobStatus
+from towline.domain.progress import Phase, Progress
+from towline.service.ports import Job, JobFilter, JobProgress
+from towline.settings import Settings, read_settings
+from towline.store.opening import Store, opened_store
+
+_WATCH_INTERVAL_S = 1.0
+# A worker is on the job, so its phase says more than the status does, and its rates are those of now.
+_LIVE = frozenset({JobStatus.STARTING, JobStatus.COPYING, JobStatus.STREAMING})
+_FAILED = frozenset(
+    {
+        JobStatus.CREATE_FAILED,
+        JobStatus.START_FAILED,
+        JobStatus.COPY_FAILED,
+        JobStatus.STREAM_FAILED,
+        JobStatus.END_FAILED,
+    }
+)
+_OVER = frozenset({JobStatus.ENDING, JobStatus.ENDED, JobStatus.DELETED})
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One job with its latest figures."""
+
+    job: Job
+    progress: Progress | None
+
+
+def progress(
+    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Left out: all jobs.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C.")] = False,
+    store: StoreOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how far jobs are, how long they still take and how far behind they are; the worst first."""
+    with ending_on_error():
+        settings = read_settings(os.environ, store=store, data_dir=data_dir)
+        display = open_display(is_json=as_json)
+        try:
+            asyncio.run(_show(settings, [job_id.lower() for job_id in ids or []], display, watch=watch))
+        except KeyboardInterrupt:
+            pass  # the way to end --watch
+        finally:
+            display.close()
+
+
+async def _show(settings: Settings, ids: Sequence[str], display: Display, *, watch: bool) -> None:
+    clock = SystemClock()
+    async with opened_store(settings.store_url, settings.data_dir, clock=clock) as store:
+        while True:
+            rows = await read_rows(store, ids)
+            now_us = clock.now_us()
+            ordered = sorted(rows, key=lambda row: rank(view_of_row(row, now_us=now_us)))
+            display.show(
+                [view_of_row(row, now_us=now_us) for row in ordered],
+                [record_of_row(row, now_us=now_us) for row in ordered],
+            )
+            if not watch:
+                return
+            await asyncio.sleep(_WATCH_INTERVAL_S)
+
+
+async def read_rows(store: Store, ids: Sequence[str]) -> list[Row]:
+    """The jobs and their figures; with the tables when one job is asked for.
+
+    Raises:
+        JobNotFound: names the first id without a job.
+    """
+    _, jobs = await store.jobs.find(JobFilter(), project_id=None, limit=None, offset=0)
+    figures: dict[str, JobProgress] = {entry.job_id: entry for entry in await store.jobs.load_all_progress()}
+    by_id = {job.job_id: job for job in jobs}
+    for job_id in ids:
+        if job_id not in by_id:
+            raise JobNotFound(f"there is no job {job_id}")
+    chosen = [by_id[job_id] for job_id in dict.fromkeys(ids)] if ids else jobs
+    if len(chosen) == 1:
+        (job,) = chosen
+        return [Row(job, await store.jobs.load_table_progress(job.job_id, project_id=job.project_id))]
+    return [Row(job, figures[job.job_id].progress if job.job_id in figures else None) for job in chosen]
+
+
+def view_of_row(row: Row, *, now_us: int) -> JobView:
+    """A job as the screen shows it. Pure."""
+    job, status = row.job, row.job.status
+    note = job.failure.message if job.failure else ""
+    state = status.value.replace("_", " ")
+    if row.progress is None:
+        return JobView(job.name, state, is_failed=status in _FAILED, note=note)
+    view = view_of(job.name, row.progress, now_us=now_us)
+    if status in _LIVE:
+        is_phase_known = status is not JobStatus.STARTING
+        return replace(view, state=view.state if is_phase_known else state, note=note or view.note)
+    return replace(
+        view,
+        state=state,
+        is_failed=status in _FAILED,
+        rows_per_s=None,
+        bytes_per_s=None,
+        remaining_s=None,
+        delay_ms=None if status in _OVER else view.delay_ms,
+        tables=(),
+        note=note,
+    )
+
+
+def record_of_row(row: Row, *, now_us: int) -> dict[str, Any]:
+    """A job as a JSON object. Pure."""
+    job = row.job
+    figures = row.progress or Progress(at_us=0, phase=Phase.PRECHECK)
+    record = render_record(job.job_id, figures, now_us=now_us)
+    view = view_of_row(row, now_us=now_us)
+    return {
+        **record,
+        "name": job.name,
+        "status": job.status.value,
+        "at_ms": record["at_ms"] if row.progress else None,
+        "phase": record["phase"] if row.progress else None,
+        "percent": view.percent,
+        "remaining_s": view.remaining_s,
+        "delay_ms": view.delay_ms,
+        "failure": job.failure.message if job.failure else None,
+    }
+
+
+def rank(view: JobView) -> tuple[bool, int, int, str]:
+    """Sorts the worst first: failed, then the longest delay, then the lowest percent. Pure."""
+    return (
+        not view.is_failed,
+        -(view.delay_ms or 0),
+        view.percent if view.percent is not None else 101,
+        view.label,
+    )

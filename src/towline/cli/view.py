@@ -1,0 +1,345 @@
+"""What a person sees of a job: one view of its figures, drawn in three ways. Pure.
+
+A `JobView` is one moment of one job in the words of the screen.  `render_job` draws it with bars,
+`render_jobs` draws many jobs as a table, `render_line` writes it as one plain line, and `render_record` as
+one JSON object.  A figure that is not known is "-" on the screen and null in JSON; it is never guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from towline.domain.progress import PartProgress, Phase, Progress, TableProgress, delay_ms
+from towline.domain.structure import StructureReport
+from towline.domain.tables import TotalOrigin
+
+WIDTH = 100
+UNKNOWN = "-"
+# A worker reports at least once a second; rates of one that has been silent for longer than this say nothing.
+STALE_AFTER_US = 15_000_000
+_SHOWN_TABLES = 6
+_BAR_WIDTH = 28
+
+PHASE_WORDS = {
+    Phase.PRECHECK: "checking",
+    Phase.STRUCTURE: "creating tables",
+    Phase.COPY: "copying rows",
+    Phase.INDEXES: "building indexes",
+    Phase.CATCH_UP: "catching up",
+    Phase.STREAM: "in step",
+    Phase.DONE: "done",
+}
+_STREAMING = (Phase.CATCH_UP, Phase.STREAM)
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """One moment of one job. None means not known."""
+
+    label: str
+    state: str
+    percent: int | None = None
+    is_failed: bool = False
+    is_streaming: bool = False
+    rows: int | None = None  # copied rows, or applied changes while streaming
+    size_bytes: int | None = None
+    rows_per_s: float | None = None
+    bytes_per_s: float | None = None
+    remaining_s: int | None = None
+    delay_ms: int | None = None
+    structure: PartProgress | None = None
+    index: PartProgress | None = None
+    tables: tuple[TableProgress, ...] = ()
+    note: str = ""
+
+
+def view_of(label: str, progress: Progress, *, now_us: int) -> JobView:
+    """The view of a job whose worker said `progress`, looked at now."""
+    is_streaming = progress.phase in _STREAMING
+    is_stale = now_us - progress.at_us > STALE_AFTER_US
+    rows_per_s = progress.apply_rows_per_s if is_streaming else progress.copy_rows_per_s
+    bytes_per_s = progress.apply_bytes_per_s if is_streaming else progress.copy_bytes_per_s
+    return JobView(
+        label=label,
+        state=PHASE_WORDS[progress.phase],
+        percent=progress.percent,
+        is_streaming=is_streaming,
+        rows=progress.changes_applied if is_streaming else progress.rows_copied,
+        size_bytes=None if is_streaming else progress.bytes_copied,
+        rows_per_s=None if is_stale else rows_per_s,
+        bytes_per_s=None if is_stale else bytes_per_s,
+        remaining_s=None if is_stale or is_streaming else progress.remaining_s,
+        delay_ms=delay_ms(progress, now_us=now_us),
+        structure=progress.structure,
+        index=progress.index,
+        tables=progress.tables if progress.phase is Phase.COPY else (),
+        note=_render_note(progress, is_stale=is_stale, now_us=now_us),
+    )
+
+
+def _render_note(progress: Progress, *, is_stale: bool, now_us: int) -> str:
+    if is_stale and progress.phase is not Phase.DONE:
+        return f"no word from the worker for {format_seconds((now_us - progress.at_us) // 1_000_000)}"
+    return f"waiting: {progress.waiting_for}" if progress.waiting_for else ""
+
+
+# --- drawn with bars ------------------------------------------------------------------------------
+
+
+def render_job(view: JobView) -> RenderableType:
+    """One job in full: its bar, its figures, its parts, and the tables that are being copied."""
+    head = Table.grid(padding=(0, 2))
+    head.add_row(
+        Text(view.label, style="bold"),
+        Text(view.state, style=_style(view)),
+        _bar(view.percent, width=_BAR_WIDTH),
+        Text(format_percent(view.percent)),
+        Text(f"delay {format_delay(view.delay_ms)}" if view.is_streaming else _remaining(view)),
+    )
+    lines: list[RenderableType] = [head, Text("  " + render_figures(view))]
+    if not view.is_streaming:
+        lines.append(_render_parts(view))
+        lines.extend(_render_tables(view.tables))
+    if view.note:
+        lines.append(Text("  " + _clip(view.note, WIDTH - 4), style="red" if view.is_failed else "yellow"))
+    return Group(*lines)
+
+
+def render_jobs(views: Sequence[JobView], *, max_rows: int | None = None) -> RenderableType:
+    """Many jobs, one line each, in the order given; the rest beyond `max_rows` as a count."""
+    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
+    for name in ("job", "state", "", ""):
+        table.add_column(name, no_wrap=True, overflow="ellipsis", max_width=26 if name == "job" else None)
+    for name in ("left", "delay", "rows/s", "MB/s"):
+        table.add_column(name, justify="right", no_wrap=True)
+    shown = views if max_rows is None else views[:max_rows]
+    for view in shown:
+        table.add_row(
+            Text(view.label),
+            Text(view.state, style=_style(view)),
+            _bar(view.percent, width=12),
+            Text(format_percent(view.percent), justify="right"),
+            format_seconds(view.remaining_s),
+            format_delay(view.delay_ms),
+            _rate(view.rows_per_s, 1, 0),
+            _rate(view.bytes_per_s, 1_000_000, 1),
+        )
+    rest = len(views) - len(shown)
+    notes = [Text(f"  {view.label}: {_clip(view.note, 90)}", style="red") for view in shown if view.is_failed]
+    return Group(table, *notes, *([Text(f"and {rest:,} more", style="dim")] if rest else []))
+
+
+def _render_parts(view: JobView) -> RenderableType:
+    grid = Table.grid(padding=(0, 2))
+    cells: list[RenderableType] = [Text("  structure")]
+    cells += _part_cells(view.structure, unit="objects")
+    cells.append(Text("indexes"))
+    cells += _part_cells(view.index, unit="")
+    grid.add_row(*cells)
+    return grid
+
+
+def _part_cells(part: PartProgress | None, *, unit: str) -> list[RenderableType]:
+    if part is None or (part.total == 0 and not part.is_finished):
+        return [_bar(None, width=12), Text(UNKNOWN)]
+    count = f"{part.done:,}/{part.total:,} {unit}" if unit else format_percent(part.percent)
+    return [_bar(part.percent, width=12), Text(count)]
+
+
+def _render_tables(tables: Sequence[TableProgress]) -> list[RenderableType]:
+    """The biggest tables in the work, with a bar each, and how many there are besides."""
+    active = sorted((t for t in tables if _is_active(t)), key=lambda t: (-t.bytes_total, t.schema, t.name))
+    shown, more = active[:_SHOWN_TABLES], len(active) - _SHOWN_TABLES
+    lines: list[RenderableType] = []
+    if shown:
+        grid = Table.grid(padding=(0, 2))
+        for table in shown:
+            percent = _table_percent(table)
+            grid.add_row(
+                Text("  " + _clip(f"{table.schema}.{table.name}", 34)),
+                _bar(percent, width=18),
+                Text(format_percent(percent), justify="right"),
+                Text(_table_rows(table)),
+            )
+        lines.append(grid)
+    if tables:
+        done = sum(1 for table in tables if table.is_finished)
+        waiting = len(tables) - done - len(active)
+        parts = [f"{more:,} more in the work"] if more > 0 else []
+        parts += [f"{waiting:,} waiting", f"{done:,} of {len(tables):,} tables done"]
+        lines.append(Text("  " + ", ".join(parts), style="dim"))
+    return lines
+
+
+def _is_active(table: TableProgress) -> bool:
+    return not table.is_finished and (table.bytes_done > 0 or table.rows_done > 0)
+
+
+def _table_percent(table: TableProgress) -> int | None:
+    if table.is_finished:
+        return 100
+    return min(99, table.bytes_done * 100 // table.bytes_total) if table.bytes_total else None
+
+
+def _table_rows(table: TableProgress) -> str:
+    if table.origin is not TotalOrigin.STATISTICS:
+        return f"{table.rows_done:,} of {table.rows_total:,} rows"
+    if table.rows_done == 0:
+        # Rows are counted when their chunk is on the target, bytes as they pass.
+        return f"{UNKNOWN} of about {table.rows_total:,} rows" if table.rows_total else ""
+    # Statistics of a table that nobody has analysed say 0 or less than what was copied: no total then.
+    if table.rows_total <= table.rows_done:
+        return f"{table.rows_done:,} rows"
+    return f"{table.rows_done:,} of about {table.rows_total:,} rows"
+
+
+def _bar(percent: int | None, *, width: int) -> ProgressBar:
+    return ProgressBar(total=100, completed=percent or 0, width=width, complete_style="cyan", finished_style="green")
+
+
+def _style(view: JobView) -> str:
+    return "red" if view.is_failed else "green" if view.is_streaming else "cyan"
+
+
+def _remaining(view: JobView) -> str:
+    return f"left {format_seconds(view.remaining_s)}"
+
+
+# --- plain text -----------------------------------------------------------------------------------
+
+
+def render_line(view: JobView) -> str:
+    """The job in one line without colours, for logs and pipes."""
+    parts = [
+        view.label,
+        view.state,
+        format_percent(view.percent),
+        render_figures(view),
+        f"delay {format_delay(view.delay_ms)}" if view.is_streaming else _remaining(view),
+        view.note,
+    ]
+    return "  ".join(part for part in parts if part)
+
+
+def render_figures(view: JobView) -> str:
+    """Amounts and rates in one phrase."""
+    unit = "changes" if view.is_streaming else "rows"
+    amount = f"{UNKNOWN if view.rows is None else format(view.rows, ',')} {unit}"
+    rows = f"{_rate(view.rows_per_s, 1, 0)} {unit}/s"
+    speed = f"{_rate(view.bytes_per_s, 1_000_000, 1)} MB/s"
+    if view.size_bytes is None:
+        return f"{amount}, {rows}, {speed}"
+    return f"{amount}, {format_bytes(view.size_bytes)}, {rows}, {speed}"
+
+
+def render_report(report: StructureReport) -> str:
+    """One object that could not be made as it is on the source."""
+    return f"{report.kind.lower()} {report.name}: {report.reason}"
+
+
+# --- JSON -----------------------------------------------------------------------------------------
+
+
+def render_record(job_id: str, progress: Progress, *, now_us: int) -> dict[str, Any]:
+    """The job as a JSON object; null is not known. Of the tables, those in the work and how many others."""
+    active = [table for table in progress.tables if _is_active(table)]
+    return {
+        "event": "progress",
+        "job_id": job_id,
+        "at_ms": progress.at_us // 1000,
+        "phase": progress.phase.value,
+        "percent": progress.percent,
+        "remaining_s": progress.remaining_s,
+        "delay_ms": delay_ms(progress, now_us=now_us),
+        "rows_copied": progress.rows_copied,
+        "bytes_copied": progress.bytes_copied,
+        "copy_rows_per_s": _whole(progress.copy_rows_per_s),
+        "copy_bytes_per_s": _whole(progress.copy_bytes_per_s),
+        "transactions_applied": progress.transactions_applied,
+        "changes_applied": progress.changes_applied,
+        "apply_rows_per_s": _whole(progress.apply_rows_per_s),
+        "apply_bytes_per_s": _whole(progress.apply_bytes_per_s),
+        "structure": _part_record(progress.structure),
+        "data": _part_record(progress.data),
+        "index": _part_record(progress.index),
+        "tables": [_table_record(table) for table in active],
+        "tables_done": sum(1 for table in progress.tables if table.is_finished),
+        "tables_total": len(progress.tables),
+        "waiting_for": progress.waiting_for,
+    }
+
+
+def _part_record(part: PartProgress) -> dict[str, Any]:
+    return {
+        "done": part.done,
+        "total": part.total,
+        "percent": part.percent,
+        "origin": part.origin.value,
+        "remaining_s": part.remaining_s,
+    }
+
+
+def _table_record(table: TableProgress) -> dict[str, Any]:
+    return {
+        "schema": table.schema,
+        "name": table.name,
+        "rows_done": table.rows_done,
+        "rows_total": table.rows_total,
+        "bytes_done": table.bytes_done,
+        "bytes_total": table.bytes_total,
+        "origin": table.origin.value,
+    }
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else round(value)
+
+
+# --- figures as text ------------------------------------------------------------------------------
+
+
+def format_percent(percent: int | None) -> str:
+    return UNKNOWN if percent is None else f"{percent} %"
+
+
+def format_bytes(size_bytes: int | None) -> str:
+    """Decimal units, as speed limits are given: 1 MB = 1,000,000 bytes."""
+    if size_bytes is None:
+        return UNKNOWN
+    if size_bytes >= 10_000_000_000:
+        return f"{size_bytes / 1e9:,.1f} GB"
+    return f"{size_bytes / 1e6:,.1f} MB" if size_bytes >= 100_000 else f"{size_bytes / 1e3:.1f} kB"
+
+
+def format_seconds(seconds: float | None) -> str:
+    """`0:07`, `2:05`, `3:00:00`, `2d 04:00`."""
+    if seconds is None:
+        return UNKNOWN
+    minutes, second = divmod(max(0, int(seconds)), 60)
+    hours, minute = divmod(minutes, 60)
+    if hours >= 48:
+        return f"{hours // 24}d {hours % 24:02d}:{minute:02d}"
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
+
+
+def format_delay(milliseconds: int | None) -> str:
+    if milliseconds is None:
+        return UNKNOWN
+    if milliseconds < 60_000:
+        return f"{milliseconds / 1000:.1f} s"
+    return format_seconds(milliseconds // 1000)
+
+
+def _rate(per_s: float | None, unit: int, digits: int) -> str:
+    return UNKNOWN if per_s is None else f"{per_s / unit:,.{digits}f}"
+
+
+def _clip(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"

@@ -1,0 +1,241 @@
+"""What a call makes of a job: pure decisions, one per call. The store runs them under the job's lock.
+
+Each takes the job as it is and returns the job as it shall be, or raises the RequestError that the caller
+gets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from towline.domain.errors import EndpointIncomplete, IllegalTransition, RequestError, TowlineError
+from towline.domain.jobs import (
+    ConflictPolicy,
+    Endpoint,
+    Failure,
+    JobStatus,
+    PauseMode,
+    SpeedWindow,
+    TaskMode,
+)
+from towline.domain.tables import ObjectSelection
+from towline.service.ports import DecideJob, Job, JobChange, JobEdit, Wanted
+
+# A job that never ran may be configured; one that could not even start must be, or it never will.
+CONFIGURABLE = frozenset({JobStatus.CONFIGURING, JobStatus.START_FAILED})
+FAILED = frozenset({JobStatus.START_FAILED, JobStatus.COPY_FAILED, JobStatus.STREAM_FAILED})
+# No worker runs in these, so there is nobody who would have to agree to a pause.
+_AT_REST = frozenset({JobStatus.COPY_FAILED, JobStatus.STREAM_FAILED})
+_PAUSABLE = _AT_REST | {JobStatus.COPYING, JobStatus.COPIED, JobStatus.STREAMING}
+_OVER = frozenset({JobStatus.ENDING, JobStatus.END_FAILED, JobStatus.ENDED, JobStatus.DELETED})
+_PASSWORD_CHANGEABLE = frozenset(
+    {
+        JobStatus.STARTING,
+        JobStatus.START_FAILED,
+        JobStatus.COPYING,
+        JobStatus.COPY_FAILED,
+        JobStatus.COPIED,
+        JobStatus.STREAMING,
+        JobStatus.STREAM_FAILED,
+        JobStatus.PAUSED,
+    }
+)
+_PAUSES = frozenset({Wanted.PAUSE_TARGET, Wanted.PAUSE_ALL})
+
+
+def find_missing_parts(source: Endpoint, target: Endpoint) -> list[str]:
+    """What must still be stored before a worker can connect, in words; empty when nothing."""
+    missing = []
+    for side, endpoint in (("source", source), ("target", target)):
+        for part in ("host", "port", "user"):
+            if not getattr(endpoint, part):
+                missing.append(f"{side} {part}")
+    return missing
+
+
+def as_failure(error: BaseException) -> Failure:
+    """What is kept of an error; of a defect only its class, as its text may hold anything (I7)."""
+    if isinstance(error, TowlineError):
+        context = {key: value for key, value in error.context.items() if isinstance(value, (str, int, float))}
+        return Failure(error.code, error.message, error.advice, error.side.value, context)
+    return Failure(
+        code="INVARIANT_BROKEN",
+        message=f"an unexpected {type(error).__name__} stopped the work",
+        remedy="Look into the server's log and report what it says.",
+        side="towline",
+    )
+
+
+# --- settings -----------------------------------------------------------------------------------
+
+
+def change(wish: JobChange) -> DecideJob:
+    def decide(job: Job) -> JobEdit:
+        if job.status in _OVER:
+            raise _not_now(job, "changed")
+        touches_endpoints = wish.source is not None or wish.target is not None or wish.store_endpoints
+        if (touches_endpoints or wish.mode is not None) and job.status not in CONFIGURABLE:
+            raise _not_now(job, "configured")
+        source, target = wish.source or job.source, wish.target or job.target
+        is_stored = wish.store_endpoints and not find_missing_parts(source, target)
+        return JobEdit(
+            replace(
+                job,
+                name=wish.name if wish.name is not None else job.name,
+                description=wish.description if wish.description is not None else job.description,
+                mode=wish.mode or job.mode,
+                source=source,
+                target=target,
+                attributes=_merged(job.attributes, wish.attributes),
+                source_attributes=_merged(job.source_attributes, wish.source_attributes),
+                target_attributes=_merged(job.target_attributes, wish.target_attributes),
+                is_configured=job.is_configured or is_stored,
+            ),
+            events=("databases stored",) if touches_endpoints else (),
+        )
+
+    return decide
+
+
+def select_objects(selection: ObjectSelection, items: Sequence[Mapping[str, Any]]) -> DecideJob:
+    def decide(job: Job) -> JobEdit:
+        if job.status not in CONFIGURABLE:
+            raise _not_now(job, "given other objects")
+        return JobEdit(replace(job, selection=selection, selection_items=tuple(items)), ("objects selected",))
+
+    return decide
+
+
+def set_policy(policy: ConflictPolicy) -> DecideJob:
+    def decide(job: Job) -> JobEdit:
+        # A running worker has its policy already; a failed or paused job takes the new one when it goes on.
+        if job.status not in CONFIGURABLE | FAILED | {JobStatus.SCHEDULED, JobStatus.PAUSED}:
+            raise _not_now(job, "given another policy")
+        return JobEdit(replace(job, conflict_policy=policy), (f"conflict policy: {policy.value}",))
+
+    return decide
+
+
+def set_speed(windows: Sequence[SpeedWindow]) -> DecideJob:
+    def decide(job: Job) -> JobEdit:
+        if job.status in _OVER:
+            raise _not_now(job, "throttled")
+        return JobEdit(replace(job, speed_windows=tuple(windows)), (f"speed windows: {len(windows)}",))
+
+    return decide
+
+
+def change_password(password: str, *, is_source: bool) -> DecideJob:
+    def decide(job: Job) -> JobEdit:
+        if job.status not in _PASSWORD_CHANGEABLE:
+            raise _not_now(job, "given another password")
+        if not password:
+            raise RequestError("the password is empty", job_id=job.job_id)
+        if is_source:
+            edited = replace(job, source=replace(job.source, password=password))
+        else:
+            edited = replace(job, target=replace(job.target, password=password))
+        return JobEdit(edited, (f"{'source' if is_source else 'target'} password changed",))
+
+    return decide
+
+
+# --- run control --------------------------------------------------------------------------------
+
+
+def start(*, at_us: int | None, now_us: int) -> DecideJob:
+    """Missing settings are no reason to refuse: the job starts, and fails saying what is missing."""
+
+    def decide(job: Job) -> JobEdit:
+        if job.status not in CONFIGURABLE | {JobStatus.SCHEDULED}:
+            raise _not_now(job, "started")
+        fresh = replace(job, wanted=Wanted.RUN, failure=None, pause_mode=None)
+        if at_us is not None and at_us > now_us:
+            return JobEdit(replace(fresh, status=JobStatus.SCHEDULED, scheduled_us=at_us))
+        return JobEdit(
+            replace(fresh, status=JobStatus.STARTING, scheduled_us=None, started_us=job.started_us or now_us)
+        )
+
+    return decide
+
+
+def fail_incomplete(job: Job) -> JobEdit:
+    """START_FAILED with a failure that names what is missing."""
+    missing = find_missing_parts(job.source, job.target)
+    error = EndpointIncomplete(f"job {job.job_id} cannot start without: {', '.join(missing)}")
+    return JobEdit(replace(job, status=JobStatus.START_FAILED, failure=as_failure(error)))
+
+
+def pause(mode: PauseMode) -> DecideJob:
+    """Ask for a pause. The status changes when the worker has stopped, or at once when there is none."""
+
+    def decide(job: Job) -> JobEdit:
+        if job.status not in _PAUSABLE:
+            raise _not_now(job, "paused")
+        wanted = Wanted.PAUSE_TARGET if mode is PauseMode.TARGET else Wanted.PAUSE_ALL
+        if job.status in _AT_REST or is_resting_copy(job):
+            return JobEdit(replace(job, wanted=wanted, status=JobStatus.PAUSED, pause_mode=mode))
+        return JobEdit(replace(job, wanted=wanted), (f"pause asked for: {mode.value}",))
+
+    return decide
+
+
+def retry(job: Job) -> JobEdit:
+    """Go on after a failure or a pause; takes back a pause that has not come true yet."""
+    if job.status in FAILED | {JobStatus.PAUSED}:
+        return JobEdit(replace(job, status=JobStatus.STARTING, wanted=Wanted.RUN, failure=None, pause_mode=None))
+    if job.wanted in _PAUSES and job.status not in _OVER:
+        return JobEdit(replace(job, wanted=Wanted.RUN), ("pause taken back",))
+    raise _not_now(job, "retried")
+
+
+def end(*, force: bool) -> DecideJob:
+    """Ask for the end. A second call may add force; repeating changes nothing."""
+
+    def decide(job: Job) -> JobEdit:
+        if job.status in (JobStatus.ENDED, JobStatus.DELETED):
+            raise _not_now(job, "ended")
+        wanted = Wanted.FORCE_END if force or job.wanted is Wanted.FORCE_END else Wanted.END
+        return JobEdit(replace(job, status=JobStatus.ENDING, wanted=wanted, failure=None))
+
+    return decide
+
+
+def delete(job: Job) -> JobEdit:
+    if job.status not in (JobStatus.CREATE_FAILED, JobStatus.ENDED):
+        raise _not_now(job, "deleted")
+    return JobEdit(replace(job, status=JobStatus.DELETED))
+
+
+def require_precheckable(job: Job, *, for_retry: bool) -> None:
+    """Raises IllegalTransition in a status in which a precheck says nothing."""
+    allowed = CONFIGURABLE | {JobStatus.SCHEDULED}
+    if for_retry:
+        allowed = allowed | FAILED | {JobStatus.PAUSED, JobStatus.COPIED, JobStatus.STREAMING}
+    if job.status not in allowed:
+        raise _not_now(job, "prechecked")
+
+
+def require_testable(job: Job) -> None:
+    """Raises IllegalTransition unless databases may still be chosen."""
+    if job.status not in CONFIGURABLE:
+        raise _not_now(job, "tested")
+
+
+def is_resting_copy(job: Job) -> bool:
+    """True for a job that only copies and has done so: it needs no worker any more."""
+    return job.status is JobStatus.COPIED and job.mode is TaskMode.FULL
+
+
+def _merged(known: Mapping[str, Any], changes: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    return known if changes is None else {**known, **changes}
+
+
+def _not_now(job: Job, what: str) -> IllegalTransition:
+    return IllegalTransition(
+        f"job {job.job_id} cannot be {what} while it is {job.status.value}",
+        job_id=job.job_id,
+        status=job.status.value,
+    )

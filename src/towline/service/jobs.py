@@ -1,0 +1,273 @@
+"""Everything that a caller can ask of jobs.
+
+Each method takes the caller and sees only the jobs of the caller's project; whatever else exists is not
+found. Batch calls answer one `Outcome` per item, in order, and one item's failure does not touch the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import structlog
+
+from towline.domain.errors import JobDeleted, JobNotFound, RequestError, TowlineError
+from towline.domain.jobs import ConflictPolicy, JobStatus, PauseMode, SpeedWindow
+from towline.domain.progress import Progress
+from towline.domain.tables import ObjectSelection
+from towline.service import decisions
+from towline.service.ports import (
+    Caller,
+    Clock,
+    ConnectionTest,
+    DecideJob,
+    Job,
+    JobChange,
+    JobDraft,
+    JobEvent,
+    JobFilter,
+    JobIds,
+    JobProgress,
+    JobStore,
+    Outcome,
+    PrecheckRun,
+    Probes,
+    Wanted,
+)
+from towline.service.prechecks import PrecheckRunner
+
+V = TypeVar("V")
+log = structlog.get_logger(__name__)
+
+# Each may wait for a server that does not answer; one after the other they would outlast the caller's patience.
+_MAX_TESTS_AT_ONCE = 16
+
+
+def mint_job_id() -> str:
+    """A new id in the shape that clients of the API know: hexadecimal but for its last four characters."""
+    digits = secrets.token_hex(14)
+    tail = f"{digits[20:28]}jb{secrets.randbelow(100):02d}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{tail}"
+
+
+class JobService:
+    """The calls of the job API. `on_change` is told that some job may need its worker; it must not block."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        probes: Probes,
+        *,
+        clock: Clock,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._store = store
+        self._probes = probes
+        self._clock = clock
+        self._on_change = on_change
+        self._prechecks = PrecheckRunner(
+            store,
+            probes,
+            on_defect=lambda job_id, error: log.error("precheck_defect", job_id=job_id, exc_info=error),
+        )
+
+    async def close(self) -> None:
+        """Stop what runs in the background."""
+        await self._prechecks.close()
+
+    # --- create and read --------------------------------------------------------------------------
+
+    async def create(self, caller: Caller, drafts: Sequence[JobDraft]) -> list[Outcome[Job]]:
+        """Answers with status CREATING, as callers expect; the job can be configured at once."""
+        return [await self._create(caller, draft) for draft in drafts]
+
+    async def list_jobs(
+        self, caller: Caller, job_filter: JobFilter, *, limit: int | None, offset: int
+    ) -> tuple[int, list[Job]]:
+        """How many jobs match, and one page of them, newest first; `limit` None is all."""
+        return await self._store.find(job_filter, project_id=caller.project_id, limit=limit, offset=offset)
+
+    async def jobs(self, caller: Caller, job_ids: JobIds) -> list[Outcome[Job]]:
+        """One outcome per id, in request order, duplicates included."""
+        known = await self._store.load(job_ids, project_id=caller.project_id)
+        return [_known_outcome(job_id, known.get(job_id), lambda job: job.status) for job_id in job_ids]
+
+    async def progress(self, caller: Caller, job_ids: JobIds) -> list[Outcome[JobProgress]]:
+        """One outcome per id, in request order, duplicates included; all read in one query."""
+        known = await self._store.load_progress(job_ids, project_id=caller.project_id)
+        return [_known_outcome(job_id, known.get(job_id), lambda job: job.status) for job_id in job_ids]
+
+    async def progress_of_all(self) -> list[JobProgress]:
+        """Every job of every project that is not deleted: for metrics only, never for a caller."""
+        return await self._store.load_all_progress()
+
+    async def table_progress(self, caller: Caller, job_id: str) -> Progress | None:
+        """The figures of a job with its tables; None before a worker has reported.
+
+        Raises: JobNotFound, JobDeleted.
+        """
+        await self._require_known(caller, job_id)
+        return await self._store.load_table_progress(job_id, project_id=caller.project_id)
+
+    async def events(self, caller: Caller, job_id: str) -> list[JobEvent]:
+        """A job's history, oldest first. Raises: JobNotFound, JobDeleted."""
+        await self._require_known(caller, job_id)
+        return await self._store.load_events(job_id, project_id=caller.project_id)
+
+    # --- settings ---------------------------------------------------------------------------------
+
+    async def test_connections(self, caller: Caller, tests: Sequence[ConnectionTest]) -> list[Outcome[None]]:
+        """One outcome per test, in order; a database that cannot be reached is an error in its outcome."""
+        slots = asyncio.Semaphore(_MAX_TESTS_AT_ONCE)
+
+        async def test_one(test: ConnectionTest) -> Outcome[None]:
+            async with slots:
+                return await _outcome(test.job_id, self._test(caller, test))
+
+        return list(await asyncio.gather(*map(test_one, tests)))
+
+    async def modify(self, caller: Caller, changes: Sequence[JobChange]) -> list[Outcome[Job]]:
+        return [
+            await _outcome(change.job_id, self._edit(caller, change.job_id, decisions.change(change)))
+            for change in changes
+        ]
+
+    async def select_objects(
+        self, caller: Caller, job_id: str, selection: ObjectSelection, items: Sequence[Mapping[str, Any]]
+    ) -> Outcome[Job]:
+        """`items` are kept and given back as they came."""
+        return await _outcome(job_id, self._edit(caller, job_id, decisions.select_objects(selection, items)))
+
+    async def set_policy(self, caller: Caller, job_id: str, policy: ConflictPolicy) -> Outcome[Job]:
+        return await _outcome(job_id, self._edit(caller, job_id, decisions.set_policy(policy)))
+
+    async def set_speed(self, caller: Caller, job_id: str, windows: Sequence[SpeedWindow]) -> Outcome[Job]:
+        """Holds for a running job within a second or two; no windows means no limit."""
+        return await _outcome(job_id, self._edit(caller, job_id, decisions.set_speed(windows)))
+
+    async def change_password(self, caller: Caller, job_id: str, *, is_source: bool, password: str) -> Outcome[Job]:
+        return await _outcome(
+            job_id, self._edit(caller, job_id, decisions.change_password(password, is_source=is_source))
+        )
+
+    # --- prechecks --------------------------------------------------------------------------------
+
+    async def precheck(self, caller: Caller, job_ids: JobIds, *, for_retry: bool) -> list[Outcome[None]]:
+        """Begins the prechecks in the background; no error in an outcome means that its precheck runs."""
+        return [await _outcome(job_id, self._precheck(caller, job_id, for_retry)) for job_id in job_ids]
+
+    async def precheck_results(self, caller: Caller, job_ids: JobIds) -> list[Outcome[PrecheckRun]]:
+        """The last run of each job; a job without any is a RequestError in its outcome."""
+        jobs = await self.jobs(caller, job_ids)
+        runs = await self._prechecks.load(job_ids, project_id=caller.project_id, now_us=self._clock.now_us())
+        outcomes: list[Outcome[PrecheckRun]] = []
+        for known in jobs:
+            run = runs.get(known.job_id)
+            error = known.error
+            if error is None and run is None:
+                error = RequestError(f"job {known.job_id} has not been prechecked yet")
+            outcomes.append(Outcome(known.job_id, run if error is None else None, error))
+        return outcomes
+
+    # --- run control ------------------------------------------------------------------------------
+
+    async def start(self, caller: Caller, job_id: str, *, at_us: int | None = None) -> Outcome[Job]:
+        """Start now, or at `at_us` if that lies ahead."""
+        decide = decisions.start(at_us=at_us, now_us=self._clock.now_us())
+        return await _outcome(job_id, self._edit(caller, job_id, decide))
+
+    async def pause(self, caller: Caller, job_id: str, mode: PauseMode) -> Outcome[Job]:
+        """Asks the worker to pause; the job is PAUSED when it really has."""
+        return await _outcome(job_id, self._edit(caller, job_id, decisions.pause(mode)))
+
+    async def retry(self, caller: Caller, job_id: str) -> Outcome[Job]:
+        return await _outcome(job_id, self._edit(caller, job_id, decisions.retry))
+
+    async def end(self, caller: Caller, job_id: str, *, force: bool = False) -> Outcome[Job]:
+        """Stops the job and removes its traces on both sides; with `force` also if one is out of reach."""
+        return await _outcome(job_id, self._edit(caller, job_id, decisions.end(force=force)))
+
+    async def delete(self, caller: Caller, job_id: str) -> Outcome[Job]:
+        """The job's secrets and figures are erased; its id is remembered as deleted."""
+        return await _outcome(job_id, self._delete(caller, job_id))
+
+    # --- inside -----------------------------------------------------------------------------------
+
+    async def _create(self, caller: Caller, draft: JobDraft) -> Outcome[Job]:
+        now_us = self._clock.now_us()
+        job = Job(
+            job_id=mint_job_id(),
+            project_id=caller.project_id,
+            name=draft.name,
+            description=draft.description,
+            mode=draft.mode,
+            # There is no machine to wait for, so the job is ready before the answer leaves.
+            status=JobStatus.CONFIGURING,
+            source=draft.source,
+            target=draft.target,
+            selection=ObjectSelection(),
+            conflict_policy=ConflictPolicy.OVERWRITE,
+            speed_windows=(),
+            created_us=now_us,
+            updated_us=now_us,
+            attributes=draft.attributes,
+            source_attributes=draft.source_attributes,
+            target_attributes=draft.target_attributes,
+            wanted=Wanted.RUN,
+        )
+        try:
+            await self._store.insert(job)
+        except RequestError as error:
+            return Outcome("", error=error)
+        shown = replace(
+            job,
+            status=JobStatus.CREATING,
+            source=replace(job.source, password=""),
+            target=replace(job.target, password=""),
+        )
+        return Outcome(job.job_id, shown)
+
+    async def _edit(self, caller: Caller, job_id: str, decide: DecideJob) -> Job:
+        job = await self._store.edit(job_id, decide, project_id=caller.project_id)
+        self._on_change()
+        return job
+
+    async def _delete(self, caller: Caller, job_id: str) -> Job:
+        job = await self._edit(caller, job_id, decisions.delete)
+        await self._store.forget(job_id)
+        return job
+
+    async def _test(self, caller: Caller, test: ConnectionTest) -> None:
+        decisions.require_testable(await self._require_known(caller, test.job_id))
+        await self._probes.check_connection(test.endpoint, is_source=test.is_source)
+
+    async def _precheck(self, caller: Caller, job_id: str, for_retry: bool) -> None:
+        job = await self._require_known(caller, job_id)
+        decisions.require_precheckable(job, for_retry=for_retry)
+        await self._prechecks.begin(job_id, project_id=caller.project_id)
+
+    async def _require_known(self, caller: Caller, job_id: str) -> Job:
+        (outcome,) = await self.jobs(caller, [job_id])
+        if outcome.error is not None:
+            raise outcome.error
+        assert outcome.value is not None
+        return outcome.value
+
+
+async def _outcome(job_id: str, work: Awaitable[V]) -> Outcome[V]:
+    """The value, or the error that a caller can be told; a defect goes on upwards."""
+    try:
+        return Outcome(job_id, await work)
+    except TowlineError as error:
+        return Outcome(job_id, error=error)
+
+
+def _known_outcome(job_id: str, value: V | None, status_of: Callable[[V], JobStatus]) -> Outcome[V]:
+    if value is None:
+        return Outcome(job_id, error=JobNotFound(f"there is no job {job_id}"))
+    if status_of(value) is JobStatus.DELETED:
+        return Outcome(job_id, error=JobDeleted(f"job {job_id} has been deleted"))
+    return Outcome(job_id, value)

@@ -1,0 +1,407 @@
+"""What the service layer remembers and asks for, and the values that cross it.
+
+`towline.store` implements `Store` on SQLite and on PostgreSQL; the API and the CLI see only
+`towline.service.jobs.JobService` and `towline.service.identity.IdentityService`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Generic, Protocol, TypeVar
+
+from towline.domain.jobs import (
+    ConflictPolicy,
+    Endpoint,
+    Failure,
+    JobSpec,
+    JobStatus,
+    PauseMode,
+    SpeedWindow,
+    TaskMode,
+)
+from towline.domain.prechecks import PrecheckItem
+from towline.domain.progress import Progress
+from towline.domain.tables import ObjectSelection
+from towline.engine.ports import Clock as Clock
+
+T = TypeVar("T")
+
+
+class Wanted(Enum):
+    """What the operator wants of a job; its worker says when it has come true. Values are stored."""
+
+    RUN = "run"
+    PAUSE_TARGET = "pause_target"
+    PAUSE_ALL = "pause_all"
+    END = "end"
+    FORCE_END = "force_end"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks. `project_id` is the only project that this caller can see."""
+
+    project_id: str
+    user_id: str
+    user_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobDraft:
+    """A job as a caller wants it. `attributes` holds outside members that we only keep and give back
+    (node type, network type, subnet, tags, ...), keyed as the API names them; never a secret."""
+
+    name: str
+    mode: TaskMode
+    source: Endpoint
+    target: Endpoint
+    description: str = ""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    source_attributes: Mapping[str, Any] = field(default_factory=dict)
+    target_attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A stored job as callers see it. Endpoints come without passwords. Times are microseconds, UTC."""
+
+    job_id: str
+    project_id: str
+    name: str
+    description: str
+    mode: TaskMode
+    status: JobStatus
+    source: Endpoint
+    target: Endpoint
+    selection: ObjectSelection
+    conflict_policy: ConflictPolicy
+    speed_windows: tuple[SpeedWindow, ...]
+    created_us: int
+    updated_us: int
+    started_us: int | None = None
+    full_complete_us: int | None = None
+    scheduled_us: int | None = None
+    is_configured: bool = False  # both endpoints were stored after a connection test
+    pause_mode: PauseMode | None = None
+    failure: Failure | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    source_attributes: Mapping[str, Any] = field(default_factory=dict)
+    target_attributes: Mapping[str, Any] = field(default_factory=dict)
+    selection_items: tuple[Mapping[str, Any], ...] = ()  # as the caller sent them
+    wanted: Wanted = Wanted.RUN
+    secrets_version: int = 0  # grows when an endpoint or a password changes
+
+
+@dataclass(frozen=True, slots=True)
+class JobEdit:
+    """What a decision makes of a job: the job as it shall be, and what to write into its history.
+
+    An endpoint with a password replaces the stored one; without a password the stored password stays if host,
+    port and user stay, else it is forgotten (a password is never sent to a place it was not given for).
+    """
+
+    job: Job
+    events: tuple[str, ...] = ()
+
+
+DecideJob = Callable[[Job], JobEdit]
+"""A pure decision; raises RequestError to leave the job as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobEvent:
+    """One line of a job's history. `kind`: status, warning, structure, settings."""
+
+    at_us: int
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobChange:
+    """Members of a job to change; None leaves a member as it is."""
+
+    job_id: str
+    name: str | None = None
+    description: str | None = None
+    mode: TaskMode | None = None
+    source: Endpoint | None = None
+    target: Endpoint | None = None
+    attributes: Mapping[str, Any] | None = None  # merged over the stored ones
+    source_attributes: Mapping[str, Any] | None = None
+    target_attributes: Mapping[str, Any] | None = None
+    store_endpoints: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """`names_or_ids` matches a part of the name, or whole ids; empty members do not filter."""
+
+    names_or_ids: tuple[str, ...] = ()
+    statuses: frozenset[JobStatus] = frozenset()
+    attributes: Mapping[str, str] = field(default_factory=dict)  # exact match, e.g. engine_type, net_type
+    tags: Mapping[str, str] = field(default_factory=dict)
+    host: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JobProgress:
+    """What batch-progress needs of one job, read in one query together with its neighbours.
+
+    `progress` is None before any worker has reported. `tables` of it are left out here.
+    """
+
+    job_id: str
+    mode: TaskMode
+    status: JobStatus
+    progress: Progress | None
+    failure: Failure | None
+
+
+@dataclass(frozen=True, slots=True)
+class PrecheckRun:
+    """A precheck's state. `percent` is 100 when all items are there."""
+
+    job_id: str
+    percent: int
+    items: tuple[PrecheckItem, ...]
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionTest:
+    """One database to reach. `is_source` tells the side."""
+
+    job_id: str
+    is_source: bool
+    endpoint: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[T]):
+    """One item of a batch call: a value or an error, never both."""
+
+    job_id: str
+    value: T | None = None
+    error: Exception | None = None
+
+
+class Probes(Protocol):
+    """What the service asks of databases; `bootstrap` gives it the adapters."""
+
+    async def check_connection(self, endpoint: Endpoint, *, is_source: bool) -> None:
+        """Raises: ConnectionRefused, MissingPrivilege, ConnectionLost."""
+        ...
+
+    async def run_prechecks(self, spec: JobSpec) -> list[PrecheckItem]: ...
+
+    async def remove_traces(self, spec: JobSpec) -> None:
+        """Drop the job's slot, publication and bookkeeping on both sides; safe to repeat."""
+        ...
+
+
+JobIds = Sequence[str]
+
+
+class JobStore(Protocol):
+    """Where jobs are remembered. Every method is one transaction; a project sees only its own jobs."""
+
+    async def insert(self, job: Job) -> None:
+        """Raises JobNameTaken when another job of the project has the name, without regard to case."""
+        ...
+
+    async def edit(self, job_id: str, decide: DecideJob, *, project_id: str | None) -> Job:
+        """Read the job, let `decide` change it, write it back; nobody else can change it in between.
+
+        `decide` may run more than once.
+
+        Raises: JobNotFound, JobDeleted, JobNameTaken, and what `decide` raises.
+        """
+        ...
+
+    async def load(self, job_ids: JobIds, *, project_id: str) -> dict[str, Job]:
+        """The jobs of the project among `job_ids`, deleted ones included."""
+        ...
+
+    async def load_spec(self, job_id: str, *, project_id: str | None = None) -> JobSpec:
+        """With passwords in the clear. Raises JobNotFound, JobDeleted."""
+        ...
+
+    async def find(
+        self, job_filter: JobFilter, *, project_id: str | None, limit: int | None, offset: int
+    ) -> tuple[int, list[Job]]:
+        """How many match, and one page of them, newest first. `project_id` None: of all projects."""
+        ...
+
+    async def load_progress(self, job_ids: JobIds, *, project_id: str) -> dict[str, JobProgress]:
+        """One indexed query, one moment, any number of ids."""
+        ...
+
+    async def load_all_progress(self) -> list[JobProgress]: ...
+    async def load_table_progress(self, job_id: str, *, project_id: str) -> Progress | None: ...
+    async def load_events(self, job_id: str, *, project_id: str) -> list[JobEvent]: ...
+    async def forget(self, job_id: str) -> None:
+        """Erase secrets, figures and prechecks of a deleted job; its id and history stay."""
+        ...
+
+    async def save_precheck(self, run: PrecheckRun) -> None: ...
+    async def load_prechecks(self, job_ids: JobIds, *, project_id: str) -> dict[str, tuple[int, PrecheckRun]]:
+        """Each with the time of its last write."""
+        ...
+
+
+# --- identity -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    domain_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    project_id: str
+    name: str
+    domain: Domain
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    user_id: str
+    name: str
+    domain: Domain
+
+
+@dataclass(frozen=True, slots=True)
+class TokenScope:
+    """What a token is asked for: a project by id or name, or the user's domain when all are empty."""
+
+    project_id: str = ""
+    project_name: str = ""
+    domain_id: str = ""
+    domain_name: str = ""
+
+    @property
+    def wants_project(self) -> bool:
+        return bool(self.project_id or self.project_name)
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedToken:
+    """`token` is shown once and never stored. `project` is None for a domain scope."""
+
+    token: str = field(repr=False)
+    user: User
+    project: Project | None
+    issued_us: int
+    expires_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What `towline init` hands out, once."""
+
+    project_id: str
+    project_name: str
+    domain_name: str
+    user_name: str
+    password: str = field(repr=False)
+    access_key: str
+    secret_key: str = field(repr=False)
+
+
+# --- work ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A worker's time-limited right to run a job. `epoch` grows with every owner and never repeats."""
+
+    job_id: str
+    owner: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A job that needs somebody to act for it and has no owner. `epoch` 0: no worker has ever run it."""
+
+    job: Job
+    epoch: int
+    crashes: int  # in a row
+
+
+class WorkStore(Protocol):
+    """Leases, and what their owners write. Whoever has lost the lease can no longer write (I6)."""
+
+    async def start_due(self) -> list[str]:
+        """Move jobs whose scheduled time has come to STARTING; their ids."""
+        ...
+
+    async def find_waiting(self, *, limit: int) -> list[Waiting]: ...
+
+    async def take_lease(self, job_id: str, owner: str, *, ttl_s: float) -> Lease | None:
+        """None when somebody else has it."""
+        ...
+
+    async def renew_lease(self, lease: Lease, *, ttl_s: float) -> None:
+        """Raises LeaseLost, also when the lease had run out and nobody has taken it yet."""
+        ...
+
+    async def release_lease(self, lease: Lease, *, crash_delay_s: float | None = None) -> bool:
+        """Give the job back; with `crash_delay_s` count a crash and keep everybody off for so long.
+
+        False when the lease was somebody else's already.
+        """
+        ...
+
+    async def forgive_crashes(self, lease: Lease) -> None:
+        """The job runs well again: start counting anew."""
+        ...
+
+    async def load_job(self, job_id: str) -> Job: ...
+    async def load_spec(self, job_id: str) -> JobSpec: ...
+    async def load_last_progress(self, job_id: str) -> Progress | None: ...
+    async def edit(self, lease: Lease, decide: DecideJob) -> Job:
+        """Raises LeaseLost, and what `JobStore.edit` raises."""
+        ...
+
+    async def save_progress(self, lease: Lease, progress: Progress, *, decide: DecideJob | None = None) -> Job:
+        """Write a job's figures, all from one moment, and what they make of its status, in one transaction.
+
+        Raises: LeaseLost.
+        """
+        ...
+
+    async def add_events(self, lease: Lease, kind: str, messages: Sequence[str]) -> None: ...
+
+
+class IdentityStore(Protocol):
+    """Who may call. Secret keys are encrypted, passwords and tokens are hashed before they come here."""
+
+    async def insert_account(
+        self, *, domain: Domain, project: Project, user: User, password_hash: str, created_us: int
+    ) -> bool:
+        """False, with nothing changed, when the store has an account already."""
+        ...
+
+    async def load_first_account(self) -> tuple[User, Project] | None: ...
+    async def insert_access_key(
+        self, *, access_key: str, secret_key: str, user_id: str, project_id: str, created_us: int
+    ) -> None: ...
+
+    async def load_user(self, name: str, *, domain_name: str) -> tuple[User, str] | None:
+        """The user and the hash of the password."""
+        ...
+
+    async def load_projects(self, domain_id: str, *, name: str | None = None) -> list[Project]: ...
+    async def insert_token(
+        self, token_hash: str, *, user_id: str, project_id: str, created_us: int, expires_us: int
+    ) -> None: ...
+
+    async def load_caller_of_token(self, token_hash: str, *, now_us: int) -> Caller | None: ...
+    async def load_access_key(self, access_key: str) -> tuple[str, Caller] | None: ...
+    async def load_domain_of(self, user_id: str) -> Domain | None: ...
