@@ -1,0 +1,73 @@
+"""A real server process, and the vendor's own Python client for it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.commands import Command, run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """A running server and the account that `towline init` made."""
+
+    url: str
+    project_id: str
+    project_name: str
+    domain_name: str
+    user_name: str
+    password: str = field(repr=False)
+    access_key: str
+    secret_key: str = field(repr=False)
+    command: Command = field(repr=False)
+
+
+@contextmanager
+def served(folder: Path, *, store_url: str | None = None, project: str = "eu-de") -> Iterator[Served]:
+    """`towline init` and `towline serve` in `folder`, stopped at the end as Ctrl-C does."""
+    store = store_url or f"sqlite:///{folder / 'store.db'}"
+    options = ("--store", store, "--data-dir", str(folder / "data"))
+    code, made = run("init", *options, "--project", project, "--json")
+    assert code == 0, made.told()
+    account: dict[str, Any] = json.loads(made.lines[-1])
+    with Command("serve", "--listen", "127.0.0.1:0", *options) as command:
+        line = command.wait_for(lambda line: line.startswith("towline serves "))
+        yield Served(url=line.split()[-1], command=command, **account)
+        command.interrupt()
+        assert command.finish() == 0, command.told()
+
+
+@pytest.fixture
+def vendor_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The vendor's client writes a file under the home directory and reads variables of its own."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+
+
+def vendor_client(served: Served, *, access_key: str | None = None, secret_key: str | None = None) -> Any:
+    """The unmodified client with an access key."""
+    from huaweicloudsdkcore.auth.credentials import BasicCredentials
+    from huaweicloudsdkdrs.v3 import DrsClient
+
+    credentials = BasicCredentials(access_key or served.access_key, secret_key or served.secret_key, served.project_id)
+    return DrsClient.new_builder().with_credentials(credentials).with_endpoint(served.url).build()
+
+
+def wait_until(read: Callable[[], Any], is_wanted: Callable[[Any], bool], *, timeout_s: float, what: str) -> Any:
+    """The first value that is wanted, asked for ten times a second."""
+    deadline_s = time.monotonic() + timeout_s
+    while True:
+        value = read()
+        if is_wanted(value):
+            return value
+        assert time.monotonic() < deadline_s, f"{what}: still {value} after {timeout_s} s"
+        time.sleep(0.1)

@@ -1,0 +1,208 @@
+"""A whole life of a job through the vendor's unmodified client: two real servers, a real store, real workers.
+
+created -> tested -> stored -> chosen -> prechecked -> started -> full phase -> incremental phase, with writes all the
+while -> provably caught up -> paused -> resumed -> ended -> deleted, and the rows compared.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huaweicloudsdkdrs import v3 as drs
+
+from tests.api.serving import Served, served, vendor_client, vendor_home, wait_until
+from tests.servers.databases import Database
+from tests.servers.equality import assert_same_rows
+from tests.servers.fixtures import DatabaseFactory
+from towline.embedded import EmbeddedPostgres
+
+__all__ = ["vendor_home"]
+pytestmark = [
+    pytest.mark.usefixtures("vendor_home"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:huaweicloudsdk"),
+]
+
+SCHEMA = """
+CREATE TABLE item (id bigint PRIMARY KEY, name text NOT NULL, price numeric(10,2), changed timestamptz);
+CREATE INDEX ON item (name);
+CREATE TABLE sale (id bigserial PRIMARY KEY, item_id bigint REFERENCES item, amount int);
+INSERT INTO item SELECT n, 'item ' || n, n / 7.0, now() FROM generate_series(1, 20000) n;
+INSERT INTO sale (item_id, amount) SELECT 1 + n % 20000, n FROM generate_series(1, 40000) n;
+"""
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def server(
+    request: pytest.FixtureRequest, tmp_path: Path, pg18: EmbeddedPostgres, fresh_database: DatabaseFactory
+) -> Iterator[Served]:
+    store_url = fresh_database(pg18, "store").url if request.param == "postgresql" else None
+    with served(tmp_path / "towline", store_url=store_url) as server:
+        yield server
+
+
+def endpoint(database: Database, kind: type = drs.Endpoint, **members: Any) -> Any:
+    return kind(
+        db_type="postgresql",
+        ip=database.server.host,
+        db_port=database.server.port,
+        db_user=database.server.user,
+        db_password=database.server.password,
+        db_name=database.name,
+        **members,
+    )
+
+
+class Life:
+    """The calls of one job, each checked for being accepted."""
+
+    def __init__(self, client: Any, source: Database, target: Database) -> None:
+        self.client = client
+        self.source = source
+        self.target = target
+        self.seen: list[str] = []
+        self.percents: list[int] = []
+        job = drs.CreateJobReq(
+            bind_eip=True,
+            db_use_type="sync",
+            name="whole-life",
+            engine_type="postgresql",
+            job_direction="up",
+            net_type="eip",
+            node_type="high",
+            task_type="FULL_INCR_TRANS",
+            customize_sutnet_id="",
+            source_endpoint=drs.Endpoint(db_type="postgresql"),
+            target_endpoint=drs.Endpoint(db_type="postgresql"),
+        )
+        answer = client.batch_create_jobs(drs.BatchCreateJobsRequest(body=drs.BatchCreateJobReq(jobs=[job])))
+        self.job_id: str = answer.results[0].id
+
+    def configure(self) -> None:
+        tests = [
+            endpoint(database, drs.TestEndPoint, id=self.job_id, net_type="eip", end_point_type=side)
+            for database, side in ((self.source, "so"), (self.target, "ta"))
+        ]
+        body: Any = drs.BatchTestConnectionReq(jobs=tests)
+        answer = self.client.batch_validate_connections(drs.BatchValidateConnectionsRequest(body=body))
+        assert [result.success for result in answer.results] == [True, True], answer
+        change = drs.ModifyJobReq(
+            job_id=self.job_id,
+            store_db_info=True,
+            engine_type="postgresql",
+            net_type="eip",
+            node_type="high",
+            source_endpoint=endpoint(self.source),
+            target_endpoint=endpoint(self.target),
+        )
+        answer = self.client.batch_update_job(drs.BatchUpdateJobRequest(body=drs.BatchModifyJobReq(jobs=[change])))
+        assert answer.results[0].status == "success", answer
+        chosen = drs.UpdateDatabaseObjectReq(job_id=self.job_id, selected=False)
+        body = drs.BatchUpdateDatabaseObjectReq(jobs=[chosen])
+        assert self.client.batch_set_objects(drs.BatchSetObjectsRequest(body=body)).results[0].status
+
+    def precheck(self) -> None:
+        item = drs.PreCheckInfo(job_id=self.job_id, precheck_mode="forStartJob")
+        body = drs.BatchPrecheckReq(jobs=[item])
+        answer = self.client.batch_check_jobs(drs.BatchCheckJobsRequest(body=body))
+        assert answer.results[0].status == "success", answer
+        request = drs.BatchCheckResultsRequest(body=drs.BatchQueryPrecheckResultReq(jobs=[self.job_id]))
+        result = wait_until(
+            lambda: self.client.batch_check_results(request).results[0],
+            lambda run: run.process == "100%",
+            timeout_s=60,
+            what="precheck",
+        )
+        assert result.total_passed_rate == "100%", result
+
+    def start(self) -> None:
+        body = drs.BatchStartJobReq(jobs=[drs.StartInfo(job_id=self.job_id)])
+        answer = self.client.batch_start_jobs(drs.BatchStartJobsRequest(body=body))
+        assert answer.results[0].status == "success", answer
+
+    def pause(self) -> None:
+        body = drs.BatchPauseJobReq(jobs=[drs.PauseInfo(job_id=self.job_id, pause_mode="all")])
+        answer = self.client.batch_stop_jobs(drs.BatchStopJobsRequest(body=body))
+        assert answer.results[0].status == "success", answer
+
+    def resume(self) -> None:
+        body = drs.BatchRetryReq(jobs=[drs.RetryInfo(job_id=self.job_id)])
+        answer = self.client.batch_restore_task(drs.BatchRestoreTaskRequest(body=body))
+        assert answer.results[0].status == "success", answer
+
+    def delete(self, kind: str) -> None:
+        body = drs.BatchDeleteJobReq(jobs=[drs.DeleteJobReq(job_id=self.job_id, delete_type=kind)])
+        answer = self.client.batch_delete_jobs(drs.BatchDeleteJobsRequest(body=body))
+        assert answer.results[0].status == "success", answer
+
+    def progress(self) -> Any:
+        """The job's record, which must not contradict itself or go backwards."""
+        body = drs.BatchQueryProgressReq(jobs=[self.job_id])
+        record = self.client.batch_list_progresses(drs.BatchListProgressesRequest(body=body)).results[0]
+        if record.transfer_status not in self.seen[-1:]:
+            self.seen.append(record.transfer_status)
+        self.percents.append(int(record.progress))
+        assert self.percents == sorted(self.percents), "progress went backwards"
+        if record.transfer_status == "FULL_TRANSFER_STARTED":
+            assert int(record.progress) < 100
+            assert record.incre_trans_delay == "-1"
+        if record.transfer_status == "INCRE_TRANSFER_STARTED":
+            assert record.progress == "100"
+            assert record.progress_map is None
+        assert record.error_code is None, record
+        return record
+
+    def wait_for(self, word: str, *, timeout_s: float = 90) -> Any:
+        return wait_until(self.progress, lambda record: record.transfer_status == word, timeout_s=timeout_s, what=word)
+
+    def wait_until_proven(self) -> None:
+        """The delay says that everything committed before now is on the target."""
+        now_ms = time.time() * 1000
+
+        def is_proven(record: Any) -> bool:
+            asked_ms = time.time() * 1000
+            delay_ms = int(record.incre_trans_delay_millis)
+            return record.transfer_status == "INCRE_TRANSFER_STARTED" and 0 <= delay_ms < asked_ms - now_ms
+
+        wait_until(self.progress, is_proven, timeout_s=60, what="proof of the delay")
+
+
+@pytest.mark.timeout(300)
+async def test_whole_life_of_a_job(
+    server: Served, pg18: EmbeddedPostgres, pg16: EmbeddedPostgres, fresh_database: DatabaseFactory
+) -> None:
+    source, target = fresh_database(pg16, "source"), fresh_database(pg18, "target")
+    source.execute(SCHEMA)
+    life = Life(vendor_client(server), source, target)
+    life.configure()
+    life.precheck()
+    life.start()
+    source.execute("UPDATE item SET price = price + 1 WHERE id % 10 = 0; DELETE FROM sale WHERE id % 100 = 0")
+    life.wait_for("INCRE_TRANSFER_STARTED")
+    source.execute("INSERT INTO item SELECT n, 'later', 1, now() FROM generate_series(30001, 31000) n")
+    life.wait_until_proven()
+    await assert_same_rows(source.url, target.url)
+
+    life.pause()
+    paused = life.wait_for("PAUSING")
+    assert paused.progress == "100"
+    source.execute("UPDATE item SET name = 'while paused' WHERE id <= 50")
+    life.resume()
+    life.wait_for("INCRE_TRANSFER_STARTED")
+    life.wait_until_proven()
+    await assert_same_rows(source.url, target.url)
+
+    detail_body = drs.BatchQueryJobReqPage(jobs=[life.job_id])
+    detail = life.client.batch_list_job_details(drs.BatchListJobDetailsRequest(body=detail_body)).results[0]
+    assert int(detail.create_time) <= int(detail.actual_start_time) <= int(detail.full_transfer_complete_time)
+
+    life.delete("terminate")
+    life.wait_for("RELEASE_RESOURCE_COMPLETE")
+    assert source.fetch_all("SELECT slot_name FROM pg_replication_slots WHERE database = current_database()") == []
+    assert source.fetch_all("SELECT pubname FROM pg_publication") == []
+    await assert_same_rows(source.url, target.url)
+    life.delete("delete")
+    assert "INCRE_TRANSFER_STARTED" in life.seen

@@ -1,0 +1,68 @@
+"""Starts runs of `run_job.py` and waits for what becomes of them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.servers.databases import Database
+
+JOB_ID = "11111111-2222-3333-4444-5555555ejb01"
+
+
+@dataclass
+class JobRuns:
+    """Runs of one job, one after the other."""
+
+    source: Database
+    target: Database
+    work_dir: Path
+    follow: bool = True
+    source_url: str | None = None
+    target_url: str | None = None
+
+    def begin(self, **order: Any) -> subprocess.Popen[str]:
+        message = {
+            "source": self.source_url or self.source.url,
+            "target": self.target_url or self.target.url,
+            "job_id": JOB_ID,
+            "follow": self.follow,
+            "work_dir": str(self.work_dir),
+            **order,
+        }
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.fault.run_job"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(message) + "\n")
+        process.stdin.flush()
+        return process
+
+    def run_until_killed(self, point: str, *, times: int = 1, **order: Any) -> None:
+        """The run must die at the point; a run that never gets there is a wrong test."""
+        process = self.begin(point=point, times=times, **order)
+        _, errors = process.communicate(timeout=100)
+        assert process.returncode == -signal.SIGKILL, f"never reached {point}: {errors[-2000:]}"
+
+    def run_to_the_end(self, **order: Any) -> dict[str, Any]:
+        """The run's outcome; it must not fail."""
+        process = self.begin(until_caught_up=self.follow, **order)
+        output, errors = process.communicate(timeout=100)
+        assert process.returncode == 0, errors[-3000:]
+        outcome: dict[str, Any] = json.loads(output.splitlines()[-1])
+        assert "error" not in outcome, outcome
+        return outcome
+
+    def ledger(self) -> dict[tuple[str, str, int], str]:
+        """When each finished chunk was written, by table, kind and number."""
+        rows = self.target.fetch_all("SELECT table_name, kind, number, done_at::text FROM towline.chunk")
+        return {(table, kind, number): done_at for table, kind, number, done_at in rows}

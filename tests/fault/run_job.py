@@ -1,0 +1,139 @@
+"""One run of a job's pipeline in a process of its own, which kills itself at a named point.
+
+Reads one JSON object from standard input: source, target (URLs), job_id, follow, until_caught_up, point (or null),
+times (die when the point is reached that often), source_sql (run it on the source there, once, and live on), work_dir,
+copy_workers, memory_limit_bytes, conflict_policy.  Prints one JSON line with the result.  SIGTERM asks for a
+clean stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from towline import bootstrap
+from towline.adapters.postgres.connection import parse_url
+from towline.clock import SystemClock
+from towline.domain.errors import TowlineError
+from towline.domain.jobs import ConflictPolicy, JobSpec, TaskMode
+from towline.domain.progress import Progress
+from towline.domain.structure import StructureReport
+from towline.engine import points
+from towline.engine.pipeline import run_pipeline
+
+DEFAULT_MEMORY_BYTES = 384 * 1024 * 1024
+
+
+class StopOnSignal:
+    is_apply_paused = False
+
+    def __init__(self) -> None:
+        self._stop = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stop.set)
+
+    @property
+    def is_stop_wanted(self) -> bool:
+        return self._stop.is_set()
+
+    def limit_bytes_per_s(self) -> int | None:
+        return None
+
+    async def wait_stop(self) -> None:
+        await self._stop.wait()
+
+
+class LastFigures:
+    """Keeps the newest figures and checks what must hold of all of them."""
+
+    def __init__(self) -> None:
+        self.progress: Progress | None = None
+        self.notes: list[str] = []
+
+    def report(self, progress: Progress) -> None:
+        if self.progress is not None:
+            assert progress.percent >= self.progress.percent, "percent went backwards"
+        assert 0 <= progress.percent <= 100
+        self.progress = progress
+
+    def note(self, report: StructureReport) -> None:
+        self.notes.append(f"{report.kind} {report.name}: {report.reason}")
+
+
+def die_at(point: str, times: int) -> None:
+    seen = 0
+
+    def observer(reached: str) -> None:
+        nonlocal seen
+        seen += reached == point
+        if reached == point and seen >= times:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    points.observe(observer)
+
+
+def run_sql_at(point: str, times: int, url: str, statements: str, outcome: dict[str, Any]) -> None:
+    """Run the statements as one transaction; `source_sql` of the outcome is 'done' or the class of the error."""
+    seen = 0
+
+    def observer(reached: str) -> None:
+        nonlocal seen
+        seen += reached == point
+        if reached == point and seen == times:
+            try:
+                with psycopg.connect(url) as connection:
+                    connection.execute(statements.encode())
+                outcome["source_sql"] = "done"
+            except psycopg.Error as error:
+                outcome["source_sql"] = type(error).__name__
+
+    points.observe(observer)
+
+
+async def main() -> None:
+    order = json.loads(sys.stdin.readline())
+    outcome: dict[str, Any] = {}
+    if order.get("source_sql"):
+        run_sql_at(order["point"], order.get("times", 1), order["source"], order["source_sql"], outcome)
+    elif order.get("point"):
+        die_at(order["point"], order.get("times", 1))
+    spec = JobSpec(
+        job_id=order["job_id"],
+        mode=TaskMode.FULL_AND_STREAM if order["follow"] else TaskMode.FULL,
+        source=parse_url(order["source"]),
+        target=parse_url(order["target"]),
+        copy_workers=order.get("copy_workers", 2),
+        memory_limit_bytes=order.get("memory_limit_bytes", DEFAULT_MEMORY_BYTES),
+        conflict_policy=ConflictPolicy(order.get("conflict_policy", "overwrite")),
+    )
+    figures = LastFigures()
+    control = StopOnSignal()
+    try:
+        result = await run_pipeline(
+            spec,
+            lambda: bootstrap.open_sides(spec, epoch=order.get("epoch"), work_dir=Path(order["work_dir"])),
+            control=control,
+            reporter=figures,
+            clock=SystemClock(),
+            until_caught_up=order.get("until_caught_up", False),
+        )
+        outcome["result"] = result.value
+    except TowlineError as error:
+        outcome |= {"error": error.code, "message": error.message}
+    last = figures.progress
+    outcome["notes"] = figures.notes
+    outcome["peak_rss_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    outcome["percent"] = last.percent if last else None
+    outcome["changes"] = last.changes_applied if last else None
+    print(json.dumps(outcome), flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

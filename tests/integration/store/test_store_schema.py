@@ -1,0 +1,101 @@
+"""Making, upgrading and refusing a store, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import text
+
+from towline.clock import SystemClock
+from towline.domain.errors import KeyMissing, RequestError, StoreNotReady, StoreTooNew, StoreUnavailable
+from towline.store.database import open_database
+from towline.store.keyring import KEY_FILE
+from towline.store.opening import Store, opened_store
+from towline.store.schema import newest_version, read_schema_version
+from towline.store.tables import metadata
+
+CLOCK = SystemClock()
+
+
+async def test_the_migrations_make_exactly_the_tables_of_the_code(store: Store):
+    async with store.database.reading() as connection:
+        differences = await connection.run_sync(
+            lambda plain: compare_metadata(MigrationContext.configure(plain), metadata)
+        )
+    assert differences == []
+    assert await read_schema_version(store.database) == newest_version()
+
+
+async def test_a_store_that_was_never_made_is_refused(store_url: str, data_dir: Path):
+    with pytest.raises(StoreNotReady):
+        async with opened_store(store_url, data_dir, clock=CLOCK):
+            pass
+
+
+async def test_a_newer_store_is_refused_and_left_alone(store_url: str, data_dir: Path):
+    async with opened_store(store_url, data_dir, clock=CLOCK, may_create=True) as store:
+        async with store.database.writing() as connection:
+            await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    for may_create in (False, True):
+        with pytest.raises(StoreTooNew, match="9999"):
+            async with opened_store(store_url, data_dir, clock=CLOCK, may_create=may_create):
+                pass
+    database = open_database(store_url)
+    assert await read_schema_version(database) == "9999"
+    await database.close()
+
+
+async def test_two_processes_may_make_the_store_at_once(store_url: str, data_dir: Path):
+    async def make() -> None:
+        async with opened_store(store_url, data_dir, clock=CLOCK, may_create=True) as store:
+            assert await read_schema_version(store.database) == newest_version()
+
+    await asyncio.gather(*(make() for _ in range(3)))
+
+
+async def test_a_lost_key_file_is_said(store_url: str, data_dir: Path):
+    async with opened_store(store_url, data_dir, clock=CLOCK, may_create=True):
+        pass
+    (data_dir / KEY_FILE).unlink()
+    with pytest.raises(KeyMissing):
+        async with opened_store(store_url, data_dir, clock=CLOCK):
+            pass
+
+
+@pytest.mark.parametrize("url", ["mysql://user:hush@host/db", "sqlite://", "nonsense", "sqlite:///:memory:"])
+def test_a_store_url_that_cannot_be_meant_is_refused_without_its_password(url: str):
+    with pytest.raises(RequestError) as refusal:
+        open_database(url)
+    assert "hush" not in str(refusal.value)
+
+
+async def test_an_unreachable_store_is_said_without_its_password(data_dir: Path):
+    url = "postgresql://user:hush@127.0.0.1:1/db"
+    with pytest.raises(StoreUnavailable) as refusal:
+        async with opened_store(url, data_dir, clock=CLOCK, may_create=True):
+            pass
+    assert "hush" not in str(refusal.value)
+    assert not _is_there(data_dir)
+
+
+async def test_a_mistyped_path_leaves_no_empty_store_behind(tmp_path: Path):
+    path = tmp_path / "typo.db"
+    with pytest.raises(StoreNotReady):
+        async with opened_store(f"sqlite:///{path}", tmp_path, clock=CLOCK):
+            pass
+    assert not path.exists()
+
+
+async def test_store_and_key_files_are_for_their_owner_only(tmp_path: Path):
+    path = tmp_path / "stores" / "towline.db"
+    async with opened_store(f"sqlite:///{path}", tmp_path / "data", clock=CLOCK, may_create=True):
+        assert path.stat().st_mode & 0o077 == 0
+        assert (tmp_path / "data" / KEY_FILE).stat().st_mode & 0o077 == 0
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists()

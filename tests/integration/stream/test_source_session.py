@@ -1,0 +1,36 @@
+"""What the stream asks of the source's server, whatever that is set to."""
+
+from __future__ import annotations
+
+from tests.servers import Database
+from tests.servers.fixtures import ServerFactory
+from towline.adapters.postgres.connection import connect, parse_url
+from towline.adapters.postgres.lsn import Lsn
+from towline.adapters.postgres.probe import PgProbe, read_current_position
+from towline.adapters.postgres.slots import connect_replication
+
+
+async def test_sender_waits_long_enough_for_answers(private_server: ServerFactory):
+    source = Database(private_server(18, settings={"wal_sender_timeout": "100ms"}), "postgres")
+    connection = await connect_replication(parse_url(source.url), purpose="test")
+    try:
+        assert await (await connection.execute("SHOW wal_sender_timeout")).fetchone() == ("1min",)
+    finally:
+        await connection.close()
+
+
+async def test_position_of_an_idle_source_is_one_that_a_reader_comes_to(private_server: ServerFactory):
+    source = Database(private_server(18, settings={"autovacuum": "off"}), "postgres")
+    endpoint = parse_url(source.url)
+    connection = await connect(endpoint, purpose="test")
+    probe = PgProbe(endpoint, job_id="test")
+    try:
+        # The next record begins behind the header of a new file, the last one ends before it.
+        await connection.execute("CHECKPOINT; SELECT pg_switch_wal()")
+        position = await read_current_position(connection)
+        assert (await probe.sample()).position == position
+        assert Lsn.parse(await connection.fetchval("SELECT pg_current_wal_flush_lsn()::text")).covers(position)
+        assert position < Lsn.parse(await connection.fetchval("SELECT pg_current_wal_insert_lsn()::text"))
+    finally:
+        await probe.close()
+        await connection.close()

@@ -1,0 +1,93 @@
+"""`towline progress` on a store with jobs in it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.integration.commands import Command, run
+from towline.clock import SystemClock
+from towline.domain.jobs import ConflictPolicy, Endpoint, Failure, JobStatus, TaskMode
+from towline.domain.tables import ObjectSelection
+from towline.service.ports import Job
+from towline.store.opening import opened_store
+
+FIRST = "00000000-0000-4000-8000-00000000jb01"
+SECOND = "00000000-0000-4000-8000-00000000jb02"
+
+
+def job(job_id: str, name: str, project_id: str) -> Job:
+    return Job(
+        job_id=job_id,
+        project_id=project_id,
+        name=name,
+        description="",
+        mode=TaskMode.FULL_AND_STREAM,
+        status=JobStatus.CONFIGURING,
+        source=Endpoint("postgresql"),
+        target=Endpoint("postgresql"),
+        selection=ObjectSelection(),
+        conflict_policy=ConflictPolicy.OVERWRITE,
+        speed_windows=(),
+        created_us=1,
+        updated_us=1,
+    )
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> list[str]:
+    """Options that name a store with two jobs."""
+    options = [f"--data-dir={tmp_path}", f"--store=sqlite:///{tmp_path / 'towline.db'}"]
+    code, made = run("init", *options, "--json")
+    assert code == 0, made.told()
+    project_id = json.loads(made.lines[0])["project_id"]
+    clock = SystemClock()
+    async with opened_store(f"sqlite:///{tmp_path / 'towline.db'}", tmp_path, clock=clock) as store:
+        failed = replace(
+            job(SECOND, "second", project_id),
+            status=JobStatus.START_FAILED,
+            failure=Failure(code="X", message="no password", remedy="", side="source"),
+        )
+        await store.jobs.insert(job(FIRST, "first", project_id))
+        await store.jobs.insert(failed)
+    return options
+
+
+def test_jobs_are_listed_with_the_worst_first(place: list[str]) -> None:
+    code, command = run("progress", *place)
+    assert code == 0, command.told()
+    assert "second  start failed" in command.lines[0]
+    assert "no password" in command.lines[0]
+    assert "first  configuring" in command.lines[1]
+
+
+def test_json_has_one_object_a_job(place: list[str]) -> None:
+    code, command = run("progress", "--json", SECOND.upper(), *place)
+    assert code == 0, command.told()
+    (record,) = command.records()
+    assert (record["job_id"], record["status"], record["failure"]) == (SECOND, "start_failed", "no password")
+
+
+def test_unknown_id_is_an_error(place: list[str]) -> None:
+    code, command = run("progress", FIRST.replace("jb01", "jb99"), *place)
+    assert code == 1
+    assert "there is no job" in command.errors[0]
+
+
+def test_watch_goes_on_until_ctrl_c(place: list[str]) -> None:
+    with Command("progress", "--watch", "--json", *place) as command:
+        for _ in range(2):
+            for _ in range(2):
+                command.wait_for_record(lambda record: record["event"] == "progress")
+        command.interrupt()
+        assert command.finish() == 0, command.told()
+    assert not any("Traceback" in line for line in command.errors)
+
+
+def test_missing_store_is_said_in_a_sentence(tmp_path: Path) -> None:
+    code, command = run("progress", f"--data-dir={tmp_path}")
+    assert code == 1
+    assert "towline init" in "\n".join(command.errors)

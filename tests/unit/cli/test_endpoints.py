@@ -1,0 +1,103 @@
+"""Which databases, tables and job a command line means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from towline.cli.endpoints import choose_endpoint, derive_job_id, parse_password_file, parse_selection
+from towline.domain.errors import RequestError
+from towline.domain.jobs import Endpoint, TaskMode
+from towline.domain.tables import ObjectSelection, TableName
+
+ENDPOINT = Endpoint("postgresql", host="db.example", port=5432, user="mover", database="shop")
+
+
+def test_password_comes_from_the_password_file_when_the_url_has_none(tmp_path: Path) -> None:
+    path = tmp_path / "pass"
+    path.write_text("db.example:5432:shop:mover:from-file\n")
+    path.chmod(0o600)
+    url = "postgresql://mover@db.example/shop"
+    endpoint = choose_endpoint(url, variable="X", environment={"PGPASSFILE": str(path)})
+    assert endpoint.password == "from-file"
+
+
+def test_password_file_that_others_may_read_is_ignored(tmp_path: Path) -> None:
+    (tmp_path / ".pgpass").write_text("*:*:*:*:secret\n")
+    (tmp_path / ".pgpass").chmod(0o644)
+    endpoint = choose_endpoint("postgresql://m@h/d", variable="X", environment={"HOME": str(tmp_path)})
+    assert endpoint.password == ""
+
+
+def test_url_comes_from_the_environment_when_no_argument_is_given() -> None:
+    environment = {"TOWLINE_SOURCE_URL": "postgresql://m:secret@h/d"}
+    assert choose_endpoint(None, variable="TOWLINE_SOURCE_URL", environment=environment).password == "secret"
+
+
+def test_missing_url_names_the_variable() -> None:
+    with pytest.raises(RequestError, match="TOWLINE_SOURCE_URL"):
+        choose_endpoint(None, variable="TOWLINE_SOURCE_URL", environment={})
+
+
+def test_i7_malformed_url_is_not_repeated() -> None:
+    with pytest.raises(RequestError) as caught:
+        choose_endpoint("postgresql://u:topsecret@h:notaport/d", variable="X", environment={})
+    assert "topsecret" not in f"{caught.value} {caught.value.advice}"
+
+
+@pytest.mark.parametrize(
+    ("text", "password"),
+    [
+        ("db.example:5432:shop:mover:plain", "plain"),
+        ("other:*:*:*:no\n*:*:*:mover:second", "second"),
+        ("# db.example:5432:shop:mover:comment", ""),
+        (r"db.example:5432:shop:mover:with\:colon\\and more", r"with:colon\and more"),
+        ("db.example:5432:shop:mover:a:b", "a:b"),
+        ("db.example:5432:shop", ""),
+        ("", ""),
+    ],
+)
+def test_password_file_lines(text: str, password: str) -> None:
+    assert parse_password_file(text, ENDPOINT) == password
+
+
+@given(st.text(max_size=200))
+def test_any_password_file_is_read_without_an_error(text: str) -> None:
+    parse_password_file(text, ENDPOINT)
+
+
+def test_selection_of_tables_and_schemas() -> None:
+    selection = parse_selection(['shop.orders,"My Schema"."a.b,c"', "audit.*", '"q""x".t'])
+    assert selection.schemas == {"audit"}
+    assert selection.tables == {
+        TableName("shop", "orders"),
+        TableName("My Schema", "a.b,c"),
+        TableName('q"x', "t"),
+    }
+
+
+def test_no_selection_is_everything() -> None:
+    assert parse_selection([]).is_everything
+
+
+@pytest.mark.parametrize("text", ["orders", "a.b.c", ".b", "a.", '"a.b'])
+def test_unreadable_table_names_are_refused(text: str) -> None:
+    with pytest.raises(RequestError):
+        parse_selection([text])
+
+
+def test_same_command_is_the_same_job_and_another_is_not() -> None:
+    selection = ObjectSelection(tables=frozenset({TableName("a", "b"), TableName("c", "d")}))
+    job_id = derive_job_id("s/1", "t/2", mode=TaskMode.FULL, selection=selection)
+    assert job_id == derive_job_id("s/1", "t/2", mode=TaskMode.FULL, selection=selection)
+    others = {
+        derive_job_id("s/1", "t/3", mode=TaskMode.FULL, selection=selection),
+        derive_job_id("s/1", "t/2", mode=TaskMode.FULL_AND_STREAM, selection=selection),
+        derive_job_id("s/1", "t/2", mode=TaskMode.FULL, selection=ObjectSelection()),
+    }
+    assert len(others | {job_id}) == 4
+    assert [len(part) for part in job_id.split("-")] == [8, 4, 4, 4, 12]
+    assert job_id.endswith("jb01")

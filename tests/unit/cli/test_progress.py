@@ -1,0 +1,73 @@
+"""How `towline progress` orders and words jobs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from towline.cli.progress import Row, rank, record_of_row, view_of_row
+from towline.domain.jobs import ConflictPolicy, Endpoint, Failure, JobStatus, TaskMode
+from towline.domain.progress import Phase, Progress
+from towline.domain.tables import ObjectSelection
+from towline.service.ports import Job
+
+NOW_US = 1_700_000_000_000_000
+STREAM = Progress(
+    at_us=NOW_US, phase=Phase.STREAM, percent=100, proven_source_time_us=NOW_US - 300_000, apply_rows_per_s=50.0
+)
+COPY = Progress(at_us=NOW_US, phase=Phase.COPY, percent=40, remaining_s=9, copy_rows_per_s=1000.0)
+
+
+def job(status: JobStatus, *, name: str = "a", failure: Failure | None = None) -> Job:
+    return Job(
+        job_id=f"id-{name}",
+        project_id="p",
+        name=name,
+        description="",
+        mode=TaskMode.FULL_AND_STREAM,
+        status=status,
+        source=Endpoint("postgresql"),
+        target=Endpoint("postgresql"),
+        selection=ObjectSelection(),
+        conflict_policy=ConflictPolicy.OVERWRITE,
+        speed_windows=(),
+        created_us=0,
+        updated_us=0,
+        failure=failure,
+    )
+
+
+def test_worst_job_comes_first() -> None:
+    failed = Row(job(JobStatus.COPY_FAILED, name="failed"), COPY)
+    behind = Row(job(JobStatus.STREAMING, name="behind"), replace(STREAM, proven_source_time_us=NOW_US - 9_000_000))
+    in_step = Row(job(JobStatus.STREAMING, name="in-step"), STREAM)
+    copying = Row(job(JobStatus.COPYING, name="copying"), COPY)
+    new = Row(job(JobStatus.CONFIGURING, name="new"), None)
+    views = [view_of_row(row, now_us=NOW_US) for row in (new, copying, in_step, behind, failed)]
+    assert [view.label for view in sorted(views, key=rank)] == ["failed", "behind", "in-step", "copying", "new"]
+
+
+@pytest.mark.parametrize("status", [JobStatus.PAUSED, JobStatus.STREAM_FAILED])
+def test_job_that_stands_still_has_a_delay_but_no_rates(status: JobStatus) -> None:
+    view = view_of_row(Row(job(status), STREAM), now_us=NOW_US + 5_000_000)
+    assert view.delay_ms == 5_300
+    assert (view.rows_per_s, view.remaining_s) == (None, None)
+
+
+def test_ended_job_has_no_delay() -> None:
+    assert view_of_row(Row(job(JobStatus.ENDED), STREAM), now_us=NOW_US).delay_ms is None
+
+
+def test_failure_is_told_in_words() -> None:
+    failure = Failure(code="X", message="permission denied for schema shop", remedy="", side="source")
+    row = Row(job(JobStatus.START_FAILED, failure=failure), None)
+    view = view_of_row(row, now_us=NOW_US)
+    assert view.is_failed
+    assert view.note == "permission denied for schema shop"
+    assert record_of_row(row, now_us=NOW_US)["failure"] == view.note
+
+
+def test_job_without_figures_claims_none_in_json() -> None:
+    record = record_of_row(Row(job(JobStatus.CONFIGURING), None), now_us=NOW_US)
+    assert (record["phase"], record["percent"], record["delay_ms"], record["at_ms"]) == (None, None, None, None)

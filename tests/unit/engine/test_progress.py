@@ -1,0 +1,127 @@
+"""Figures of the copy: never above their totals, never backwards, never done too early."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from towline.domain.progress import Phase, Progress, delay_ms
+from towline.domain.structure import Section, StructureItem
+from towline.domain.tables import Table, TableName, TotalOrigin
+from towline.engine.figures import JobFigures
+from towline.engine.progress import CopyFigures, FullPhase, RateMeter, estimate_remaining_s
+
+
+def table(name: str, size_bytes: int, rows: int = 100) -> Table:
+    return Table(TableName("public", name), 1, (), ("id",), "d", size_bytes // 8192, size_bytes, rows, "1")
+
+
+class FakeClock:
+    """Time that the test moves."""
+
+    def __init__(self) -> None:
+        self.s = 1000.0
+
+    def now_us(self) -> int:
+        return int(self.s * 1_000_000)
+
+    def monotonic_s(self) -> float:
+        return self.s
+
+
+@given(
+    sizes=st.lists(st.integers(0, 100_000_000), min_size=1, max_size=6),
+    wire_factor=st.floats(0.05, 8),
+    steps=st.lists(st.integers(1, 5), min_size=1, max_size=40),
+)
+def test_percent_never_goes_back_and_stays_below_100_until_the_last_chunk(
+    sizes: list[int], wire_factor: float, steps: list[int]
+) -> None:
+    """Statistics may be wrong by any factor: what passes on the wire is larger or smaller than the heap."""
+    clock = FakeClock()
+    figures = JobFigures(clock)
+    tables = [table(f"t{i}", size) for i, size in enumerate(sizes)]
+    figures.plan_copy([(t, t.size_bytes) for t in tables])
+    figures.finish("structure")
+    figures.phase = Phase.COPY
+    seen = 0
+    for t in tables:
+        wire = int(t.size_bytes * wire_factor)
+        figures.copy.begin_chunk(t.name, t.size_bytes)
+        for step in steps:
+            figures.copy.add_bytes(t.name, wire * step // sum(steps))
+            clock.s += 0.7
+            progress = figures.progress()
+            assert seen <= progress.percent <= 99
+            assert progress.data.done <= progress.data.total
+            assert progress.remaining_s is None or progress.remaining_s >= 1
+            seen = progress.percent
+        figures.copy.finish_chunk(t.name, source_bytes=t.size_bytes, rows=5, wire_bytes=wire)
+        figures.copy.finish_table(t.name)
+    assert figures.progress().percent <= 99
+    figures.finish("data")
+    figures.finish("index")
+    assert figures.progress().percent == 100
+    assert figures.progress().remaining_s == 0
+
+
+def test_abandoned_chunk_counts_for_nothing() -> None:
+    copy = CopyFigures([(table("t", 1000), 1000)])
+    copy.begin_chunk(TableName("public", "t"), 1000)
+    copy.add_bytes(TableName("public", "t"), 600)
+    copy.abandon_chunk(TableName("public", "t"), 1000)
+    assert copy.done_bytes() == 0
+    assert copy.wire_bytes_moved == 0
+
+
+def test_totals_say_where_they_come_from() -> None:
+    copy = CopyFigures([(table("t", 1000, rows=77), 1000)])
+    (before,) = copy.table_progress()
+    assert (before.rows_total, before.origin) == (77, TotalOrigin.STATISTICS)
+    copy.begin_chunk(TableName("public", "t"), 1000)
+    copy.finish_chunk(TableName("public", "t"), source_bytes=1000, rows=5, wire_bytes=50)
+    copy.finish_table(TableName("public", "t"))
+    (after,) = copy.table_progress()
+    assert (after.rows_total, after.rows_done, after.origin) == (5, 5, TotalOrigin.EXACT)
+
+
+def test_remaining_time_is_unknown_without_evidence_and_counts_indexes_with_it() -> None:
+    phase = FullPhase(1, 1, 500, 1000, 0, 200, True, False, False)
+    assert estimate_remaining_s(phase, data_rate=None, index_rate=None) == (None, None)
+    data_s, index_s = estimate_remaining_s(phase, data_rate=100.0, index_rate=None)
+    assert data_s == 5
+    assert index_s is not None
+    assert index_s > 0
+    assert estimate_remaining_s(phase, data_rate=100.0, index_rate=50.0) == (5, 4)
+
+
+def test_rate_needs_time_between_samples() -> None:
+    meter = RateMeter()
+    meter.add(0.0, 0)
+    meter.add(1.0, 100)
+    assert meter.per_s() is None
+    meter.add(4.0, 400)
+    assert meter.per_s() == 100
+
+
+def test_structure_and_index_have_parts_of_their_own() -> None:
+    figures = JobFigures(FakeClock())
+    items = [
+        StructureItem(1, Section.BEFORE_DATA, "TABLE", "t", "public", None, ("x",)),
+        StructureItem(2, Section.KEYS, "CONSTRAINT", "k", "public", None, ("x",), weight_bytes=1_000_000),
+    ]
+    figures.plan_structure(items, frozenset({1}))
+    progress = figures.progress()
+    assert (progress.structure.done, progress.structure.total) == (1, 1)
+    assert progress.structure.percent == 99  # every object is there, but the part has not been declared finished
+    assert progress.index.percent == 0
+    figures.set_section_done(Section.KEYS, done_items=1, done_weight=500_000)
+    assert figures.progress().index.percent == 50
+
+
+def test_delay_grows_by_itself_and_is_unknown_outside_the_stream() -> None:
+    proven = Progress(at_us=0, phase=Phase.STREAM, proven_source_time_us=5_000_000, source_clock_offset_us=2_000_000)
+    assert delay_ms(proven, now_us=3_000_000) == 0
+    assert delay_ms(proven, now_us=4_500_000) == 1500
+    assert delay_ms(Progress(at_us=0, phase=Phase.COPY, proven_source_time_us=5), now_us=9) is None
+    assert delay_ms(Progress(at_us=0, phase=Phase.STREAM), now_us=9) is None
