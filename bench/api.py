@@ -1,0 +1,234 @@
+"""batch-progress with many jobs in the store, while the jobs write their progress.
+
+Prints one JSON line per case: `case` (store/jobs in it/ids asked/concurrency), `ours` and `limit` (median milliseconds
+of a call), `ratio` (ours/limit), `p99_ms`, `calls_per_s`, and `vs_1000_jobs` where the store holds more.
+`limit` is a bare SELECT of the same rows through the same driver with the answer encoded by msgspec: no HTTP, no
+authentication, nothing derived.  The two take turns.  The server runs as `towline serve`, in a process of its own.
+Usage: python bench/api.py [--stores sqlite,postgresql] [--jobs 1000,100000] [--seconds 4]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+import asyncpg
+import httpx
+import msgspec
+from fleet import fill, job_id
+from servers import COMPILED, fresh_database, local_pair, towline
+
+from towline.clock import SystemClock
+from towline.store.opening import opened_store
+
+ID_COUNTS = (1, 100, 1_000)
+CONCURRENCY = (1, 16)
+MOVING_JOBS = {"postgresql": 1_000, "sqlite": 100}  # each writes once a second
+POOL_SIZE = 5  # what the server has
+_SELECT = """SELECT j.job_id, j.mode, j.status, j.failure, p.body FROM job j LEFT JOIN progress p USING (job_id)
+             WHERE j.project_id = {project} AND j.job_id {is_one_of}"""
+
+Call = Callable[[], Awaitable[None]]
+
+
+async def measure(call: Call, *, seconds: float, concurrency: int) -> list[float]:
+    """Milliseconds of each call, `concurrency` of them at a time."""
+    took: list[float] = []
+    end = time.perf_counter() + seconds
+
+    async def caller() -> None:
+        while (began := time.perf_counter()) < end:
+            await call()
+            took.append((time.perf_counter() - began) * 1000)
+
+    await asyncio.gather(*(caller() for _ in range(concurrency)))
+    return took
+
+
+class Limit:
+    """The rows of one project through the bare driver."""
+
+    def __init__(self, url: str, project_id: str) -> None:
+        self._url = url
+        self._project_id = project_id
+        self._free: asyncio.Queue[Any] = asyncio.Queue()
+        self._is_sqlite = url.startswith("sqlite")
+
+    async def open(self) -> None:
+        for _ in range(POOL_SIZE):
+            connection: Any
+            if self._is_sqlite:
+                connection = await aiosqlite.connect(self._url.removeprefix("sqlite:///"))
+                connection.row_factory = aiosqlite.Row
+            else:
+                connection = await asyncpg.connect(self._url)
+            self._free.put_nowait(connection)
+
+    async def read(self, ids: list[str]) -> bytes:
+        connection = await self._free.get()
+        try:
+            if self._is_sqlite:
+                query = _SELECT.format(project="?", is_one_of="IN (SELECT value FROM json_each(?))")
+                rows = await connection.execute_fetchall(query, (self._project_id, json.dumps(ids)))
+            else:
+                rows = await connection.fetch(
+                    _SELECT.format(project="$1", is_one_of="= ANY($2)"), self._project_id, ids
+                )
+            return msgspec.json.encode({"count": len(rows), "results": [dict(row) for row in rows]})
+        finally:
+            self._free.put_nowait(connection)
+
+    async def close(self) -> None:
+        while not self._free.empty():
+            await self._free.get_nowait().close()
+
+
+async def bench_cases(store_name: str, store_url: str, base_url: str, account: dict[str, str], jobs: int,
+                      seconds: float, small: dict[tuple[int, int], float]) -> None:  # fmt: skip
+    """All cases of one store; `small` keeps the medians with 1,000 jobs."""
+    limit = Limit(store_url, account["project_id"])
+    await limit.open()
+    async with httpx.AsyncClient(base_url=base_url, timeout=60) as client:
+        client.headers["X-Auth-Token"] = await _read_token(client, account)
+        path = f"/v3/{account['project_id']}/jobs/batch-progress"
+        for count in ID_COUNTS:
+            ids = [job_id(number * (jobs // max(ID_COUNTS))) for number in range(count)]
+            body = msgspec.json.encode({"jobs": ids})
+
+            async def ours(body: bytes = body) -> None:
+                response = await client.post(path, content=body, headers={"Content-Type": "application/json"})
+                response.raise_for_status()
+
+            async def bare(ids: list[str] = ids) -> None:
+                await limit.read(ids)
+
+            await _require_true(client, path, body, ids)
+            for concurrency in CONCURRENCY:
+                our_times: list[float] = []
+                bare_times: list[float] = []
+                for _ in range(3):
+                    our_times += await measure(ours, seconds=seconds / 3, concurrency=concurrency)
+                    bare_times += await measure(bare, seconds=seconds / 3, concurrency=concurrency)
+                median, bound = statistics.median(our_times), statistics.median(bare_times)
+                line: dict[str, Any] = {
+                    "case": f"{store_name}/{jobs} jobs/{count} ids/{concurrency} at a time",
+                    "ours": round(median, 2),
+                    "limit": round(bound, 2),
+                    "ratio": round(median / bound, 2),
+                    "p99_ms": round(statistics.quantiles(our_times, n=100)[98], 2) if len(our_times) > 1 else None,
+                    "calls_per_s": round(len(our_times) / seconds, 1),
+                }
+                if (count, concurrency) in small:
+                    line["vs_1000_jobs"] = round(median / small[count, concurrency], 2)
+                else:
+                    small[count, concurrency] = median
+                print(json.dumps(line), flush=True)
+    await limit.close()
+
+
+async def _require_true(client: httpx.AsyncClient, path: str, body: bytes, ids: list[str]) -> None:
+    answer = (await client.post(path, content=body, headers={"Content-Type": "application/json"})).json()
+    if [record["job_id"] for record in answer["results"]] != ids or any(
+        "error_code" in record for record in answer["results"]
+    ):
+        raise SystemExit("bench: the answer is not in request order, or a job is missing")
+
+
+async def _read_token(client: httpx.AsyncClient, account: dict[str, str]) -> str:
+    user = {
+        "name": account["user_name"],
+        "password": account["password"],
+        "domain": {"name": account["domain_name"]},
+    }
+    order = {
+        "auth": {
+            "identity": {"methods": ["password"], "password": {"user": user}},
+            "scope": {"project": {"id": account["project_id"]}},
+        }
+    }
+    response = await client.post("/v3/auth/tokens", json=order)
+    response.raise_for_status()
+    return response.headers["X-Subject-Token"]
+
+
+@contextmanager
+def serving(store_url: str, data_dir: Path) -> Iterator[str]:
+    command = towline("serve", "--listen", "127.0.0.1:0", "--store", store_url, "--data-dir", str(data_dir))
+    environment = {**os.environ, **COMPILED}
+    with subprocess.Popen(
+        [*command, "--log-level", "error"], env=environment, stdout=subprocess.PIPE, text=True
+    ) as server:
+        try:
+            assert server.stdout is not None
+            yield server.stdout.readline().split()[-1]
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+@contextmanager
+def moving(store_url: str, jobs: int) -> Iterator[None]:
+    """Another process rewrites the progress rows of the first `jobs` jobs, each once a second."""
+    command = [sys.executable, str(Path(__file__).with_name("fleet.py")), "--store", store_url]
+    with subprocess.Popen([*command, "--jobs", str(jobs), "--per-second", str(jobs)]) as process:
+        try:
+            yield
+            if process.poll() is not None:
+                raise SystemExit("bench: the simulated fleet has stopped")
+        finally:
+            process.kill()
+
+
+async def _fill(store_url: str, data_dir: Path, project_id: str, *, first: int, end: int) -> None:
+    async with opened_store(store_url, data_dir, clock=SystemClock()) as store:
+        await fill(store, project_id, first=first, end=end)
+
+
+def bench_store(store_name: str, store_url: str, data_dir: Path, sizes: list[int], seconds: float) -> None:
+    made = subprocess.run(
+        towline("init", "--json", "--store", store_url, "--data-dir", str(data_dir)),
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    account = json.loads(made.stdout)
+    filled = 0
+    small: dict[tuple[int, int], float] = {}
+    for jobs in sizes:
+        asyncio.run(_fill(store_url, data_dir, account["project_id"], first=filled, end=jobs))
+        filled = jobs
+        with serving(store_url, data_dir) as base_url, moving(store_url, MOVING_JOBS[store_name]):
+            asyncio.run(bench_cases(store_name, store_url, base_url, account, jobs, seconds, small))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--stores", default="sqlite,postgresql")
+    parser.add_argument("--jobs", default="1000,100000")
+    parser.add_argument("--seconds", type=float, default=4.0)
+    order = parser.parse_args()
+    sizes = sorted(int(size) for size in order.jobs.split(","))
+    with ExitStack() as stack:
+        for name in order.stores.split(","):
+            data_dir = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            if name == "sqlite":
+                url = f"sqlite:///{data_dir / 'towline.db'}"
+            else:
+                url = fresh_database(stack.enter_context(local_pair(18)).target, "store")
+            bench_store(name, url, data_dir, sizes, order.seconds)
+
+
+if __name__ == "__main__":
+    main()
