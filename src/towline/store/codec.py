@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import RowMapping
+from sqlalchemy import Row, RowMapping
 
 from towline.domain.jobs import (
     ConflictPolicy,
@@ -127,14 +127,15 @@ def encode_progress(progress: Progress) -> str:
     return encode_text(replace(progress, tables=()))
 
 
-def decode_job_progress(row: RowMapping) -> JobProgress:
-    body = row["body"]
+def decode_job_progress(row: Row[str, str, str, str | None, str | None]) -> JobProgress:
+    """From the columns job_id, mode, status, failure, body, in this order."""
+    job_id, mode, status, failure, body = row
     return JobProgress(
-        job_id=row["job_id"],
-        mode=TaskMode(row["mode"]),
-        status=JobStatus(row["status"]),
-        progress=_progress.decode(body) if body is not None else None,
-        failure=decode_failure(row["failure"]),
+        job_id=job_id,
+        mode=TaskMode(mode),
+        status=JobStatus(status),
+        progress=None if body is None else _progress.decode(body),
+        failure=decode_failure(failure),
     )
 
 

@@ -1,6 +1,7 @@
-"""Connections to the store and the two kinds of transactions on it.
+"""Connections to the store and the ways to use them.
 
-`reading()` sees one moment, however many statements it holds.  `writing()` is serialised with other writers
+`fetch()` is one statement, which sees one moment by itself: no transaction around it, so one round trip.  `reading()`
+sees one moment, however many statements it holds.  `writing()` is serialised with other writers
 where the work needs it: on SQLite it takes the write lock at once (BEGIN IMMEDIATE; upgrading a read lock
 later can fail without waiting), on PostgreSQL the callers lock the rows that they decide about.
 """
@@ -9,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from sqlalchemy import (
     ARRAY,
     Column,
     Insert,
+    Row,
     Select,
     Table,
     Text,
@@ -48,11 +50,20 @@ class Database:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
+        # The same pool: nothing begins or commits around a statement.
+        self._single = engine.execution_options(isolation_level="AUTOCOMMIT")
         self.is_sqlite = engine.dialect.name == "sqlite"
 
     @property
     def engine(self) -> AsyncEngine:
         return self._engine
+
+    async def fetch(self, query: Select[Any]) -> Sequence[Row[*tuple[Any, ...]]]:
+        """All rows of one query."""
+        with _translated():
+            async with self._single.connect() as connection:
+                rows: Sequence[Row[*tuple[Any, ...]]] = (await connection.execute(query)).all()
+                return rows
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
@@ -71,18 +82,11 @@ class Database:
 
     @asynccontextmanager
     async def _transaction(self, options: dict[str, Any]) -> AsyncIterator[AsyncConnection]:
-        try:
+        with _translated():
             async with self._engine.connect() as connection:
                 await connection.execution_options(**options)
                 async with connection.begin():
                     yield connection
-        except IntegrityError:
-            raise
-        except DBAPIError as error:
-            # Driver texts can quote values; the statement is in the chained error, its parameters are hidden.
-            raise StoreUnavailable(f"the store refused a statement ({type(error.orig).__name__})") from error
-        except (PoolTimeoutError, OSError) as error:
-            raise StoreUnavailable(f"the store cannot be reached ({type(error).__name__})") from error
 
     async def ensure_wal(self) -> None:
         """Let readers of a SQLite store go on while somebody writes; the file remembers it."""
@@ -114,6 +118,17 @@ class Database:
             return column.in_(select(each.c.value))
         return column == any_(bindparam(None, list(ids), type_=ARRAY(Text)))
 
+    def is_in_project(self, column: Column[str], project_id: str) -> ColumnElement[bool]:
+        """`column` is `project_id`, as a condition on rows that their ids find.
+
+        SQLite keeps no figures about values: it would take the index on projects first and read all of the project's
+        jobs to find one.  The plus sign takes the condition out of its choice (SQLite manual, "The SQLite Query
+        Optimizer Overview", "Disqualifying WHERE Clause Terms Using Unary +").
+        """
+        if self.is_sqlite:
+            return literal_column(f"+{column.table.name}.{column.name}", Text) == project_id
+        return column == project_id
+
     def upsert(self, table: Table, job_id: str, values: Mapping[str, Any]) -> Insert:
         """The statement that writes the job's one row in `table`, be it there or not."""
         make = sqlite.insert if self.is_sqlite else postgresql.insert
@@ -132,6 +147,19 @@ class Database:
         if self.is_sqlite:
             return literal_column(str(int(machine_now_us)))
         return literal_column("(extract(epoch from clock_timestamp()) * 1000000)::bigint")
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except DBAPIError as error:
+        # Driver texts can quote values; the statement is in the chained error, its parameters are hidden.
+        raise StoreUnavailable(f"the store refused a statement ({type(error.orig).__name__})") from error
+    except (PoolTimeoutError, OSError) as error:
+        raise StoreUnavailable(f"the store cannot be reached ({type(error).__name__})") from error
 
 
 def default_store_url(data_dir: Path) -> str:
@@ -199,5 +227,6 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    writes = connection.get_execution_options().get("towline_writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    options = connection.get_execution_options()
+    if options.get("isolation_level") != "AUTOCOMMIT":
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("towline_writes", False) else "BEGIN")

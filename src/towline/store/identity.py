@@ -131,9 +131,9 @@ class SqlIdentityStore:
             .join(tables.user_account, tables.user_account.c.user_id == tables.token.c.user_id)
             .where(tables.token.c.token_hash == token_hash, tables.token.c.expires_us > now_us)
         )
-        async with self._database.reading() as connection:
-            row = (await connection.execute(query)).one_or_none()
-        return None if row is None else Caller(row.project_id, row.user_id, row.name)
+        for row in await self._database.fetch(query):
+            return Caller(row.project_id, row.user_id, row.name)
+        return None
 
     async def load_access_key(self, access_key: str) -> tuple[str, Caller] | None:
         query = (
@@ -146,12 +146,10 @@ class SqlIdentityStore:
             .join(tables.user_account, tables.user_account.c.user_id == tables.access_key.c.user_id)
             .where(tables.access_key.c.access_key == access_key)
         )
-        async with self._database.reading() as connection:
-            row = (await connection.execute(query)).one_or_none()
-        if row is None:
-            return None
-        secret = self._keyring.open(bytes(row.secret), place=_place(access_key))
-        return secret, Caller(row.project_id, row.user_id, row.name)
+        for row in await self._database.fetch(query):
+            secret = self._keyring.open(bytes(row.secret), place=_place(access_key))
+            return secret, Caller(row.project_id, row.user_id, row.name)
+        return None
 
     async def load_domain_of(self, user_id: str) -> Domain | None:
         query = (

@@ -74,7 +74,8 @@ class SqlJobStore:
 
     async def load(self, job_ids: JobIds, *, project_id: str) -> dict[str, Job]:
         query = select(tables.job).where(
-            self._database.is_one_of(tables.job.c.job_id, job_ids), tables.job.c.project_id == project_id
+            self._database.is_one_of(tables.job.c.job_id, job_ids),
+            self._database.is_in_project(tables.job.c.project_id, project_id),
         )
         async with self._database.reading() as connection:
             rows = (await connection.execute(query)).mappings()
@@ -121,11 +122,12 @@ class SqlJobStore:
         query = (
             select(*_PROGRESS_COLUMNS)
             .select_from(_JOB_WITH_PROGRESS)
-            .where(self._database.is_one_of(tables.job.c.job_id, job_ids), tables.job.c.project_id == project_id)
+            .where(
+                self._database.is_one_of(tables.job.c.job_id, job_ids),
+                self._database.is_in_project(tables.job.c.project_id, project_id),
+            )
         )
-        async with self._database.reading() as connection:
-            rows = (await connection.execute(query)).mappings()
-            return {row["job_id"]: codec.decode_job_progress(row) for row in rows}
+        return {row.job_id: codec.decode_job_progress(row) for row in await self._database.fetch(query)}
 
     async def load_all_progress(self) -> list[JobProgress]:
         query = (
@@ -134,8 +136,7 @@ class SqlJobStore:
             .where(tables.job.c.status != JobStatus.DELETED.value)
             .order_by(tables.job.c.job_id)
         )
-        async with self._database.reading() as connection:
-            return [codec.decode_job_progress(row) for row in (await connection.execute(query)).mappings()]
+        return [codec.decode_job_progress(row) for row in await self._database.fetch(query)]
 
     async def load_table_progress(self, job_id: str, *, project_id: str) -> Progress | None:
         query = (
@@ -187,7 +188,7 @@ class SqlJobStore:
             .join(tables.job, tables.job.c.job_id == tables.precheck.c.job_id)
             .where(
                 self._database.is_one_of(tables.precheck.c.job_id, job_ids),
-                tables.job.c.project_id == project_id,
+                self._database.is_in_project(tables.job.c.project_id, project_id),
             )
         )
         async with self._database.reading() as connection:
