@@ -1,7 +1,8 @@
 """One run of a job's pipeline in a process of its own, which kills itself at a named point.
 
 Reads one JSON object from standard input: source, target (URLs), job_id, follow, until_caught_up, point (or null),
-times (die when the point is reached that often), source_sql (run it on the source there, once, and live on), work_dir,
+times (die when the point is reached that often), signal (what to
+send itself there, SIGKILL by default), source_sql (run it on the source there, once, and live on), work_dir,
 copy_workers, memory_limit_bytes, conflict_policy.  Prints one JSON line with the result.  SIGTERM asks for a
 clean stop.
 """
@@ -66,14 +67,14 @@ class LastFigures:
         self.notes.append(f"{report.kind} {report.name}: {report.reason}")
 
 
-def die_at(point: str, times: int) -> None:
+def die_at(point: str, times: int, number: int) -> None:
     seen = 0
 
     def observer(reached: str) -> None:
         nonlocal seen
         seen += reached == point
         if reached == point and seen >= times:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), number)
 
     points.observe(observer)
 
@@ -108,7 +109,7 @@ async def main() -> None:
     if order.get("source_sql"):
         run_sql_at(order["point"], order.get("times", 1), order["source"], order["source_sql"], outcome)
     elif order.get("point"):
-        die_at(order["point"], order.get("times", 1))
+        die_at(order["point"], order.get("times", 1), order.get("signal", signal.SIGKILL))
     spec = JobSpec(
         job_id=order["job_id"],
         mode=TaskMode.FULL_AND_STREAM if order["follow"] else TaskMode.FULL,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -82,6 +83,43 @@ async def test_i6_frozen_worker_writes_nothing_after_another_took_over(runs: Job
         first.wait()
     runs.run_to_the_end()
     await assert_same_rows(runs.source.url, runs.target.url)
+
+
+@pytest.mark.postgres(source=18, target=16)
+async def test_i6_worker_frozen_before_it_makes_the_slot_leaves_its_successors_alone(runs: JobRuns) -> None:
+    """The source cannot know who owns the job: nothing that the late one does there may hit the other's slot."""
+    first = runs.begin(point=points.SNAPSHOT_BEFORE_SLOT, signal=signal.SIGSTOP)
+    try:
+        _wait_until_stopped(first.pid)
+        runs.run_to_the_end()
+        write_transactions(runs.source, 100)
+        first.send_signal(signal.SIGCONT)
+        output, _ = first.communicate(timeout=60)
+        assert '"LEASE_LOST"' in output
+    finally:
+        first.kill()
+        first.wait()
+    feeds = "SELECT count(*) FROM {0} WHERE {1} LIKE 'towline%'"
+    assert runs.source.fetch_value(feeds.format("pg_replication_slots", "slot_name")) == 1
+    assert runs.source.fetch_value(feeds.format("pg_publication", "pubname")) == 1
+    runs.run_to_the_end()
+    await assert_same_rows(runs.source.url, runs.target.url)
+
+
+@pytest.mark.postgres(source=16, target=18)
+async def test_i6_slot_of_a_worker_that_died_before_remembering_it_is_removed(runs: JobRuns) -> None:
+    """Nobody would read it, and the source would keep its log for ever."""
+    runs.run_until_killed(points.SNAPSHOT_SLOT_CREATED)
+    slots = "SELECT slot_name FROM pg_replication_slots WHERE database = current_database()"
+    (left,) = runs.source.fetch_all(slots)
+    runs.run_to_the_end()
+    (mine,) = runs.source.fetch_all(slots)
+    assert mine != left
+
+
+def _wait_until_stopped(pid: int) -> None:
+    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+        pass
 
 
 def _wait_until_streaming(runs: JobRuns) -> None:

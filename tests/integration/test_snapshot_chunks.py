@@ -38,9 +38,7 @@ async def test_i4_unchanged_and_changed_rows_part_the_later_snapshot(
     writer, base, later = [await asyncpg.connect(database.url) for _ in range(3)]
     try:
         # Open while the first snapshot is taken, with a subtransaction that has its own transaction id.
-        await writer.execute(
-            "BEGIN; UPDATE t SET n = 1 WHERE id = 7; SAVEPOINT s; UPDATE t SET n = 2 WHERE id = 3000"
-        )
+        await writer.execute("BEGIN; UPDATE t SET n = 1 WHERE id = 7; SAVEPOINT s; UPDATE t SET n = 2 WHERE id = 3000")
         await base.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
         base_text = await base.fetchval("SELECT txid_current_snapshot()::text")
         table = await _only_table(base)

@@ -72,8 +72,7 @@ def drop_database(database: Database) -> None:
 
 def _drop_subscriptions(inside: psycopg.Connection[TupleRow]) -> None:
     rows = inside.execute(
-        "SELECT subname FROM pg_subscription JOIN pg_database d ON d.oid = subdbid"
-        " WHERE d.datname = current_database()"
+        "SELECT subname FROM pg_subscription JOIN pg_database d ON d.oid = subdbid WHERE d.datname = current_database()"
     ).fetchall()
     for (name,) in rows:
         # Without its slot, so that a publisher that is gone does not block the drop.

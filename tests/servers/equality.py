@@ -117,9 +117,7 @@ async def _read_content(
                 content.rows[name] = await _hash_rows(connection, name, content.columns[name])
         if wanted is None:
             for schema, sequence in await connection.fetch(SEQUENCES, list(ignored)):
-                value = await connection.fetchrow(
-                    f"SELECT last_value, is_called FROM {_quote(schema, sequence)}"
-                )
+                value = await connection.fetchrow(f"SELECT last_value, is_called FROM {_quote(schema, sequence)}")
                 assert value is not None
                 content.sequences[f"{schema}.{sequence}"] = (value[0], value[1])
     return content

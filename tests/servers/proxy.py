@@ -133,9 +133,7 @@ class TcpProxy:
             await _finish(writer)
             self._open.discard(writer)
 
-    async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, direction: Direction
-    ) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, direction: Direction) -> None:
         while block := await reader.read(BLOCK_BYTES):
             await self._flows[direction].wait()
             limit = self._remaining_bytes.get(direction)

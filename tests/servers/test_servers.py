@@ -64,16 +64,12 @@ def test_session_server_has_its_version_and_logical_decoding(
     database = fresh_database(session_servers(version, "first"))
     assert int(database.fetch_value("SHOW server_version_num")) // 10_000 == version
     assert database.fetch_value("SHOW wal_level") == "logical"
-    slot = database.fetch_value(
-        "SELECT slot_name FROM pg_create_logical_replication_slot('probe', 'pgoutput')"
-    )
+    slot = database.fetch_value("SELECT slot_name FROM pg_create_logical_replication_slot('probe', 'pgoutput')")
     assert slot == "probe"
 
 
 @pytest.mark.postgres(source=18, target=18)
-def test_source_and_target_of_one_version_are_two_servers(
-    source_database: Database, target_database: Database
-) -> None:
+def test_source_and_target_of_one_version_are_two_servers(source_database: Database, target_database: Database) -> None:
     assert source_database.server.port != target_database.server.port
 
 
@@ -214,9 +210,7 @@ def test_copied_installation_runs(pg18: EmbeddedPostgres) -> None:
     copy: PostgresInstallation = installation.copy_to(pg18.folder / "copy")
     with EmbeddedPostgres(copy) as server:
         assert Database(server, "postgres").fetch_value("SELECT 1") == 1
-    answer = subprocess.run(
-        [copy.program("pg_dump"), "--version"], check=True, capture_output=True, text=True
-    )
+    answer = subprocess.run([copy.program("pg_dump"), "--version"], check=True, capture_output=True, text=True)
     assert "18." in answer.stdout
 
 
@@ -228,9 +222,7 @@ def test_database_is_dropped_with_everything_that_holds_it(pg18: EmbeddedPostgre
     session = psycopg.connect(database.url, autocommit=True)
     session.execute("SELECT pg_create_logical_replication_slot('s', 'pgoutput')")
     session.execute("SELECT pg_create_logical_replication_slot('temporary', 'pgoutput', true)")
-    session.execute(
-        "CREATE SUBSCRIPTION sub CONNECTION 'host=127.0.0.1 port=1' PUBLICATION p WITH (connect = false)"
-    )
+    session.execute("CREATE SUBSCRIPTION sub CONNECTION 'host=127.0.0.1 port=1' PUBLICATION p WITH (connect = false)")
     session.execute("BEGIN; CREATE TABLE t (id int); PREPARE TRANSACTION 'pending'")
     drop_database(database)
     session.close()
@@ -288,9 +280,7 @@ async def test_sequence_of_the_target_may_be_ahead_if_said(twins: list[Database]
 
 async def test_towlines_own_schema_is_not_compared(twins: list[Database]) -> None:
     source, target = twins
-    target.execute(
-        "CREATE SCHEMA towline; CREATE TABLE towline.checkpoint (id int); CREATE SEQUENCE towline.s"
-    )
+    target.execute("CREATE SCHEMA towline; CREATE TABLE towline.checkpoint (id int); CREATE SEQUENCE towline.s")
     await assert_same_rows(source.url, target.url)
 
 
@@ -313,9 +303,7 @@ def test_line_passes_queries(pg18: EmbeddedPostgres, proxy_to: ProxyFactory) -> 
     wait_until(lambda: line.connections() == 0)
 
 
-def test_cut_line_breaks_connections_and_refuses_new_ones(
-    pg18: EmbeddedPostgres, proxy_to: ProxyFactory
-) -> None:
+def test_cut_line_breaks_connections_and_refuses_new_ones(pg18: EmbeddedPostgres, proxy_to: ProxyFactory) -> None:
     line = proxy_to(pg18)
     url = line.url(pg18.url())
     with psycopg.connect(url) as connection:
@@ -358,9 +346,7 @@ async def test_stalled_answers_hide_a_commit_that_happened(
     connection.terminate()
 
 
-async def test_line_can_be_cut_in_the_middle_of_a_message(
-    pg18: EmbeddedPostgres, proxy_to: ProxyFactory
-) -> None:
+async def test_line_can_be_cut_in_the_middle_of_a_message(pg18: EmbeddedPostgres, proxy_to: ProxyFactory) -> None:
     line = proxy_to(pg18)
     connection = await asyncpg.connect(line.url(pg18.url()))
     line.cut_after(300_000, Direction.TO_CLIENT)

@@ -54,9 +54,7 @@ NEXT: dict[JobStatus, frozenset[JobStatus]] = {
     )
     | _ENDABLE,
     JobStatus.START_FAILED: frozenset({JobStatus.STARTING, JobStatus.SCHEDULED}) | _ENDABLE,
-    JobStatus.COPYING: frozenset(
-        {JobStatus.COPIED, JobStatus.STREAMING, JobStatus.COPY_FAILED, JobStatus.PAUSED}
-    )
+    JobStatus.COPYING: frozenset({JobStatus.COPIED, JobStatus.STREAMING, JobStatus.COPY_FAILED, JobStatus.PAUSED})
     | _ENDABLE,
     JobStatus.COPY_FAILED: frozenset({JobStatus.STARTING, JobStatus.PAUSED}) | _ENDABLE,
     JobStatus.COPIED: frozenset({JobStatus.STREAMING, JobStatus.STARTING, JobStatus.PAUSED}) | _ENDABLE,
@@ -70,9 +68,7 @@ NEXT: dict[JobStatus, frozenset[JobStatus]] = {
 }
 """Every legal step. A status may always stay as it is."""
 
-RUNNABLE = frozenset(
-    {JobStatus.STARTING, JobStatus.COPYING, JobStatus.COPIED, JobStatus.STREAMING, JobStatus.ENDING}
-)
+RUNNABLE = frozenset({JobStatus.STARTING, JobStatus.COPYING, JobStatus.COPIED, JobStatus.STREAMING, JobStatus.ENDING})
 """Statuses in which a job may need a worker (a full-only job that is COPIED needs none)."""
 
 

@@ -73,9 +73,7 @@ def _wheel_installations() -> Iterator[PostgresInstallation]:
 
 def _read_version(program: Path) -> int | None:
     try:
-        answer = subprocess.run(
-            [program, "--version"], check=False, capture_output=True, text=True, timeout=30
-        )
+        answer = subprocess.run([program, "--version"], check=False, capture_output=True, text=True, timeout=30)
     except OSError:
         return None
     match = re.search(r"\(PostgreSQL\) (\d+)", answer.stdout)

@@ -271,9 +271,7 @@ class EmbeddedPostgres:
             if not is_port_taken or self._has_fixed_port or attempt == START_ATTEMPTS - 1:
                 break
             self.port = 0
-        raise EmbeddedServerError(
-            f"PostgreSQL {self.version} did not start: {self.read_log()[-LOG_TAIL_CHARS:]}"
-        )
+        raise EmbeddedServerError(f"PostgreSQL {self.version} did not start: {self.read_log()[-LOG_TAIL_CHARS:]}")
 
     def _write_settings(self) -> None:
         lines = [f"{name} = '{_escape(value)}'" for name, value in self.settings.items()]

@@ -43,9 +43,7 @@ class JobFigures:
 
     def plan_structure(self, items: Sequence[StructureItem], done: frozenset[int]) -> None:
         self._items = list(items)
-        self._structure_done = sum(
-            1 for item in items if item.section is Section.BEFORE_DATA and item.number in done
-        )
+        self._structure_done = sum(1 for item in items if item.section is Section.BEFORE_DATA and item.number in done)
         for section in (Section.KEYS, Section.INDEXES, Section.AFTER_DATA):
             self._index_done[section] = sum(
                 weigh(item) for item in items if item.section is section and item.number in done
@@ -88,9 +86,7 @@ class JobFigures:
             structure_total=structure_total,
             data_done_bytes=data_total if is_data_finished else self.copy.done_bytes(),
             data_total_bytes=data_total,
-            index_done_bytes=index_total
-            if is_index_finished
-            else min(sum(self._index_done.values()), index_total),
+            index_done_bytes=index_total if is_index_finished else min(sum(self._index_done.values()), index_total),
             index_total_bytes=index_total,
             is_structure_finished="structure" in self._finished,
             is_data_finished=is_data_finished,

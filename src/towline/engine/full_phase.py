@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
-from towline.domain.errors import Side, SourceChanged
+from towline.domain.errors import LeaseLost, Side, SourceChanged
 from towline.domain.progress import Phase
 from towline.domain.structure import Section, StructureItem, StructureReport
 from towline.domain.tables import Table, TableName
@@ -63,7 +63,6 @@ async def _open_snapshot(run: Run, tables: Sequence[Table], facts: CopyFacts) ->
     """The snapshot for this attempt, remembered on the target before anything is read under it."""
     source, target = run.sides.copy_source, run.sides.copy_target
     if not facts.snapshots:
-        # The source cannot check it: a worker that lost the job must not replace its successor's feed.
         await target.require_lease()
         snapshot = await source.open_base_snapshot(tables, follow=run.follows)
     else:
@@ -73,8 +72,11 @@ async def _open_snapshot(run: Run, tables: Sequence[Table], facts: CopyFacts) ->
     try:
         position = "" if snapshot.position is None else str(snapshot.position)
         await target.save_snapshot(SnapshotFact(len(facts.snapshots) + 1, position, snapshot.text))
-    except BaseException:
+    except BaseException as error:
         await snapshot.close()
+        if isinstance(error, LeaseLost) and run.follows and not facts.snapshots:
+            # Frozen since the look at the lease: the successor made a feed of its own.
+            await source.drop_feed()
         raise
     return snapshot
 

@@ -192,6 +192,10 @@ class CopySource(Protocol):
         """The first snapshot. With `follow` the stream is kept by the source from exactly this moment on."""
         ...
 
+    async def drop_feed(self) -> None:
+        """Let the source forget what `open_base_snapshot` made it keep. Touches nothing of another worker."""
+        ...
+
     async def open_later_snapshot(self, tables: Sequence[Table], *, follow: bool) -> Snapshot: ...
 
 
@@ -328,6 +332,7 @@ class Sides(Protocol):
     def open_stream(self, tables: Sequence[Table], *, mixed: frozenset[TableName]) -> StreamSides:
         """`mixed`: tables whose chunks come from several snapshots."""
         ...
+
     async def close(self) -> None: ...
 
 

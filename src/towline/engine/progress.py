@@ -113,8 +113,7 @@ class CopyFigures:
     def done_bytes(self) -> int:
         """In source bytes; chunks in flight count by what has passed, at most their planned weight."""
         return sum(
-            min(f.source_bytes, f.source_bytes_done + self._open_source_bytes_done(f))
-            for f in self._tables.values()
+            min(f.source_bytes, f.source_bytes_done + self._open_source_bytes_done(f)) for f in self._tables.values()
         )
 
     @property

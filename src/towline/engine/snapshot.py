@@ -103,9 +103,7 @@ def plan_copy(
                 # I4: it replaces older versions only. First, so that no page of this snapshot is there without it.
                 work.append((table, Chunk(table.name, current, 0, None, kind="changed")))
         elif mine and remaining and base_of(mine) != current:
-            raise InvariantBroken(
-                f"{table.name}: chunks of snapshot {base_of(mine)} under snapshot {current}"
-            )
+            raise InvariantBroken(f"{table.name}: chunks of snapshot {base_of(mine)} under snapshot {current}")
         work.extend((table, chunk) for chunk in remaining)
     return CopyPlan(tuple(work), changed_since, tuple(start_over))
 

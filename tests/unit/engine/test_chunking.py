@@ -49,9 +49,7 @@ def test_groups_hold_every_chunk_once(sizes: list[int], workers: int) -> None:
     work = [
         (t, chunk)
         for t in tables
-        for chunk in plan_chunks(
-            t, choose_chunk_pages(t, total_bytes=total, workers=workers, can_seek_pages=True)
-        )
+        for chunk in plan_chunks(t, choose_chunk_pages(t, total_bytes=total, workers=workers, can_seek_pages=True))
     ]
     grouped = [entry for group in plan_groups(work) for entry in group]
     assert sorted(grouped, key=lambda e: (e[0].name, e[1].number)) == sorted(

@@ -62,9 +62,7 @@ def test_table_complete_under_an_earlier_snapshot_is_left_alone() -> None:
 
 
 def test_table_without_a_key_starts_over() -> None:
-    plan = plan_copy(
-        [KEYLESS], plans(KEYLESS), [done(KEYLESS, 0, 1)], SNAPSHOTS[:2], current=2, can_replay=True
-    )
+    plan = plan_copy([KEYLESS], plans(KEYLESS), [done(KEYLESS, 0, 1)], SNAPSHOTS[:2], current=2, can_replay=True)
     assert plan.start_over == (KEYLESS.name,)
     assert plan.work == ()
 
@@ -89,9 +87,7 @@ def test_floor_of_a_table_is_the_one_snapshot_of_its_chunks() -> None:
 
 def test_unlogged_table_starts_over_because_no_stream_repairs_it() -> None:
     unlogged = replace(KEYED, is_logged=False)
-    plan = plan_copy(
-        [unlogged], plans(unlogged), [done(unlogged, 0, 1)], SNAPSHOTS[:2], current=2, can_replay=True
-    )
+    plan = plan_copy([unlogged], plans(unlogged), [done(unlogged, 0, 1)], SNAPSHOTS[:2], current=2, can_replay=True)
     assert plan.start_over == (unlogged.name,)
 
 

@@ -29,6 +29,7 @@ JOB_DDL = (
     """CREATE TABLE IF NOT EXISTS towline.snapshot (
         job_id text NOT NULL,
         number int NOT NULL,
+        epoch bigint NOT NULL,
         position text NOT NULL,
         snapshot_text text NOT NULL,
         taken_at timestamptz NOT NULL DEFAULT now(),
@@ -70,9 +71,7 @@ async def ensure_bookkeeping(connection: asyncpg.Connection) -> None:
             await connection.execute(statement)
 
 
-async def take_over(
-    connection: asyncpg.Connection, job_id: str, *, epoch: int | None, source_identity: str
-) -> int:
+async def take_over(connection: asyncpg.Connection, job_id: str, *, epoch: int | None, source_identity: str) -> int:
     """Make this worker the only writer of the job and return its epoch.
 
     `epoch` None means "whatever comes next" (one-shot use without a lease).  Sessions of an earlier owner
@@ -126,6 +125,14 @@ async def require_epoch(connection: asyncpg.Connection, job_id: str, epoch: int)
     )
     if row is None:
         raise LeaseLost(f"job {job_id}: epoch {epoch} no longer owns it", side=Side.TARGET)
+
+
+async def read_feed_epoch(connection: asyncpg.Connection, job_id: str) -> int | None:
+    """The epoch of the worker that made the job's slot; None when no slot is remembered."""
+    epoch: int | None = await connection.fetchval(
+        "SELECT epoch FROM towline.snapshot WHERE job_id = $1 AND number = 1", job_id
+    )
+    return epoch
 
 
 async def has_bookkeeping(connection: asyncpg.Connection) -> bool:

@@ -136,7 +136,7 @@ SELECT current_setting('wal_level') AS wal_level,
            - (SELECT count(*) FROM pg_catalog.pg_stat_get_wal_senders())::int AS free_senders,
        (SELECT setting::int FROM pg_catalog.pg_settings
         WHERE name = 'max_slot_wal_keep_size') AS max_kept_wal_mb,
-       EXISTS (SELECT 1 FROM pg_catalog.pg_replication_slots WHERE slot_name = $1) AS has_slot,
+       EXISTS (SELECT 1 FROM pg_catalog.pg_replication_slots WHERE starts_with(slot_name::text, $1)) AS has_slot,
        (SELECT r.rolsuper OR r.rolreplication FROM pg_catalog.pg_roles r WHERE r.rolname = current_user)
            OR EXISTS (SELECT 1 FROM pg_catalog.pg_roles m WHERE m.rolname = 'rds_replication'
                       AND pg_has_role(m.oid, 'MEMBER')) AS may_replicate,
@@ -168,7 +168,7 @@ _OWN_JOB = "SELECT EXISTS (SELECT 1 FROM towline.job WHERE job_id = $1)"
 
 
 async def read_source_facts(
-    connection: asyncpg.Connection, selection: ObjectSelection, *, slot_name: str
+    connection: asyncpg.Connection, selection: ObjectSelection, *, feed_prefix: str
 ) -> SourceFacts:
     """Everything that is asked of the source."""
     with translated(Side.SOURCE, what="looking at the source"):
@@ -179,7 +179,7 @@ async def read_source_facts(
         roles = await connection.fetch(_ROLES_IN_USE)
         extensions = await connection.fetch(_EXTENSIONS)
         has_large_objects = bool(await connection.fetchval(_LARGE_OBJECTS))
-        replication = await connection.fetchrow(_REPLICATION, slot_name)
+        replication = await connection.fetchrow(_REPLICATION, feed_prefix)
         firing = await connection.fetch(_FIRING)
     assert replication is not None
     links = [(TableName(row["schema"], row["name"]), TableName(row["other_schema"], row["other_name"])) for row in keys]

@@ -16,7 +16,7 @@ from towline.adapters.postgres.check_facts import (
 from towline.adapters.postgres.check_rules import judge_both, judge_source, judge_target
 from towline.adapters.postgres.connection import connect
 from towline.adapters.postgres.pg_dump import find_pg_dump
-from towline.adapters.postgres.sides import slot_name
+from towline.adapters.postgres.slots import feed_prefix
 from towline.domain.errors import PgDumpMissing, Side, TowlineError
 from towline.domain.jobs import Endpoint, JobSpec
 from towline.domain.prechecks import PrecheckItem, Verdict
@@ -67,7 +67,7 @@ async def _look_at_source(spec: JobSpec, connection: asyncpg.Connection | Towlin
     if isinstance(connection, TowlineError):
         return connection
     try:
-        return await read_source_facts(connection, spec.selection, slot_name=slot_name(spec.job_id))
+        return await read_source_facts(connection, spec.selection, feed_prefix=feed_prefix(spec.job_id))
     except TowlineError as error:
         return error
 

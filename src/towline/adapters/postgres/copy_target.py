@@ -104,10 +104,11 @@ class PgCopyTarget:
             async with connection.transaction():
                 await require_epoch(connection, self._job_id, self._epoch)
                 await connection.execute(
-                    """INSERT INTO towline.snapshot (job_id, number, position, snapshot_text)
-                       VALUES ($1, $2, $3, $4)""",
+                    """INSERT INTO towline.snapshot (job_id, number, epoch, position, snapshot_text)
+                       VALUES ($1, $2, $3, $4, $5)""",
                     self._job_id,
                     snapshot.number,
+                    self._epoch,
                     snapshot.position,
                     snapshot.snapshot_text,
                 )
@@ -118,9 +119,7 @@ class PgCopyTarget:
             async with connection.transaction():
                 await require_epoch(connection, self._job_id, self._epoch)
                 await self._write_plans(connection, plans)
-                await connection.execute(
-                    "UPDATE towline.job SET planned_at = now() WHERE job_id = $1", self._job_id
-                )
+                await connection.execute("UPDATE towline.job SET planned_at = now() WHERE job_id = $1", self._job_id)
 
     async def start_over(self, tables: Sequence[TableName], plans: Sequence[TablePlan]) -> None:
         connection = await self._ledger()
@@ -138,9 +137,7 @@ class PgCopyTarget:
                         [name.name for name in tables],
                     )
                 await self._write_plans(connection, plans)
-                await connection.execute(
-                    "UPDATE towline.job SET copied_at = NULL WHERE job_id = $1", self._job_id
-                )
+                await connection.execute("UPDATE towline.job SET copied_at = NULL WHERE job_id = $1", self._job_id)
 
     async def mark_copied(self) -> None:
         await self._mark("copied_at")
@@ -187,9 +184,7 @@ class PgCopyTarget:
 
     async def _ledger(self) -> asyncpg.Connection:
         if self._connection is None or self._connection.is_closed():
-            self._connection = await connect(
-                self._endpoint, purpose=f"{self._job_id}:ledger", side=Side.TARGET
-            )
+            self._connection = await connect(self._endpoint, purpose=f"{self._job_id}:ledger", side=Side.TARGET)
         return self._connection
 
 
@@ -254,9 +249,7 @@ class PgChunkWriter:
         same_key = " AND ".join(
             f"t.{quote_ident(k)} OPERATOR({quote_ident(equals[k])}.=) c.{quote_ident(k)}" for k in table.key
         )
-        await self._connection.execute(
-            f"DELETE FROM ONLY {name} t USING pg_temp.towline_changed c WHERE {same_key}"
-        )
+        await self._connection.execute(f"DELETE FROM ONLY {name} t USING pg_temp.towline_changed c WHERE {same_key}")
         await self._connection.execute(
             f"INSERT INTO {name} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM pg_temp.towline_changed"
         )

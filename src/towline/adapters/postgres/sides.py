@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
 from towline.adapters.postgres import slots
-from towline.adapters.postgres.bookkeeping import ensure_bookkeeping, remove_bookkeeping, take_over
+from towline.adapters.postgres.bookkeeping import (
+    ensure_bookkeeping,
+    read_feed_epoch,
+    remove_bookkeeping,
+    take_over,
+)
 from towline.adapters.postgres.catalog import read_identity
 from towline.adapters.postgres.connection import connect
 from towline.adapters.postgres.copy_target import PgCopyTarget
@@ -20,30 +24,24 @@ from towline.adapters.postgres.stream_sides import PgStreamSides
 from towline.adapters.postgres.structure_source import PgStructureSource
 from towline.adapters.postgres.structure_target import PgStructureTarget
 from towline.domain.errors import Side, TowlineError
-from towline.domain.jobs import Endpoint, JobSpec
+from towline.domain.jobs import Endpoint, JobSpec, TaskMode
 from towline.domain.tables import Table, TableName
 from towline.engine.ports import StreamSides
-
-
-def slot_name(job_id: str) -> str:
-    """The job's replication slot and publication: letters, digits and underscores only."""
-    return "towline_" + re.sub(r"[^a-z0-9]", "_", job_id.lower())
 
 
 class PgSides:
     """Implements `engine.ports.Sides`. Make it with `open_sides`."""
 
-    def __init__(self, spec: JobSpec, *, epoch: int, work_dir: Path, source_version: int) -> None:
+    def __init__(self, spec: JobSpec, *, epoch: int, feed: str, work_dir: Path, source_version: int) -> None:
+        """`feed`: the slot and publication that the job has, or that this worker would make."""
         self._spec = spec
         self._epoch = epoch
         self._work_dir = work_dir
         self._source_version = source_version
-        name = slot_name(spec.job_id)
+        self._feed = feed
         self.structure_source = PgStructureSource(spec.source, job_id=spec.job_id)
         self.structure_target = PgStructureTarget(spec.target, job_id=spec.job_id, epoch=epoch)
-        self.copy_source = PgCopySource(
-            spec.source, job_id=spec.job_id, slot=name, publication=name, server_version=source_version
-        )
+        self.copy_source = PgCopySource(spec.source, job_id=spec.job_id, feed=feed, server_version=source_version)
         self.copy_target = PgCopyTarget(spec.target, job_id=spec.job_id, epoch=epoch)
 
     async def read_source_position(self) -> Lsn:
@@ -58,15 +56,14 @@ class PgSides:
         return Lsn.parse(text)
 
     def open_stream(self, tables: Sequence[Table], *, mixed: frozenset[TableName]) -> StreamSides:
-        name = slot_name(self._spec.job_id)
         sides = PgStreamSides(
             self._spec,
             [table for table in tables if table.is_logged],
             epoch=self._epoch,
-            slot=name,
-            publication=name,
+            slot=self._feed,
+            publication=self._feed,
             source_version=self._source_version,
-            spill_dir=self._work_dir / name,
+            spill_dir=self._work_dir / self._feed,
             mixed=mixed,
         )
         # Its positions are all `Lsn`: the engine gives back only positions that came from this side.
@@ -96,9 +93,13 @@ async def open_sides(spec: JobSpec, *, epoch: int | None, work_dir: Path) -> PgS
         with translated(Side.TARGET, what="taking the job over"):
             await ensure_bookkeeping(target)
             mine = await take_over(target, spec.job_id, epoch=epoch, source_identity=identity)
+            feed = slots.feed_name(spec.job_id, await read_feed_epoch(target, spec.job_id) or mine)
     finally:
         target.terminate()
-    return PgSides(spec, epoch=mine, work_dir=work_dir, source_version=version)
+    if mine > 1 and spec.mode is not TaskMode.FULL:
+        # An earlier worker may have died between making a feed and remembering it.
+        await slots.drop_feeds(spec.source, spec.job_id, keep=feed, below=mine)
+    return PgSides(spec, epoch=mine, feed=feed, work_dir=work_dir, source_version=version)
 
 
 async def remove_traces(spec: JobSpec) -> None:
@@ -115,7 +116,7 @@ async def remove_traces(spec: JobSpec) -> None:
         await _forget(spec.target, spec.job_id)
     except TowlineError as error:
         failure = error
-    await _release(spec.source, slot_name(spec.job_id))
+    await slots.drop_feeds(spec.source, spec.job_id)
     if failure is not None:
         raise failure
 
@@ -125,15 +126,5 @@ async def _forget(endpoint: Endpoint, job_id: str) -> None:
     try:
         with translated(Side.TARGET, what="removing the job's bookkeeping"):
             await remove_bookkeeping(connection, job_id)
-    finally:
-        connection.terminate()
-
-
-async def _release(endpoint: Endpoint, name: str) -> None:
-    connection = await connect(endpoint, purpose="end", side=Side.SOURCE)
-    try:
-        with translated(Side.SOURCE, what="removing slot and publication"):
-            await slots.drop_slot(endpoint, name)
-            await slots.drop_publication(connection, name)
     finally:
         connection.terminate()

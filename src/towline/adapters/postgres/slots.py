@@ -1,8 +1,14 @@
-"""Logical replication slots and publications: made, looked at and removed."""
+"""Logical replication slots and publications: made, looked at and removed.
+
+A slot and its publication, both of one name, are a job's *feed*.  The name ends in the epoch of the worker that made
+it.  The source cannot check who owns a job (I6), but a worker only ever makes a feed of its own epoch and only removes
+older ones, so one that was frozen and wakes up late cannot touch the feed of its successor.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -72,6 +78,45 @@ async def connect_replication(endpoint: Endpoint, *, purpose: str) -> Replicatio
     what = f"connecting to {endpoint.host}:{endpoint.port} for replication"
     with translated_connecting(Side.SOURCE, what=what):
         return await AsyncConnection.connect(conninfo, autocommit=True)
+
+
+def feed_prefix(job_id: str) -> str:
+    """What the names of the job's feeds begin with: letters, digits and underscores only."""
+    return f"towline_{re.sub(r'[^a-z0-9]', '_', job_id.lower())}_"
+
+
+def feed_name(job_id: str, epoch: int) -> str:
+    """The feed that the worker with this epoch makes."""
+    return f"{feed_prefix(job_id)}{epoch}"
+
+
+async def drop_feeds(endpoint: Endpoint, job_id: str, *, keep: str | None = None, below: int | None = None) -> None:
+    """Remove the job's feeds, or those of epochs below `below`, but not `keep`. Safe to repeat.
+
+    Raises:
+        TargetBusy: the reader of a slot does not go away.
+    """
+    prefix = feed_prefix(job_id)
+    connection = await connect(endpoint, purpose="feeds", side=Side.SOURCE)
+    try:
+        with translated(Side.SOURCE, what="looking for the job's slots"):
+            found = await connection.fetch(
+                """SELECT slot_name::text AS name, true AS is_slot FROM pg_catalog.pg_replication_slots
+                   WHERE starts_with(slot_name::text, $1) AND NOT temporary
+                   UNION ALL
+                   SELECT pubname::text, false FROM pg_catalog.pg_publication WHERE starts_with(pubname::text, $1)""",
+                prefix,
+            )
+        for name, is_slot in found:
+            epoch = name.removeprefix(prefix)
+            if name == keep or not epoch.isdecimal() or (below is not None and int(epoch) >= below):
+                continue
+            if is_slot:
+                await drop_slot(endpoint, name)
+            else:
+                await drop_publication(connection, name)
+    finally:
+        connection.terminate()
 
 
 async def drop_slot(endpoint: Endpoint, slot_name: str) -> None:

@@ -27,7 +27,7 @@ from towline.adapters.postgres.quoting import qualified, quote_ident, quote_lite
 from towline.domain.errors import Side, SnapshotLost
 from towline.domain.jobs import Endpoint
 from towline.domain.tables import ObjectSelection, Table
-from towline.engine.points import SNAPSHOT_SLOT_CREATED, reach
+from towline.engine.points import SNAPSHOT_BEFORE_SLOT, SNAPSHOT_SLOT_CREATED, reach
 from towline.engine.ports import Chunk, Snapshot, SnapshotFact
 
 _FIRST_VERSION_WITH_TID_RANGE_SCAN = 140000
@@ -37,15 +37,12 @@ _LOCK_TIMEOUT_S = 30
 
 
 class PgCopySource:
-    """One source database. `slot` and `publication` are the names that the job owns there."""
+    """One source database. `feed` names the slot and the publication that the job owns there."""
 
-    def __init__(
-        self, endpoint: Endpoint, *, job_id: str, slot: str, publication: str, server_version: int
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, *, job_id: str, feed: str, server_version: int) -> None:
         self._endpoint = endpoint
         self._job_id = job_id
-        self._slot = slot
-        self._publication = publication
+        self._feed = feed
         self._server_version = server_version
 
     @property
@@ -63,22 +60,26 @@ class PgCopySource:
     async def open_base_snapshot(self, tables: Sequence[Table], *, follow: bool) -> Snapshot:
         if not follow:
             return await self._open(None, tables)
+        reach(SNAPSHOT_BEFORE_SLOT)
         async with self._session("publication") as connection:
             # The publication comes first: decoding looks it up as of the moment of each change.
-            await slots.ensure_publication(
-                connection, self._publication, [table.name for table in tables if table.is_logged]
-            )
-        # A slot of this name without a remembered snapshot is left over from a crash before the first chunk.
-        await slots.drop_slot(self._endpoint, self._slot)
-        slot = await slots.create_slot(self._endpoint, slot_name=self._slot, temporary=False)
+            await slots.ensure_publication(connection, self._feed, [table.name for table in tables if table.is_logged])
+        # A slot of this name without a remembered snapshot is left over from an attempt of this worker.
+        await slots.drop_slot(self._endpoint, self._feed)
+        slot = await slots.create_slot(self._endpoint, slot_name=self._feed, temporary=False)
         reach(SNAPSHOT_SLOT_CREATED)
         return await self._open(slot, tables)
+
+    async def drop_feed(self) -> None:
+        await slots.drop_slot(self._endpoint, self._feed)
+        async with self._session("publication") as connection:
+            await slots.drop_publication(connection, self._feed)
 
     async def open_later_snapshot(self, tables: Sequence[Table], *, follow: bool) -> Snapshot:
         if not follow:
             return await self._open(None, tables)
         # A temporary slot only names the moment; it dies with its connection, which may take its time to end.
-        name = f"{self._slot[:52]}_{secrets.token_hex(5)}"
+        name = f"{self._feed[:52]}_{secrets.token_hex(5)}"
         return await self._open(await slots.create_slot(self._endpoint, slot_name=name, temporary=True), tables)
 
     async def _open(self, slot: slots.SlotSnapshot | None, tables: Sequence[Table]) -> Snapshot:
@@ -96,9 +97,7 @@ class PgCopySource:
                 name = await keeper.fetchval("SELECT pg_export_snapshot()")
                 text = await keeper.fetchval("SELECT txid_current_snapshot()::text")
                 await _lock_tables(keeper, tables)
-            return _PgSnapshot(
-                self._endpoint, self._job_id, keeper, name, text, slot.position if slot else None
-            )
+            return _PgSnapshot(self._endpoint, self._job_id, keeper, name, text, slot.position if slot else None)
         except BaseException:
             keeper.terminate()
             raise
@@ -207,12 +206,8 @@ class PgChunkReader:
         self._snapshot_text = snapshot_text
         self._copying: asyncio.Future[None] | None = None
 
-    async def read(
-        self, table: Table, chunk: Chunk, *, changed_since: SnapshotFact | None
-    ) -> AsyncIterator[bytes]:
-        query = render_chunk_query(
-            table, chunk, changed_since=changed_since, snapshot_text=self._snapshot_text
-        )
+    async def read(self, table: Table, chunk: Chunk, *, changed_since: SnapshotFact | None) -> AsyncIterator[bytes]:
+        query = render_chunk_query(table, chunk, changed_since=changed_since, snapshot_text=self._snapshot_text)
         pieces: asyncio.Queue[bytes | None] = asyncio.Queue(_PIECES_IN_FLIGHT)
         copying = self._copying = asyncio.ensure_future(self._copy(query, table, pieces))
         while (piece := await pieces.get()) is not None:
@@ -247,9 +242,7 @@ class PgChunkReader:
             await asyncio.gather(self._copying, return_exceptions=True)
 
 
-def render_chunk_query(
-    table: Table, chunk: Chunk, *, changed_since: SnapshotFact | None, snapshot_text: str
-) -> str:
+def render_chunk_query(table: Table, chunk: Chunk, *, changed_since: SnapshotFact | None, snapshot_text: str) -> str:
     """The SELECT behind a chunk's COPY."""
     conditions = []
     if chunk.first_page > 0:
