@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from dataclasses import replace
 from typing import Any, Final, cast
 
 import msgspec
@@ -21,6 +22,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, Message, Method, Receive, Scope, Send
 
 from towline.api.auth import Authenticator
+from towline.api.openapi import render_openapi
 from towline.api.routes.connections import ConnectionRoutes
 from towline.api.routes.control import ControlRoutes
 from towline.api.routes.health import METRICS_TYPE, HealthPages, RequestMeter
@@ -50,14 +52,15 @@ def create_app(jobs: JobService, identity: IdentityService, *, clock: Clock, ver
     meter = RequestMeter()
     gate = Gate(Authenticator(identity), clock)
     pages = HealthPages(jobs, meter, clock=clock, version=version)
+    routes = _all_routes(jobs, identity)
     inner = Litestar(
         route_handlers=[
-            *(_build_handler(route, gate) for route in _all_routes(jobs, identity)),
-            *_pages(pages),
+            *(_build_handler(route, gate) for route in routes),
+            *_pages(pages, render_openapi(routes, version=version)),
         ],
         exception_handlers={Exception: _answer_exception},
         request_max_body_size=None,  # the gate counts, and answers in the API's own shape
-        openapi_config=None,
+        openapi_config=None,  # ours is made from the same table as the routes, see openapi.py
         logging_config=None,  # logging belongs to the process, not to one application in it
         debug=False,
     )
@@ -73,9 +76,7 @@ def _all_routes(jobs: JobService, identity: IdentityService) -> list[Route]:
         *ObjectRoutes(jobs).table(),
         *unbuilt_table(),
     ]
-    confined = [
-        Route(route.method, _PROJECT_PATH + route.path, route.handle, status=route.status) for route in in_project
-    ]
+    confined = [replace(route, path=_PROJECT_PATH + route.path) for route in in_project]
     return confined + IdentityRoutes(identity).table()
 
 
@@ -89,7 +90,7 @@ def _build_handler(route: Route, gate: Gate) -> HTTPRouteHandler:
     return HTTPRouteHandler(path, http_method=_METHODS[route.method], status_code=route.status)(serve)
 
 
-def _pages(pages: HealthPages) -> list[HTTPRouteHandler]:
+def _pages(pages: HealthPages, openapi: bytes) -> list[HTTPRouteHandler]:
     async def healthz(request: Request[Any, Any, Any]) -> Response[bytes]:
         request.scope["state"]["route"] = "/healthz"
         return Response(msgspec.json.encode(pages.health()), media_type="application/json")
@@ -98,7 +99,12 @@ def _pages(pages: HealthPages) -> list[HTTPRouteHandler]:
         request.scope["state"]["route"] = "/metrics"
         return Response(await pages.metrics(), media_type=METRICS_TYPE)
 
+    async def describe(request: Request[Any, Any, Any]) -> Response[bytes]:
+        request.scope["state"]["route"] = "/openapi.json"
+        return Response(openapi, media_type="application/json")
+
     return [
+        HTTPRouteHandler("/openapi.json", http_method="GET")(describe),
         HTTPRouteHandler("/healthz", http_method="GET")(healthz),
         HTTPRouteHandler("/metrics", http_method="GET")(metrics),
     ]

@@ -72,13 +72,19 @@ Handle = Callable[[Call], Awaitable[Answer]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One method and path. A path that contains `{project_id}` is confined to the caller's project."""
+    """One method and path. A path that contains `{project_id}` is confined to the caller's project.
+
+    `request` and `answer` describe the bodies in `/openapi.json`; None: there is none, or the call is not built.
+    """
 
     method: str
     path: str
     handle: Handle
     status: int = 200
     is_open: bool = False  # no authentication: the call is how one gets a token
+    request: Any = None
+    answer: Any = None
+    queries: tuple[str, ...] = ()
 
 
 class CallerFinder(Protocol):

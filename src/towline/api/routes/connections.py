@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from towline.api.routing import Answer, Call, Route
-from towline.api.wire.endpoints import EndpointRequest, read_endpoint
+from towline.api.wire.endpoints import read_endpoint
 from towline.api.wire.errors import ApiError, empty
 from towline.api.wire.fields import (
+    Jobs,
     convert,
     read_raw_items,
     require_id,
@@ -26,7 +27,15 @@ class ConnectionRoutes:
         self._jobs = jobs
 
     def table(self) -> list[Route]:
-        return [Route("POST", "jobs/batch-connection", self.test_connections)]
+        return [
+            Route(
+                "POST",
+                "jobs/batch-connection",
+                self.test_connections,
+                request=Jobs[ConnectionRequest],
+                answer=ItemsAnswer,
+            )
+        ]
 
     async def test_connections(self, call: Call) -> Answer:
         tests = [_read_test(item) for item in read_raw_items(call.json())]
@@ -49,17 +58,16 @@ def _read_test(item: dict[str, object]) -> ConnectionTest | tuple[str, ApiError]
     Raises: ApiError for an entry that is not valid.
     """
     request = convert(item, ConnectionRequest)
-    endpoint = convert(item, EndpointRequest)
     job_id = require_id(request.id, "id")
     require_word(request.net_type, NET_TYPES, "net_type")
     side = require_member(request.end_point_type or EndPointType.SOURCE.value, EndPointType, "end_point_type")
-    family = require_text(endpoint.db_type, "db_type")
-    require_text(endpoint.ip, "ip")
-    require_text(endpoint.db_user, "db_user")
-    require_text(endpoint.db_password, "db_password", max_length=1024)
+    family = require_text(request.db_type, "db_type")
+    require_text(request.ip, "ip")
+    require_text(request.db_user, "db_user")
+    require_text(request.db_password, "db_password", max_length=1024)
     if family in DB_TYPES and family not in BUILT_ENGINE_TYPES.values():
         return job_id, ApiError("DRS.M00302")
-    if endpoint.db_port is None:
+    if request.db_port is None:
         raise empty("db_port")
-    read = read_endpoint(endpoint, family=family if family in DB_TYPES else "postgresql")
+    read = read_endpoint(request, family=family if family in DB_TYPES else "postgresql")
     return ConnectionTest(job_id=job_id, is_source=side is EndPointType.SOURCE, endpoint=read.endpoint)

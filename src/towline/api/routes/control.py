@@ -9,6 +9,8 @@ from typing import Any, Final
 from towline.api.routing import Answer, Call, Route
 from towline.api.wire.errors import ApiError, invalid, not_built
 from towline.api.wire.fields import (
+    JobIds,
+    Jobs,
     has_duplicates,
     read_ids,
     read_items,
@@ -29,7 +31,7 @@ from towline.api.wire.items import (
     render_item,
 )
 from towline.api.wire.prechecks import PrecheckResultsAnswer, render_missing_run, render_run
-from towline.api.wire.speed import LimitSpeedRequest, read_windows
+from towline.api.wire.speed import LimitSpeedRequest, SpeedLimits, read_windows
 from towline.api.wire.words import PAUSE_MODE_OF_WORD, DeleteType, EndPointType, PrecheckMode
 from towline.domain.errors import IllegalTransition
 from towline.domain.jobs import TaskMode
@@ -49,14 +51,32 @@ class ControlRoutes:
 
     def table(self) -> list[Route]:
         return [
-            Route("POST", "jobs/batch-precheck", self.precheck),
-            Route("POST", "jobs/batch-precheck-result", self.read_precheck_results),
-            Route("POST", "jobs/batch-starting", self.start, status=202),
-            Route("POST", "jobs/batch-pause-task", self.pause),
-            Route("POST", "jobs/batch-retry-task", self.retry),
-            Route("PUT", "jobs/batch-limit-speed", self.limit_speed),
-            Route("DELETE", "jobs/batch-jobs", self.delete, status=202),
-            Route("PUT", "jobs/batch-modify-pwd", self.change_passwords),
+            Route(
+                "POST",
+                "jobs/batch-precheck",
+                self.precheck,
+                request=Jobs[PrecheckRequest],
+                answer=ItemsAnswer,
+            ),
+            Route(
+                "POST",
+                "jobs/batch-precheck-result",
+                self.read_precheck_results,
+                request=JobIds,
+                answer=PrecheckResultsAnswer,
+            ),
+            Route(
+                "POST", "jobs/batch-starting", self.start, status=202, request=Jobs[StartRequest], answer=ItemsAnswer
+            ),
+            Route("POST", "jobs/batch-pause-task", self.pause, request=Jobs[PauseRequest], answer=ItemsAnswer),
+            Route("POST", "jobs/batch-retry-task", self.retry, request=Jobs[RetryRequest], answer=ItemsAnswer),
+            Route("PUT", "jobs/batch-limit-speed", self.limit_speed, request=SpeedLimits, answer=ItemsAnswer),
+            Route(
+                "DELETE", "jobs/batch-jobs", self.delete, status=202, request=Jobs[DeleteRequest], answer=ItemsAnswer
+            ),
+            Route(
+                "PUT", "jobs/batch-modify-pwd", self.change_passwords, request=Jobs[PasswordRequest], answer=ItemsAnswer
+            ),
         ]
 
     async def precheck(self, call: Call) -> Answer:

@@ -6,7 +6,11 @@ from towline.api.routing import Answer, Call, Reply, Route, WholeAnswer, identit
 from towline.api.wire.errors import ApiError
 from towline.api.wire.fields import convert
 from towline.api.wire.identity import (
+    AuthEnvelope,
     AuthRequest,
+    DomainsAnswer,
+    ProjectsAnswer,
+    TokenEnvelope,
     read_scope,
     render_domains,
     render_projects,
@@ -28,10 +32,18 @@ class IdentityRoutes:
     def table(self) -> list[Route]:
         """Paths from the root: they carry no project."""
         return [
-            Route("POST", "/v3/auth/tokens", self.issue_token, status=201, is_open=True),
-            Route("GET", "/v3/projects", self.list_projects),
-            Route("GET", "/v3/auth/projects", self.list_own_projects),
-            Route("GET", "/v3/auth/domains", self.list_domains),
+            Route(
+                "POST",
+                "/v3/auth/tokens",
+                self.issue_token,
+                status=201,
+                is_open=True,
+                request=AuthEnvelope,
+                answer=TokenEnvelope,
+            ),
+            Route("GET", "/v3/projects", self.list_projects, answer=ProjectsAnswer, queries=("name",)),
+            Route("GET", "/v3/auth/projects", self.list_own_projects, answer=ProjectsAnswer),
+            Route("GET", "/v3/auth/domains", self.list_domains, answer=DomainsAnswer),
         ]
 
     async def issue_token(self, call: Call) -> Answer:

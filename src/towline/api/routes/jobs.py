@@ -8,6 +8,7 @@ from typing import Any
 from towline.api.routing import Answer, Call, Route, WholeAnswer
 from towline.api.wire.creation import (
     CreateJobAnswer,
+    CreateJobRequest,
     CreateJobsAnswer,
     ModifyJobRequest,
     read_change,
@@ -26,9 +27,9 @@ from towline.api.wire.details import (
     render_status,
 )
 from towline.api.wire.errors import ApiError, as_api_error
-from towline.api.wire.fields import JOB_ID, convert, read_ids, read_items, read_raw_items, require_id
+from towline.api.wire.fields import JOB_ID, Jobs, convert, read_ids, read_items, read_raw_items, require_id
 from towline.api.wire.items import ItemsAnswer, render_item
-from towline.api.wire.listing import ListJobsRequest, read_filter, read_list_page, read_status_page
+from towline.api.wire.listing import JobIdsPage, ListJobsRequest, read_filter, read_list_page, read_status_page
 from towline.api.wire.texts import Language
 from towline.api.wire.words import STATUS_WORD
 from towline.domain.jobs import JobStatus
@@ -44,11 +45,24 @@ class JobRoutes:
 
     def table(self) -> list[Route]:
         return [
-            Route("POST", "jobs/batch-creation", self.create, status=202),
-            Route("POST", "jobs", self.list_jobs),
-            Route("POST", "jobs/batch-status", self.read_statuses),
-            Route("POST", "jobs/batch-detail", self.read_details),
-            Route("PUT", "jobs/batch-modification", self.modify),
+            Route(
+                "POST",
+                "jobs/batch-creation",
+                self.create,
+                status=202,
+                request=Jobs[CreateJobRequest],
+                answer=CreateJobsAnswer,
+            ),
+            Route("POST", "jobs", self.list_jobs, request=ListJobsRequest, answer=JobListAnswer),
+            Route("POST", "jobs/batch-status", self.read_statuses, request=JobIdsPage, answer=StatusesAnswer),
+            Route("POST", "jobs/batch-detail", self.read_details, request=JobIdsPage, answer=DetailsAnswer),
+            Route(
+                "PUT",
+                "jobs/batch-modification",
+                self.modify,
+                request=Jobs[ModifyJobRequest],
+                answer=ItemsAnswer,
+            ),
         ]
 
     async def create(self, call: Call) -> Answer:

@@ -6,7 +6,7 @@ from typing import Final
 
 from towline.api.routing import Answer, Call, Route
 from towline.api.wire.errors import ApiError, as_api_error, empty, invalid, not_built
-from towline.api.wire.fields import read_items, require_id, require_word
+from towline.api.wire.fields import Jobs, read_items, require_id, require_word
 from towline.api.wire.items import ItemsAnswer, PolicyRequest, render_item
 from towline.api.wire.selection import (
     SelectObjectsAnswer,
@@ -46,8 +46,21 @@ class ObjectRoutes:
 
     def table(self) -> list[Route]:
         return [
-            Route("PUT", "jobs/batch-select-objects", self.select_objects, status=202),
-            Route("POST", "jobs/batch-sync-policy", self.set_policies),
+            Route(
+                "PUT",
+                "jobs/batch-select-objects",
+                self.select_objects,
+                status=202,
+                request=Jobs[SelectObjectsRequest],
+                answer=SelectObjectsAnswers,
+            ),
+            Route(
+                "POST",
+                "jobs/batch-sync-policy",
+                self.set_policies,
+                request=Jobs[PolicyRequest],
+                answer=ItemsAnswer,
+            ),
         ]
 
     async def select_objects(self, call: Call) -> Answer:

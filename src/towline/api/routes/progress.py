@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from towline.api.routing import Answer, Call, Route
-from towline.api.wire.fields import read_ids
+from towline.api.wire.fields import JobIds, read_ids
 from towline.api.wire.progress import ProgressAnswer, ProgressRecord, render_missing, render_record
 from towline.service.jobs import JobService
 from towline.service.ports import JobProgress, Outcome
@@ -16,7 +16,7 @@ class ProgressRoutes:
         self._jobs = jobs
 
     def table(self) -> list[Route]:
-        return [Route("POST", "jobs/batch-progress", self.read_progress)]
+        return [Route("POST", "jobs/batch-progress", self.read_progress, request=JobIds, answer=ProgressAnswer)]
 
     async def read_progress(self, call: Call) -> Answer:
         body = call.json()

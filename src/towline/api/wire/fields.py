@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from enum import Enum
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
 from towline.api.wire.errors import ApiError, empty, invalid
 
+R = TypeVar("R")
 S = TypeVar("S")
 E = TypeVar("E", bound=Enum)
 
@@ -39,6 +40,18 @@ class Text(str):
 
 class Request(msgspec.Struct, kw_only=True):
     """Base of request structs. Unknown members are ignored."""
+
+
+class Jobs(Request, Generic[R]):
+    """The body of a call that does something to each job of a list."""
+
+    jobs: list[R]
+
+
+class JobIds(Request):
+    """The body of a call that asks for jobs by their ids."""
+
+    jobs: list[str]
 
 
 def decode_json(body: bytes) -> dict[str, Any]:

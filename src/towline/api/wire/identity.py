@@ -49,6 +49,12 @@ class AuthRequest(Request):
     scope: ScopeRequest | None = None
 
 
+class AuthEnvelope(Request):
+    """The body of a sign-in."""
+
+    auth: AuthRequest
+
+
 class Named(msgspec.Struct, frozen=True):
     id: str
     name: str

@@ -6,14 +6,15 @@ from typing import Any
 
 import msgspec
 
+from towline.api.wire.endpoints import EndpointRequest
 from towline.api.wire.errors import as_api_error
 from towline.api.wire.fields import Request, Text
 from towline.api.wire.texts import Language
 from towline.api.wire.words import ITEM_FAILED, ITEM_SUCCESS
 
 
-class ConnectionRequest(Request):
-    """`TestEndPoint` without its endpoint members, which `EndpointRequest` reads from the same object."""
+class ConnectionRequest(EndpointRequest):
+    """`TestEndPoint`: an endpoint, and what it is for."""
 
     id: Text | None = None
     net_type: Text | None = None

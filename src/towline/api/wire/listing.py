@@ -26,6 +26,13 @@ class PageRequest(Request):
     per_page: int | None = None
 
 
+class JobIdsPage(Request):
+    """The body of batch-status and batch-detail."""
+
+    jobs: list[str]
+    page_req: PageRequest | None = None
+
+
 class ListJobsRequest(Request):
     """`QueryJobsReq`. An empty text is no filter."""
 

@@ -42,6 +42,12 @@ class LimitSpeedRequest(Request):
     speed_limit: list[SpeedLimitRequest] | None = None
 
 
+class SpeedLimits(Request):
+    """The body of batch-limit-speed."""
+
+    speed_limits: list[LimitSpeedRequest]
+
+
 def read_windows(ranges: Sequence[SpeedLimitRequest] | None) -> tuple[SpeedWindow, ...]:
     """The ranges of one job; an empty list means unlimited. Raises: ApiError, DRS.M00306 among them."""
     if ranges is None:
