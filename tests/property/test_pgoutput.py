@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.property import pgoutput as wire
 from tests.property.pgoutput import EPOCH_US, Recorder
-from towline.adapters.postgres.copy_rows import BINARY_HEADER, BINARY_TRAILER, RowEncoder
+from towline.adapters.postgres.copy_rows import BINARY_HEADER, BINARY_TRAILER, PIECE_BYTES, RowEncoder
+from towline.adapters.postgres.large_rows import take_rows_through
 from towline.adapters.postgres.lsn import Lsn
 from towline.adapters.postgres.pgoutput_decoder import PgoutputDecoder
 from towline.domain.changes import (
     DELETE,
     INSERT,
     UPDATE,
+    column_kinds,
     has_unchanged,
     join_cells,
     key_reader,
@@ -69,11 +75,32 @@ def test_transactions_survive_the_wire(sent, portion):
     assert recorder.calls == [("transaction", changes, end, time_us) for _, changes, end, time_us in sent]
 
 
+@given(transactions(), st.booleans())
+def test_large_frames_hold_the_same_rows(sent, is_streamed):
+    frames, changes, end, time_us = sent
+    recorder = Recorder()
+    decoder = PgoutputDecoder(recorder, part_bytes=1 << 30)
+    decoder.feed(TABLES)
+    if is_streamed:
+        # Between Stream Start and Stop every message names its transaction after its kind.
+        frames = [frame[:26] + (5).to_bytes(4, "big") + frame[26:] for frame in frames[1:-1]]
+        frames = [wire.stream_start(5, is_first=True), *frames, wire.stream_stop()]
+    with tempfile.TemporaryDirectory() as folder:
+        for frame in frames:
+            decoder.feed_large(memoryview(frame), take_rows_through(Path(folder)))
+        assert list(Path(folder).iterdir()) == []
+    if not is_streamed:
+        assert recorder.calls == [("transaction", changes, end, time_us)]
+    else:
+        assert recorder.calls == ([("streamed", 5, 5, changes)] if changes else [])
+
+
 @given(ROW)
 def test_cells_of_a_row_are_the_row(row):
     assert join_cells(split_row(row)) == row
     assert row_size(b"xy" + row + b"z", 2) == len(row)
     assert has_unchanged(row) == (b"u" in split_row(row))
+    assert [bytes([kind]) for kind in column_kinds(row)] == [cell[:1] for cell in split_row(row)]
 
 
 @given(ROW, st.data())
@@ -145,6 +172,18 @@ def test_text_copy_holds_the_values(rows):
     assert parse_text(data) == rows
     marked = b"".join(RowEncoder(2, is_binary=False).pieces([(12, pack(rows, b"t"))]))
     assert parse_text(marked) == [[b"12", *row] for row in rows]
+
+
+@pytest.mark.parametrize("size", [PIECE_BYTES, PIECE_BYTES + 1, 3 * PIECE_BYTES + 5])
+def test_large_rows_are_copied_in_small_pieces(size):
+    value = ((b"\\x\t\n\r" + b"y" * 50_000) * 20)[:size]
+    rows: list[list[bytes | None]] = [[b"1", b"x"], [value, None], [None, value], [value, b""], [b"2", None]]
+    for kind, parse, mark in ((b"b", parse_binary, (7).to_bytes(4, "big")), (b"t", parse_text, b"7")):
+        encoder = RowEncoder(2, is_binary=kind == b"b")
+        pieces = list(encoder.pieces([(7, pack(rows, kind)), (None, [])]))
+        assert parse(b"".join(pieces)) == [[mark, *row] for row in rows]
+        # Escaped, a byte is two.
+        assert max(map(len, pieces)) <= 2 * PIECE_BYTES + 100
 
 
 @given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))

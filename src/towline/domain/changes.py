@@ -82,6 +82,19 @@ def split_row(row: bytes) -> list[bytes]:
     return cells
 
 
+def column_kinds(row: bytes) -> bytes:
+    """The byte of kind of each column; nothing is copied, however large the values are."""
+    kinds = bytearray()
+    position = 2
+    for _ in range(_COUNT.unpack_from(row)[0]):
+        kind = row[position]
+        kinds.append(kind)
+        position += 1
+        if kind != _NULL and kind != _UNCHANGED:
+            position += 4 + _LENGTH.unpack_from(row, position)[0]
+    return bytes(kinds)
+
+
 def join_cells(cells: Sequence[bytes]) -> bytes:
     """A packed row of these cells."""
     return _COUNT.pack(len(cells)) + b"".join(cells)
@@ -95,7 +108,7 @@ def value_of(cell: bytes) -> bytes | None:
 def has_unchanged(row: bytes) -> bool:
     """Whether some column of the row was not sent."""
     # Most rows hold no such byte anywhere, and asking that first is much cheaper than the walk.
-    return b"u" in row and UNCHANGED_CELL in split_row(row)
+    return b"u" in row and UNCHANGED_CELL in column_kinds(row)
 
 
 def fill_unchanged(row: bytes, base: bytes) -> bytes:
@@ -104,7 +117,7 @@ def fill_unchanged(row: bytes, base: bytes) -> bytes:
     return join_cells([old if cell == UNCHANGED_CELL else cell for cell, old in pairs])
 
 
-def row_size(row: bytes, offset: int) -> int:
+def row_size(row: bytes | memoryview, offset: int) -> int:
     """How many bytes the packed row that begins at `offset` takes."""
     position = offset + 2
     for _ in range(_COUNT.unpack_from(row, offset)[0]):

@@ -270,6 +270,8 @@ class _Intake:
     def finish(self) -> None:
         if self._current is not None:
             self._relay.done(self._current)
+            # Others still hold the batch while the next one comes in; its rows would be in memory beside those.
+            self._current.clear()
             self._current = None
 
     async def _take(self) -> Batch:

@@ -49,6 +49,11 @@ class Batch:
             self._fold.add(self.changes[self._folded :])
             self._folded = len(self.changes)
 
+    def clear(self) -> None:
+        """Let go of the rows, whoever still holds the batch."""
+        self.changes.clear()
+        self._fold, self._folded = Fold(tolerant=self.is_tolerant), 0
+
     def end_transaction(self, position: Position, time_us: int) -> None:
         self.transactions += 1
         self.position = position

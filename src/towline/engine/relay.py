@@ -209,15 +209,19 @@ class Relay:
         return next(self._parts)
 
     def _read_streamed(self, item: _Streamed) -> Iterator[Batch]:
-        """At least one batch; the last one is complete."""
+        """At least one batch; the last one is complete, and may be empty.
+
+        A full part is handed out before the next one is read, and not kept: one may be as large as half of the memory.
+        """
         batch = self._new_batch(item.position)
         for changes, size_bytes in self._spill.take(item.xid, part_bytes=self.batch_bytes):
-            if batch.changes:
+            batch.add(self._above_floors(changes, item.position) if self._floors else changes, size_bytes)
+            changes.clear()
+            self._held_bytes += size_bytes
+            if batch.size_bytes >= self.batch_bytes:
                 batch.is_complete = False
                 yield batch
                 batch = self._new_batch(item.position)
-            batch.add(self._above_floors(changes, item.position) if self._floors else changes, size_bytes)
-            self._held_bytes += size_bytes
         batch.end_transaction(item.position, item.time_us)
         yield batch
 

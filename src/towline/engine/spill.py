@@ -47,7 +47,7 @@ class Spill:
         self._numbers: dict[Relation, int] = {}
         self._files = 0
         self.spilled_bytes = 0
-        with _named_failures(folder):
+        with named_failures(folder):
             folder.mkdir(parents=True, exist_ok=True)
             self.clear()
 
@@ -58,7 +58,7 @@ class Spill:
         transaction.memory_bytes += size_bytes
         self._memory_bytes += size_bytes
         while self._memory_bytes > self._memory_limit_bytes:
-            with _named_failures(self._folder):
+            with named_failures(self._folder):
                 self._write_out(max(self._transactions.values(), key=lambda each: each.memory_bytes))
 
     def abort(self, xid: int, subxid: int) -> None:
@@ -69,19 +69,23 @@ class Spill:
             self._transactions[xid].aborted.add(subxid)
 
     def take(self, xid: int, *, part_bytes: int) -> Iterator[tuple[list[RowChange], int]]:
-        """The changes of a committed transaction in source order, in parts; forgotten once read or closed."""
+        """The changes of a committed transaction in source order, in parts; forgotten once read or closed.
+
+        A part belongs to the caller, who empties it to have no more than one in memory.
+        """
         transaction = self._transactions.get(xid)
         if transaction is None:
             return
         part: list[RowChange] = []
         size = 0
         try:
-            with _named_failures(self._folder):
+            with named_failures(self._folder):
                 for subxid, changes, size_bytes in self._read(transaction):
                     if subxid in transaction.aborted:
                         continue
                     part += changes
                     size += size_bytes
+                    del changes
                     if size >= part_bytes:
                         yield part, size
                         part, size = [], 0
@@ -107,7 +111,9 @@ class Spill:
         for subxid, changes, _ in transaction.memory:
             for kind, relation, new, old in changes:
                 head = _HEAD.pack(kind, self._number(relation), subxid, _size(new), _size(old))
-                self.spilled_bytes += transaction.file.write(b"".join((head, new or b"", old or b"")))
+                # One by one: a row may be as large as half of the memory.
+                for piece in (head, new, old):
+                    self.spilled_bytes += transaction.file.write(piece) if piece else 0
         self._memory_bytes -= transaction.memory_bytes
         transaction.memory, transaction.memory_bytes = [], 0
 
@@ -117,10 +123,10 @@ class Spill:
             file.seek(0)
             while head := file.read(_HEAD.size):
                 kind, number, subxid, new_size, old_size = _HEAD.unpack(head)
-                new = file.read(new_size - 1) if new_size else None
-                old = file.read(old_size - 1) if old_size else None
                 size = CHANGE_OVERHEAD_BYTES + new_size + old_size
-                yield subxid, [(kind, self._relations[number], new, old)], size
+                relation = self._relations[number]
+                # Not kept in variables: they would hold the rows while the next ones are read.
+                yield subxid, [(kind, relation, _read_row(file, new_size), _read_row(file, old_size))], size
         # What was still in memory came after everything in the file.
         for subxid, changes, size_bytes in transaction.memory:
             yield subxid, changes, size_bytes
@@ -146,13 +152,17 @@ class Spill:
 
 
 @contextmanager
-def _named_failures(folder: Path) -> Iterator[None]:
+def named_failures(folder: Path) -> Iterator[None]:
     """A full disk is nothing that a retry of the stream could heal."""
     try:
         yield
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else type(error).__name__
         raise SpillFailed(f"changes of transactions in progress cannot be kept in {folder}: {reason}") from error
+
+
+def _read_row(file: BinaryIO, size: int) -> bytes | None:
+    return file.read(size - 1) if size else None
 
 
 def _size(row: bytes | None) -> int:

@@ -122,6 +122,19 @@ async def test_large_streamed_transaction_passes_in_parts(relay):
     assert [batch.transactions for batch in batches] == [0] * (len(batches) - 1) + [1]
 
 
+async def test_a_full_part_is_handed_out_before_the_next_one_is_read(relay):
+    for number in range(3):
+        relay.streamed(5, 5, [change(number)], 5_000)
+    relay.commit_streamed(5, Lsn(20), 7)
+    for number in range(3):
+        part = await relay.take()
+        assert (rows_of([part]), part.is_complete) == ([make_row(str(number))], False)
+        assert relay.held_bytes == 5_000
+        relay.done(part)
+    last = await relay.take()
+    assert (last.changes, last.transactions, last.is_complete, last.position) == ([], 1, True, 20)
+
+
 async def test_rolled_back_streamed_transaction_leaves_nothing(relay):
     relay.streamed(5, 5, [change(1)], 300)
     relay.streamed(6, 6, [change(2)], 300)

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from struct import Struct
 from typing import Final
 
-from towline.domain.changes import split_row, value_of
+from towline.domain.changes import column_kinds, split_row, value_of
 from towline.domain.errors import InvariantBroken, Side
 
 BINARY_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 BINARY_TRAILER: Final = b"\xff\xff"
+# Larger rows are cut: the driver copies a piece as a whole.
 PIECE_BYTES: Final = 256 * 1024
 
 _BINARY = b"b"[0]
@@ -44,10 +45,17 @@ class RowEncoder:
         size = 0
         parts: list[bytes] = [BINARY_HEADER] if self.is_binary else []
         for mark, rows in groups:
-            encoded = self._binary(rows, mark) if self.is_binary else self._text(rows, mark)
-            for row in encoded:
-                parts.append(row)
-                size += len(row)
+            head = self._head(mark)
+            encode = self._binary_encoder(head) if self.is_binary else self._text_encoder(head)
+            for row in rows:
+                if len(row) > PIECE_BYTES:
+                    yield b"".join(parts)
+                    parts, size = [], 0
+                    yield from self._cut(row, head)
+                    continue
+                encoded = encode(row)
+                parts.append(encoded)
+                size += len(encoded)
                 if size >= PIECE_BYTES:
                     yield b"".join(parts)
                     parts, size = [], 0
@@ -55,11 +63,16 @@ class RowEncoder:
             parts.append(BINARY_TRAILER)
         yield b"".join(parts)
 
-    def _binary(self, rows: Iterable[bytes], mark: int | None) -> Iterator[bytes]:
+    def _head(self, mark: int | None) -> bytes:
+        if not self.is_binary:
+            return b"" if mark is None else b"%d\t" % mark
+        return _COUNT.pack(self._columns) if mark is None else _MARK.pack(self._columns + 1, 4, mark)
+
+    def _binary_encoder(self, head: bytes) -> Callable[[bytes], bytes]:
         columns = range(self._columns)
-        head = _COUNT.pack(self._columns) if mark is None else _MARK.pack(self._columns + 1, 4, mark)
         unpack = _LENGTH.unpack_from
-        for row in rows:
+
+        def encode(row: bytes) -> bytes:
             parts = [head]
             position = 2
             for _ in columns:
@@ -72,14 +85,44 @@ class RowEncoder:
                 elif kind in _EMPTY:
                     parts.append(_BINARY_NULL)
                 else:
-                    raise InvariantBroken("a text value in a binary stream", side=Side.SOURCE)
-            yield b"".join(parts)
+                    raise _text_in_binary()
+            return b"".join(parts)
 
-    def _text(self, rows: Iterable[bytes], mark: int | None) -> Iterator[bytes]:
-        head = [] if mark is None else [b"%d" % mark]
-        for row in rows:
-            values = [_escape(value_of(cell)) for cell in split_row(row)]
-            yield b"\t".join([*head, *values]) + b"\n"
+        return encode
+
+    def _text_encoder(self, head: bytes) -> Callable[[bytes], bytes]:
+        def encode(row: bytes) -> bytes:
+            return head + b"\t".join([_escape(value_of(cell)) for cell in split_row(row)]) + b"\n"
+
+        return encode
+
+    def _cut(self, row: bytes, head: bytes) -> Iterator[bytes]:
+        """One row in pieces; at no time is there more of it than the row itself and a piece."""
+        yield head
+        view = memoryview(row)
+        position = 2
+        for number, kind in enumerate(column_kinds(row)):
+            if not self.is_binary and number:
+                yield b"\t"
+            position += 1
+            if kind in _EMPTY:
+                yield _BINARY_NULL if self.is_binary else _TEXT_NULL
+                continue
+            start, end = position + 4, position + 4 + _LENGTH.unpack_from(row, position)[0]
+            if self.is_binary:
+                if kind != _BINARY:
+                    raise _text_in_binary()
+                yield row[position:start]
+            for at in range(start, end, PIECE_BYTES):
+                piece = bytes(view[at : min(end, at + PIECE_BYTES)])
+                yield piece if self.is_binary else _escape(piece)
+            position = end
+        if not self.is_binary:
+            yield b"\n"
+
+
+def _text_in_binary() -> InvariantBroken:
+    return InvariantBroken("a text value in a binary stream", side=Side.SOURCE)
 
 
 def _escape(value: bytes | None) -> bytes:

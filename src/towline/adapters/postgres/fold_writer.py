@@ -25,7 +25,7 @@ from towline.domain.changes import (
     NULL_CELL,
     UNCHANGED_CELL,
     Relation,
-    split_row,
+    column_kinds,
 )
 from towline.domain.errors import RowConflict, Side, TableMustStartOver
 from towline.domain.tables import TableName
@@ -219,11 +219,11 @@ class FoldWriter:
             # Copied under its new key already, from a later moment; what is left is a stale form of it.
             await self.execute(table.sql.delete, old)
             return
-        missing = 1 - await self.execute(table.sql.move(_unchanged_columns(step.new)), old, new)
+        missing = 1 - await self.execute(table.sql.move(_columns_of(UNCHANGED_CELL, step.new)), old, new)
         self._expect(table, missing, expectation, is_repaired=False)
 
     async def _write_whole(self, relation: Relation, step: WholeRowStep, expectation: Expectation) -> None:
-        nulls = [number for number, cell in enumerate(split_row(step.old)) if cell == NULL_CELL]
+        nulls = _columns_of(NULL_CELL, step.old)
         if step.new is None:
             table, (old,) = await self.stage(relation, [step.old])
             missing = 1 - await self.execute(table.sql.delete_whole(nulls), old)
@@ -273,9 +273,10 @@ def _by_mask(rows: Collection[bytes]) -> dict[tuple[int, ...], list[bytes]]:
     """Rows with unchanged columns, by which those are."""
     groups: dict[tuple[int, ...], list[bytes]] = {}
     for row in rows:
-        groups.setdefault(_unchanged_columns(row), []).append(row)
+        groups.setdefault(_columns_of(UNCHANGED_CELL, row), []).append(row)
     return groups
 
 
-def _unchanged_columns(row: bytes) -> tuple[int, ...]:
-    return tuple(number for number, cell in enumerate(split_row(row)) if cell == UNCHANGED_CELL)
+def _columns_of(cell: bytes, row: bytes) -> tuple[int, ...]:
+    """Numbers of the columns without a value that are NULL, or unchanged."""
+    return tuple(number for number, kind in enumerate(column_kinds(row)) if kind == cell[0])

@@ -9,12 +9,14 @@ a streamed block (version 2) every change names its own transaction id; those go
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from struct import Struct
 from struct import error as StructError
-from typing import Final
+from typing import Final, TypeVar
 
+from towline.adapters.postgres.large_rows import TakeRows
 from towline.adapters.postgres.lsn import Lsn
 from towline.domain.changes import (
     CHANGE_OVERHEAD_BYTES,
@@ -37,6 +39,7 @@ POSTGRES_EPOCH_US: Final = 946_684_800_000_000
 _BEGIN, _COMMIT, _INSERT, _UPDATE, _DELETE, _TRUNCATE, _RELATION = b"BCIUDTR"
 _STREAM_START, _STREAM_STOP, _STREAM_COMMIT, _STREAM_ABORT = b"SEcA"
 _WITHOUT_CHANGE = b"RYOM"  # Relation, Type, Origin, Message
+_ROW_KINDS = b"IUD"
 _NEW = b"N"[0]
 _OLD_KINDS = b"KO"  # the key's columns, or the whole row
 
@@ -48,6 +51,8 @@ _TRUNCATE_BODY = Struct(">IB")
 _COLUMN_TAIL = Struct(">Ii")  # type, type modifier
 _ID = Struct(">I")
 _COUNT = Struct(">H")
+
+_Frame = TypeVar("_Frame", bytes, memoryview)
 
 ChooseKey = Callable[[TableName, Sequence[str], Sequence[int], str], tuple[int, ...]]
 """(table, columns, numbers of the columns that the source marks as key, replica identity) -> key."""
@@ -79,12 +84,27 @@ class PgoutputDecoder:
         Raises:
             InvariantBroken: a message is not of the grammar.
         """
-        try:
+        with _grammar():
             self._feed(frames)
-        except (IndexError, KeyError, ValueError, StructError) as error:
-            raise InvariantBroken(
-                f"a replication message cannot be decoded ({type(error).__name__})", side=Side.SOURCE
-            ) from error
+
+    def feed_large(self, frame: memoryview, take_rows: TakeRows) -> None:
+        """Decode one XLogData frame of many megabytes; it is released, its rows come from `take_rows`.
+
+        Raises:
+            InvariantBroken: the message is not of the grammar.
+        """
+        with _grammar():
+            kind, block = frame[25], self._block
+            if kind not in _ROW_KINDS:
+                self._feed([bytes(frame)])
+            elif block is None:
+                self._size_bytes += self._feed_row(frame, kind, 26, self._changes, take_rows)
+                if self._size_bytes > self._part_bytes:
+                    self._hand_on_part(self._changes, self._size_bytes)
+                    self._changes, self._size_bytes = [], 0
+            else:
+                self._turn_to(block, frame)
+                block.size_bytes += self._feed_row(frame, kind, 30, block.changes, take_rows)
 
     def _feed(self, frames: Iterable[bytes]) -> None:
         # The hot path: small rows at several hundred thousand a second, hence local names and no calls.
@@ -110,12 +130,15 @@ class PgoutputDecoder:
             else:
                 size += self._feed_rare(frame, kind, changes)
             if size > self._part_bytes:
-                # One byte into the commit record, whose position the Begin tells in advance.
-                position = Lsn(_POSITION.unpack_from(self._begin, 26)[0] + 1)
-                self._sink.part(changes, position, size)
+                self._hand_on_part(changes, size)
                 changes, size = [], 0
         self._changes = changes
         self._size_bytes = size
+
+    def _hand_on_part(self, changes: list[RowChange], size_bytes: int) -> None:
+        # One byte into the commit record, whose position the Begin tells in advance.
+        position = Lsn(_POSITION.unpack_from(self._begin, 26)[0] + 1)
+        self._sink.part(changes, position, size_bytes)
 
     def _feed_rare(self, frame: bytes, kind: int, changes: list[RowChange]) -> int:
         if kind == _STREAM_START:
@@ -126,7 +149,7 @@ class PgoutputDecoder:
         elif kind == _STREAM_ABORT:
             self._sink.abort_streamed(*_STREAM_ABORT_BODY.unpack_from(frame, 26))
         else:
-            return self._feed_change(frame, kind, changes)
+            return self._feed_change(frame, kind, 26, changes)
         return 0
 
     def _feed_streamed(self, block: _StreamedBlock, frame: bytes, kind: int) -> None:
@@ -135,45 +158,65 @@ class PgoutputDecoder:
             block.hand_on(self._sink)
             self._block = None
             return
+        self._turn_to(block, frame)
+        block.size_bytes += self._feed_change(frame, kind, 30, block.changes)
+
+    def _turn_to(self, block: _StreamedBlock, frame: bytes | memoryview) -> None:
+        """Hand on what is full, or of another subtransaction than this frame."""
         xid = _ID.unpack_from(frame, 26)[0]
         if xid != block.subxid or block.size_bytes > self._part_bytes:
             block.hand_on(self._sink)
             block.subxid = xid
-        block.size_bytes += self._feed_change(frame[:26] + frame[30:], kind, block.changes)
 
-    def _feed_change(self, frame: bytes, kind: int, changes: list[RowChange]) -> int:
-        """Decode one message of the unstreamed form into `changes`; returns what that adds to their size."""
+    def _feed_change(self, frame: bytes, kind: int, start: int, changes: list[RowChange]) -> int:
+        """Decode the message whose body begins at `start` into `changes`; returns what that adds to their size."""
         if kind == _TRUNCATE:
             count: int
-            count, flags = _TRUNCATE_BODY.unpack_from(frame, 26)
-            for position in range(31, 31 + 4 * count, 4):
+            count, flags = _TRUNCATE_BODY.unpack_from(frame, start)
+            for position in range(start + 5, start + 5 + 4 * count, 4):
                 relation = self._relations[frame[position : position + 4]]
                 changes.append((TRUNCATE, relation, bytes([flags]), None))
             return count * CHANGE_OVERHEAD_BYTES
         if kind in _WITHOUT_CHANGE:
             if kind == _RELATION:
-                self._learn_relation(frame)
+                self._learn_relation(frame, start)
             return 0
-        relation = self._relations[frame[26:30]]
-        tuple_kind = frame[30]
+        return self._feed_row(frame, kind, start, changes, _take_rows)
+
+    def _feed_row(
+        self,
+        frame: _Frame,
+        kind: int,
+        start: int,
+        changes: list[RowChange],
+        take_rows: Callable[[_Frame, Sequence[slice]], list[bytes]],
+    ) -> int:
+        relation = self._relations[bytes(frame[start : start + 4])]
+        tuple_kind = frame[start + 4]
+        size = len(frame)
+        first = start + 5
         if kind == _INSERT and tuple_kind == _NEW:
-            changes.append((INSERT, relation, frame[31:], None))
+            (new,) = take_rows(frame, [slice(first, None)])
+            changes.append((INSERT, relation, new, None))
         elif kind == _DELETE and tuple_kind in _OLD_KINDS:
-            changes.append((DELETE, relation, None, frame[31:]))
+            (old,) = take_rows(frame, [slice(first, None)])
+            changes.append((DELETE, relation, None, old))
         elif kind == _UPDATE and tuple_kind == _NEW:
-            changes.append((UPDATE, relation, frame[31:], None))
+            (new,) = take_rows(frame, [slice(first, None)])
+            changes.append((UPDATE, relation, new, None))
         elif kind == _UPDATE and tuple_kind in _OLD_KINDS:
-            end = 31 + row_size(frame, 31)
+            end = first + row_size(frame, first)
             if frame[end] != _NEW:
                 raise ValueError("an update without its new row")
-            changes.append((UPDATE, relation, frame[end + 1 :], frame[31:end]))
+            old, new = take_rows(frame, [slice(first, end), slice(end + 1, None)])
+            changes.append((UPDATE, relation, new, old))
         else:
             raise ValueError("an unknown message")
-        return len(frame) + CHANGE_OVERHEAD_BYTES
+        return size + CHANGE_OVERHEAD_BYTES
 
-    def _learn_relation(self, frame: bytes) -> None:
-        relation_id = frame[26:30]
-        schema, position = _read_text(frame, 30)
+    def _learn_relation(self, frame: bytes, start: int) -> None:
+        relation_id = frame[start : start + 4]
+        schema, position = _read_text(frame, start + 4)
         name, position = _read_text(frame, position)
         identity = chr(frame[position])
         (count,) = _COUNT.unpack_from(frame, position + 1)
@@ -209,6 +252,20 @@ class _StreamedBlock:
         if self.changes:
             sink.streamed(self.xid, self.subxid, self.changes, self.size_bytes)
             self.changes, self.size_bytes = [], 0
+
+
+@contextmanager
+def _grammar() -> Iterator[None]:
+    try:
+        yield
+    except (IndexError, KeyError, ValueError, StructError) as error:
+        raise InvariantBroken(
+            f"a replication message cannot be decoded ({type(error).__name__})", side=Side.SOURCE
+        ) from error
+
+
+def _take_rows(frame: bytes, places: Sequence[slice]) -> list[bytes]:
+    return [frame[place] for place in places]
 
 
 def _read_text(frame: bytes, start: int) -> tuple[str, int]:

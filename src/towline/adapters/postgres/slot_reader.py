@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from struct import Struct
 from typing import Final
 
@@ -24,6 +25,7 @@ from psycopg import pq
 
 from towline.adapters.postgres.connection import connect
 from towline.adapters.postgres.errors import sqlstate_of, translate, translated
+from towline.adapters.postgres.large_rows import LARGE_FRAME_BYTES, take_rows_through
 from towline.adapters.postgres.lsn import Lsn
 from towline.adapters.postgres.pgoutput_decoder import POSTGRES_EPOCH_US, PgoutputDecoder
 from towline.adapters.postgres.quoting import quote_ident, quote_literal
@@ -79,6 +81,7 @@ class StreamOptions:
     server_version: int
     is_binary: bool
     part_bytes: int
+    large_rows_dir: Path
 
     def render(self, start: Lsn) -> str:
         """The START_REPLICATION command."""
@@ -110,6 +113,7 @@ class PgSlotReader:
     async def open(self, start: Lsn, sink: TransactionSink) -> None:
         self._sink = sink
         self._decoder = PgoutputDecoder(sink, part_bytes=self._options.part_bytes, choose_key=self._choose_key)
+        self._take_large_rows = take_rows_through(self._options.large_rows_dir)
         await self._free_slot(start)
         self._connection = await connect_replication(self._endpoint, purpose=self._purpose)
         self._pgconn = self._connection.pgconn
@@ -173,6 +177,9 @@ class PgSlotReader:
 
     def _take_round(self) -> _Round:
         """Hand on what has arrived, up to some size: other work on the loop must not wait for long."""
+        if self._sink.is_full:
+            # Since the round before the applier took something large in: no more beside it.
+            return _Round(0, is_more=False, is_last=True)
         get = self._pgconn.get_copy_data
         consume = self._pgconn.consume_input
         frames: list[bytes] = []
@@ -183,6 +190,11 @@ class PgSlotReader:
             if length > 0:
                 count += 1
                 size += length
+                if length > LARGE_FRAME_BYTES and data[0] == _XLOG_DATA:
+                    self._decoder.feed(frames)
+                    frames = []
+                    self._decoder.feed_large(data, self._take_large_rows)
+                    break
                 frame = bytes(data)
                 if frame[0] == _XLOG_DATA:
                     frames.append(frame)

@@ -53,6 +53,7 @@ class PgStreamSides:
             server_version=source_version,
             is_binary=self._is_binary,
             part_bytes=self.memory_bytes // 8,
+            large_rows_dir=spill_dir,
         )
 
     def new_changes(self) -> PgSlotReader:
