@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from towline.domain.errors import RequestError
+from towline.domain.jobs import DEFAULT_MAX_JOBS
 from towline.logs import LEVELS
 
 DEFAULT_LISTEN = "127.0.0.1:8080"
@@ -26,6 +27,7 @@ class Settings:
     listen_port: int
     log_level: str
     max_workers: int
+    max_jobs: int
     tls_certificate: Path | None
     tls_key: Path | None
 
@@ -62,6 +64,7 @@ def read_settings(
         listen_port=port,
         log_level=level,
         max_workers=max_workers or _number(environment, "MAX_WORKERS") or DEFAULT_MAX_WORKERS,
+        max_jobs=_number(environment, "MAX_JOBS") or DEFAULT_MAX_JOBS,
         tls_certificate=certificate,
         tls_key=key,
     )

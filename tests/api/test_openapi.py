@@ -61,6 +61,8 @@ async def test_schemas_are_valid_and_examples_fit_them(api: Api) -> None:
         schema = {**content["schema"], "components": document["components"]}
         jsonschema_rs.meta.validate(schema)
         jsonschema_rs.validate(schema, example)
+    creation = await api.post("jobs/batch-creation", EXAMPLES["POST /v3/{project_id}/jobs/batch-creation"])
+    assert creation.status_code == 202, creation.text
 
 
 @pytest.mark.timeout(180)

@@ -23,6 +23,7 @@ from litestar.types import ASGIApp, Message, Method, Receive, Scope, Send
 
 from towline.api.auth import Authenticator
 from towline.api.openapi import render_openapi
+from towline.api.routes.catalogue import CatalogueRoutes
 from towline.api.routes.connections import ConnectionRoutes
 from towline.api.routes.control import ControlRoutes
 from towline.api.routes.health import METRICS_TYPE, HealthPages, RequestMeter
@@ -74,6 +75,7 @@ def _all_routes(jobs: JobService, identity: IdentityService) -> list[Route]:
         *ConnectionRoutes(jobs).table(),
         *ControlRoutes(jobs).table(),
         *ObjectRoutes(jobs).table(),
+        *CatalogueRoutes(jobs).table(),
         *unbuilt_table(),
     ]
     confined = [replace(route, path=_PROJECT_PATH + route.path) for route in in_project]

@@ -49,6 +49,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
                 "node_type": "high",
                 "node_num": 1,
                 "is_target_readonly": False,
+                "customize_sutnet_id": "",
                 "source_endpoint": {"db_type": "postgresql", "ip": "10.0.0.5", "db_port": 5432},
                 "target_endpoint": {"db_type": "postgresql", "ip": "10.0.0.9", "db_port": 5432},
             }

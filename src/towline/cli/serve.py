@@ -81,7 +81,7 @@ async def run_server(settings: Settings) -> None:
     async with opened_store(settings.store_url, settings.data_dir, clock=clock) as store:
         probes = DatabaseProbes()
         supervisor = _supervise(settings, store, probes, clock)
-        jobs = JobService(store.jobs, probes, clock=clock, on_change=supervisor.poke)
+        jobs = JobService(store.jobs, probes, clock=clock, on_change=supervisor.poke, max_jobs=settings.max_jobs)
         identity = IdentityService(store.identities, clock=clock)
         app = create_app(jobs, identity, clock=clock, version=__version__)
         listener = _listen(settings)

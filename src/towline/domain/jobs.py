@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 from towline.domain.errors import IllegalTransition
 from towline.domain.tables import ObjectSelection
+
+DEFAULT_MAX_JOBS: Final = 9_999
+"""How many jobs a project may have, deleted ones not counted."""
 
 
 class JobStatus(Enum):

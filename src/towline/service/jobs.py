@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import structlog
 
 from towline.domain.errors import JobDeleted, JobNotFound, RequestError, TowlineError
-from towline.domain.jobs import ConflictPolicy, JobStatus, PauseMode, SpeedWindow
+from towline.domain.jobs import DEFAULT_MAX_JOBS, ConflictPolicy, JobStatus, PauseMode, SpeedWindow
 from towline.domain.progress import Progress
 from towline.domain.tables import ObjectSelection
 from towline.service import decisions
@@ -46,6 +46,13 @@ log = structlog.get_logger(__name__)
 _MAX_TESTS_AT_ONCE = 16
 
 
+def _quota_used_up(limit: int) -> RequestError:
+    return RequestError(
+        f"the project has {limit} jobs, which is its quota",
+        remedy="Delete jobs that have ended, or start the server with a larger TOWLINE_MAX_JOBS.",
+    )
+
+
 def mint_job_id() -> str:
     """A new id in the shape that clients of the API know: hexadecimal but for its last four characters."""
     digits = secrets.token_hex(14)
@@ -63,7 +70,9 @@ class JobService:
         *,
         clock: Clock,
         on_change: Callable[[], None] = lambda: None,
+        max_jobs: int = DEFAULT_MAX_JOBS,
     ) -> None:
+        self._max_jobs = max_jobs
         self._store = store
         self._probes = probes
         self._clock = clock
@@ -82,7 +91,20 @@ class JobService:
 
     async def create(self, caller: Caller, drafts: Sequence[JobDraft]) -> list[Outcome[Job]]:
         """Answers with status CREATING, as callers expect; the job can be configured at once."""
-        return [await self._create(caller, draft) for draft in drafts]
+        used, limit = await self.count_of_quota(caller)
+        outcomes: list[Outcome[Job]] = []
+        for draft in drafts:
+            outcome: Outcome[Job] = Outcome("", error=_quota_used_up(limit))
+            if used < limit:
+                outcome = await self._create(caller, draft)
+                used += outcome.error is None
+            outcomes.append(outcome)
+        return outcomes
+
+    async def count_of_quota(self, caller: Caller) -> tuple[int, int]:
+        """How many jobs the caller's project has, and how many it may have. Deleted ones do not count."""
+        used, _ = await self._store.find(JobFilter(), project_id=caller.project_id, limit=1, offset=0)
+        return used, self._max_jobs
 
     async def list_jobs(
         self, caller: Caller, job_filter: JobFilter, *, limit: int | None, offset: int

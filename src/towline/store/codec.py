@@ -19,6 +19,7 @@ from towline.domain.jobs import (
     SpeedWindow,
     TaskMode,
 )
+from towline.domain.nodes import size_of
 from towline.domain.progress import Progress
 from towline.domain.tables import ObjectSelection
 from towline.service.ports import Job, JobProgress, PrecheckRun, Wanted
@@ -105,6 +106,7 @@ def decode_job(row: RowMapping) -> Job:
 def decode_spec(row: RowMapping, keyring: Keyring) -> JobSpec:
     """What a worker needs, with passwords in the clear."""
     job = decode_job(row)
+    size = size_of(job.attributes.get("node_type"))
     return JobSpec(
         job_id=job.job_id,
         mode=job.mode,
@@ -113,6 +115,9 @@ def decode_spec(row: RowMapping, keyring: Keyring) -> JobSpec:
         selection=job.selection,
         conflict_policy=job.conflict_policy,
         speed_windows=job.speed_windows,
+        copy_workers=size.copy_workers,
+        index_workers=size.index_workers,
+        memory_limit_bytes=size.memory_mb * 1024 * 1024,
     )
 
 

@@ -13,9 +13,8 @@ from towline.api.wire.speed import SpeedLimit, render_windows
 from towline.api.wire.texts import Language
 from towline.api.wire.words import CONFLICT_POLICY_WORD, STATUS_WORD, TASK_MODE_WORD
 from towline.domain.jobs import NEXT, JobStatus
+from towline.domain.nodes import DEFAULT_NODE_TYPE
 from towline.service.ports import Job
-
-_DEFAULT_NODE_TYPE: Final = "high"
 
 
 class StatusAnswer(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -267,7 +266,7 @@ def _render_actions(status: JobStatus) -> JobAction:
 def _render_instance(job: Job) -> InstanceInfo:
     return InstanceInfo(
         engine_type=job.attributes.get("engine_type", ""),
-        inst_type=job.attributes.get("node_type", _DEFAULT_NODE_TYPE),
+        inst_type=job.attributes.get("node_type", DEFAULT_NODE_TYPE),
         ip="",
         start_time="0" if job.started_us is None else _ms(job.started_us),
         status="ACTIVE",

@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Final
 
 from towline.domain.jobs import ConflictPolicy, JobStatus, PauseMode, TaskMode
+from towline.domain.nodes import NODE_SIZES
 from towline.domain.prechecks import Verdict
 
 STATUS_WORD: Final[dict[JobStatus, str]] = {
@@ -76,7 +77,7 @@ VERDICT_WORD: Final[dict[Verdict, str]] = {
 DB_USE_TYPES: Final = frozenset({"migration", "sync", "cloudDataGuard"})
 JOB_DIRECTIONS: Final = frozenset({"up", "down", "non-dbs"})
 NET_TYPES: Final = frozenset({"vpn", "vpc", "eip"})
-NODE_TYPES: Final = frozenset({"micro", "small", "medium", "high", "xlarge", "2xlarge"})
+NODE_TYPES: Final = frozenset(NODE_SIZES)
 CHARGING_MODES: Final = frozenset({"on_demand", "period"})
 
 BUILT_ENGINE_TYPES: Final[dict[str, str]] = {"postgresql": "postgresql"}

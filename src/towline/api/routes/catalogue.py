@@ -1,0 +1,54 @@
+"""What one can order. A server has every size of node, and it is the only place where its jobs run."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from towline.api.routing import Answer, Call, Route
+from towline.api.wire.catalogue import (
+    NodeTypeAnswer,
+    NodeTypesAnswer,
+    QuotaResource,
+    Quotas,
+    QuotasAnswer,
+    ZoneAnswer,
+    ZonesAnswer,
+    ZonesRequest,
+    check_kind,
+    check_zones,
+)
+from towline.api.wire.fields import convert
+from towline.domain.nodes import NODE_SIZES
+from towline.service.jobs import JobService
+
+ZONE: Final = "towline"
+
+
+class CatalogueRoutes:
+    """Answers from settings and the store."""
+
+    def __init__(self, jobs: JobService) -> None:
+        self._jobs = jobs
+
+    def table(self) -> list[Route]:
+        kind = ("engine_type", "db_use_type", "job_direction")
+        return [
+            Route("GET", "node-type", self.list_node_types, answer=NodeTypesAnswer, queries=kind),
+            Route("POST", "available-zone", self.list_zones, request=ZonesRequest, answer=ZonesAnswer),
+            Route("GET", "quotas", self.read_quotas, answer=QuotasAnswer),
+        ]
+
+    async def list_node_types(self, call: Call) -> Answer:
+        """Sizes of nodes; each stands for the sessions and the memory that a job may use."""
+        check_kind(call.query)
+        return NodeTypesAnswer([NodeTypeAnswer(name, is_sellout=False) for name in NODE_SIZES])
+
+    async def list_zones(self, call: Call) -> Answer:
+        """Where nodes run: one zone, the machine of this server."""
+        check_zones(convert(call.json(), ZonesRequest, where="request"))
+        return ZonesAnswer([ZoneAnswer(code=ZONE, name=ZONE, status="ENABLED")])
+
+    async def read_quotas(self, call: Call) -> Answer:
+        """How many jobs the project has and may have."""
+        used, limit = await self._jobs.count_of_quota(call.caller)
+        return QuotasAnswer(Quotas(QuotaResource(type="instances", min=0, max=limit, quota=limit, used=used)))
