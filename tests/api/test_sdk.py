@@ -168,6 +168,21 @@ def test_client_lists_and_selects(server: Served) -> None:
     assert (caught.value.status_code, caught.value.error_code) == (400, "DRS.M00300")
 
 
+def test_client_reads_the_catalogue(server: Served) -> None:
+    client = vendor_client(server)
+    kind = {"engine_type": "postgresql", "db_use_type": "sync", "job_direction": "up"}
+    types = client.list_available_node_types(drs.ListAvailableNodeTypesRequest(**kind)).node_types
+    assert [entry.node_type for entry in types] == ["micro", "small", "medium", "high", "xlarge", "2xlarge"]
+    order = drs.QueryAvailableNodeTypeReq(node_type="high", **kind)
+    (zone,) = client.list_available_zone(drs.ListAvailableZoneRequest(body=order)).az_infos
+    assert zone.status == "ENABLED"
+    resource = client.show_quotas(drs.ShowQuotasRequest()).quotas.resource
+    assert 0 <= resource.used <= resource.quota == 9999
+    with pytest.raises(ClientRequestException) as refusal:
+        client.list_available_node_types(drs.ListAvailableNodeTypesRequest(**{**kind, "db_use_type": "guess"}))
+    assert refusal.value.error_code == "DRS.M00202"
+
+
 def test_client_understands_refusals(server: Served) -> None:
     client = vendor_client(server)
     with pytest.raises(ClientRequestException) as caught:
