@@ -18,6 +18,8 @@ PROJECT_CALLS = [
     ("POST", "jobs/batch-status"),
     ("POST", "jobs/batch-detail"),
     ("POST", "jobs/batch-progress"),
+    ("POST", "jobs/batch-rpo-and-rto"),
+    ("POST", "jobs/towline/switchover-verdict"),
     ("POST", "jobs/batch-connection"),
     ("PUT", "jobs/batch-modification"),
     ("PUT", "jobs/batch-select-objects"),

@@ -163,9 +163,11 @@ def test_client_lists_and_selects(server: Served) -> None:
     answer = client.batch_set_objects(drs.BatchSetObjectsRequest(body=drs.BatchUpdateDatabaseObjectReq(jobs=[chosen])))
     assert answer.status_code == 202
     assert (answer.all_counts, answer.results[0].status) == (1, True)
-    with pytest.raises(ClientRequestException) as caught:
-        client.batch_list_rpos_and_rtos(drs.BatchListRposAndRtosRequest(body=drs.BatchQueryRpoAndRtoReq(jobs=[job_id])))
-    assert (caught.value.status_code, caught.value.error_code) == (400, "DRS.M00300")
+    both = client.batch_list_rpos_and_rtos(
+        drs.BatchListRposAndRtosRequest(body=drs.BatchQueryRpoAndRtoReq(jobs=[job_id]))
+    )
+    assert (both.status_code, both.count, both.results[0].job_id) == (202, 1, job_id)
+    assert (both.results[0].rpo_info.delay, both.results[0].rto_info.check_point) == ("-1", "NA")
 
 
 def test_client_reads_the_catalogue(server: Served) -> None:

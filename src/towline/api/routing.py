@@ -51,6 +51,7 @@ class Call:
     now_us: int
     request_id: str
     query: Mapping[str, str]
+    path: Mapping[str, str] = field(default_factory=dict)  # the words of the path that the route names
 
     def json(self) -> dict[str, Any]:
         """The body as a JSON object. Raises: ApiError DRS.M00007."""
@@ -132,6 +133,7 @@ class Gate:
             now_us=now_us,
             request_id=request_id,
             query={name: request.query_params[name] for name in request.query_params},
+            path={name: str(word) for name, word in request.path_params.items()},
         )
 
 

@@ -80,13 +80,13 @@ async def _show(settings: Settings, ids: Sequence[str], display: Display, *, wat
 
 
 async def read_rows(store: Store, ids: Sequence[str]) -> list[Row]:
-    """The jobs and their figures; with the tables when one job is asked for.
+    """The jobs, their figures and what was seen of them; with the tables when one job is asked for.
 
     Raises:
         JobNotFound: names the first id without a job.
     """
     _, jobs = await store.jobs.find(JobFilter(), project_id=None, limit=None, offset=0)
-    figures: dict[str, JobProgress] = {entry.job_id: entry for entry in await store.jobs.load_all_progress()}
+    figures: dict[str, JobProgress] = {entry.job_id: entry for entry in await store.jobs.load_all_health()}
     by_id = {job.job_id: job for job in jobs}
     for job_id in ids:
         if job_id not in by_id:
@@ -94,7 +94,11 @@ async def read_rows(store: Store, ids: Sequence[str]) -> list[Row]:
     chosen = [by_id[job_id] for job_id in dict.fromkeys(ids)] if ids else jobs
     if len(chosen) == 1:
         (job,) = chosen
-        return [Row(job, await store.jobs.load_table_progress(job.job_id, project_id=job.project_id))]
+        with_tables = await store.jobs.load_table_progress(job.job_id, project_id=job.project_id)
+        seen = figures[job.job_id].progress if job.job_id in figures else None
+        if with_tables is not None and seen is not None:
+            with_tables = replace(seen, tables=with_tables.tables)  # one moment of all figures
+        return [Row(job, with_tables)]
     return [Row(job, figures[job.job_id].progress if job.job_id in figures else None) for job in chosen]
 
 
@@ -117,6 +121,7 @@ def view_of_row(row: Row, *, now_us: int) -> JobView:
         bytes_per_s=None,
         remaining_s=None,
         delay_ms=None if status in _OVER else view.delay_ms,
+        split=None if status in _OVER else view.split,
         tables=(),
         note=note,
     )
@@ -126,7 +131,7 @@ def record_of_row(row: Row, *, now_us: int) -> dict[str, Any]:
     """A job as a JSON object. Pure."""
     job = row.job
     figures = row.progress or Progress(at_us=0, phase=Phase.PRECHECK)
-    record = render_record(job.job_id, figures, now_us=now_us)
+    record = render_record(job.job_id, figures, now_us=now_us, status=job.status)
     view = view_of_row(row, now_us=now_us)
     return {
         **record,

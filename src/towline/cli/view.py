@@ -16,7 +16,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from towline.domain.progress import PartProgress, Phase, Progress, TableProgress, delay_ms
+from towline.domain.health import judge
+from towline.domain.jobs import JobStatus
+from towline.domain.progress import DelaySplit, PartProgress, Phase, Progress, TableProgress, delay_ms, split_delay
 from towline.domain.structure import StructureReport
 from towline.domain.tables import TotalOrigin
 
@@ -54,6 +56,7 @@ class JobView:
     bytes_per_s: float | None = None
     remaining_s: int | None = None
     delay_ms: int | None = None
+    split: DelaySplit | None = None
     structure: PartProgress | None = None
     index: PartProgress | None = None
     tables: tuple[TableProgress, ...] = ()
@@ -77,6 +80,7 @@ def view_of(label: str, progress: Progress, *, now_us: int) -> JobView:
         bytes_per_s=None if is_stale else bytes_per_s,
         remaining_s=None if is_stale or is_streaming else progress.remaining_s,
         delay_ms=delay_ms(progress, now_us=now_us),
+        split=split_delay(progress, now_us=now_us),
         structure=progress.structure,
         index=progress.index,
         tables=progress.tables if progress.phase is Phase.COPY else (),
@@ -87,7 +91,13 @@ def view_of(label: str, progress: Progress, *, now_us: int) -> JobView:
 def _render_note(progress: Progress, *, is_stale: bool, now_us: int) -> str:
     if is_stale and progress.phase is not Phase.DONE:
         return f"no word from the worker for {format_seconds((now_us - progress.at_us) // 1_000_000)}"
-    return f"waiting: {progress.waiting_for}" if progress.waiting_for else ""
+    waits = judge(_status_of(progress), progress, now_us=now_us).waits
+    return f"waiting: {waits[0].text}" if waits and progress.phase is not Phase.DONE else ""
+
+
+def _status_of(progress: Progress) -> JobStatus:
+    """The status of a job that runs and of which only the figures are known."""
+    return JobStatus.STREAMING if progress.phase in _STREAMING else JobStatus.COPYING
 
 
 # --- drawn with bars ------------------------------------------------------------------------------
@@ -104,6 +114,8 @@ def render_job(view: JobView) -> RenderableType:
         Text(f"delay {format_delay(view.delay_ms)}" if view.is_streaming else _remaining(view)),
     )
     lines: list[RenderableType] = [head, Text("  " + render_figures(view))]
+    if view.is_streaming and view.split is not None:
+        lines.append(Text("  " + render_split(view.split), style="dim"))
     if not view.is_streaming:
         lines.append(_render_parts(view))
         lines.extend(_render_tables(view.tables))
@@ -239,6 +251,12 @@ def render_figures(view: JobView) -> str:
     return f"{amount}, {format_bytes(view.size_bytes)}, {rows}, {speed}"
 
 
+def render_split(split: DelaySplit) -> str:
+    """Where the delay arises."""
+    read, queue, apply = map(format_delay, (split.read_ms, split.queue_ms, split.apply_ms))
+    return f"delay: {read} reading, {queue} in the queue, {apply} applying"
+
+
 def render_report(report: StructureReport) -> str:
     """One object that could not be made as it is on the source."""
     return f"{report.kind.lower()} {report.name}: {report.reason}"
@@ -247,8 +265,12 @@ def render_report(report: StructureReport) -> str:
 # --- JSON -----------------------------------------------------------------------------------------
 
 
-def render_record(job_id: str, progress: Progress, *, now_us: int) -> dict[str, Any]:
-    """The job as a JSON object; null is not known. Of the tables, those in the work and how many others."""
+def render_record(job_id: str, progress: Progress, *, now_us: int, status: JobStatus | None = None) -> dict[str, Any]:
+    """The job as a JSON object; null is not known. Of the tables, those in the work and how many others.
+
+    `status` None: of a job that runs.
+    """
+    health = judge(status or _status_of(progress), progress, now_us=now_us)
     active = [table for table in progress.tables if _is_active(table)]
     return {
         "event": "progress",
@@ -273,7 +295,17 @@ def render_record(job_id: str, progress: Progress, *, now_us: int) -> dict[str, 
         "tables_done": sum(1 for table in progress.tables if table.is_finished),
         "tables_total": len(progress.tables),
         "waiting_for": progress.waiting_for,
+        "delay_parts_ms": _split_record(health.delay),
+        "waits": [{"kind": wait.kind.value, "text": wait.text, "remedy": wait.remedy} for wait in health.waits],
+        "stalled": health.stall.reason if health.stall else None,
+        "log": {"level": health.retention.level.value, "text": health.retention.text},
+        "ready": health.verdict.is_ready,
+        "not_ready_because": [reason.text for reason in health.verdict.reasons],
     }
+
+
+def _split_record(split: DelaySplit | None) -> dict[str, int] | None:
+    return None if split is None else {"read": split.read_ms, "queue": split.queue_ms, "apply": split.apply_ms}
 
 
 def _part_record(part: PartProgress) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from towline.domain.diagnosis import Diagnosis
 from towline.domain.tables import TotalOrigin
 
 
@@ -60,6 +61,8 @@ class TableProgress:
 
 WAITING_FOR_PAUSE = "the pause to end"
 """`Progress.waiting_for` of a stream whose applier has come to rest because the operator asked for a pause."""
+WAITING_FOR_SPEED = "the speed limit"
+"""`Progress.waiting_for` while the operator's speed limit holds the next piece back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,9 @@ class Progress:
     backwards, 100 only when the full phase is over.  `remaining_s`: None when not known, 0 only when nothing
     remains.  `proven_source_time_us`: T of the delay proof, on the *source's* clock; None when nothing has
     been proven.  `source_clock_offset_us`: source clock minus worker clock.  Rates are per second over the last
-    seconds, None outside the stream.
+    seconds, None outside the stream.  `received_*`: as the proof, but of what has been read from the source.
+    `applying_since_us`: when the batch was begun that the target is at, worker's clock.  `diagnosis` is left out
+    where many jobs are read at once, as `tables` is.
     """
 
     at_us: int
@@ -94,6 +99,25 @@ class Progress:
     source_position: str | None = None
     tables: tuple[TableProgress, ...] = ()
     waiting_for: str | None = None
+    received_position: str | None = None
+    received_source_time_us: int | None = None
+    applying_since_us: int | None = None
+    queued_bytes: int | None = None
+    diagnosis: Diagnosis | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DelaySplit:
+    """Where the delay arises, in milliseconds; the three parts add up to `total_ms`.
+
+    `read_ms`: on the source and on the way from it.  `queue_ms`: read, and not begun on the target.  `apply_ms`: the
+    target is at it.
+    """
+
+    total_ms: int
+    read_ms: int
+    queue_ms: int
+    apply_ms: int
 
 
 def delay_ms(progress: Progress, *, now_us: int) -> int | None:
@@ -105,3 +129,22 @@ def delay_ms(progress: Progress, *, now_us: int) -> int | None:
         return None
     proven_here_us = progress.proven_source_time_us - (progress.source_clock_offset_us or 0)
     return max(0, now_us - proven_here_us) // 1000
+
+
+def split_delay(progress: Progress, *, now_us: int) -> DelaySplit | None:
+    """The delay at `now_us` by parts; None when there is none, see `delay_ms`.
+
+    What is not known to have been read counts as not read.  A worker that is dead reads nothing, so that part grows.
+    """
+    total_ms = delay_ms(progress, now_us=now_us)
+    if total_ms is None or progress.proven_source_time_us is None:
+        return None
+    # What is durable on the target has also been read, whatever a new worker knows of it.
+    read_until_us = max(progress.proven_source_time_us, progress.received_source_time_us or 0)
+    read_here_us = read_until_us - (progress.source_clock_offset_us or 0)
+    read_ms = min(total_ms, max(0, now_us - read_here_us) // 1000)
+    apply_ms = 0
+    if progress.applying_since_us is not None:
+        # As far as the worker has told: whether the target went on after that is not known.
+        apply_ms = min(total_ms - read_ms, max(0, progress.at_us - progress.applying_since_us) // 1000)
+    return DelaySplit(total_ms, read_ms, total_ms - read_ms - apply_ms, apply_ms)

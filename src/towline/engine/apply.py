@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import Final
 
 from towline.domain.positions import Position
-from towline.domain.progress import WAITING_FOR_PAUSE
+from towline.domain.progress import WAITING_FOR_PAUSE, WAITING_FOR_SPEED
 from towline.engine.batch import Batch
-from towline.engine.lag import LagProof
+from towline.engine.lag import LagProof, ReadProof
 from towline.engine.ports import ChangeApplier, Checkpoint, Clock, Control
 from towline.engine.progress import RateMeter
 from towline.engine.relay import Relay, RelayClosed, payload_bytes
@@ -35,6 +35,7 @@ class AppliedState:
 
     def __init__(self, clock: Clock) -> None:
         self.proof = LagProof()
+        self.reading = ReadProof()
         self.checkpoint: Checkpoint | None = None
         # Durable on the target, the last commit included only if `is_flushed`.
         self.position: Position | None = None
@@ -84,6 +85,18 @@ class AppliedState:
     @property
     def waiting_for(self) -> str | None:
         return next(iter(self._waits.values()), None)
+
+    @property
+    def received_position(self) -> str | None:
+        return self.reading.position
+
+    @property
+    def received_source_time_us(self) -> int | None:
+        return self.reading.until_us
+
+    @property
+    def queued_bytes(self) -> int:
+        return self.reading.held_bytes
 
     @property
     def is_caught_up(self) -> bool:
@@ -279,7 +292,7 @@ class _Intake:
         size_bytes = payload_bytes(batch)
         self.taken_bytes += size_bytes
         if size_bytes and self._control.limit_bytes_per_s():
-            self._state.wait("speed", "the speed limit")
+            self._state.wait("speed", WAITING_FOR_SPEED)
             await self._throttle.take(size_bytes)
             self._state.wait("speed", None)
         return batch

@@ -11,6 +11,7 @@ from towline.domain.progress import Phase, Progress
 from towline.domain.structure import Section, StructureItem
 from towline.domain.tables import Table, TableName
 from towline.engine.chunking import chunk_bytes
+from towline.engine.diagnose import DiagnosisBoard
 from towline.engine.ports import ChunkDone, Clock, StreamFigures
 from towline.engine.progress import CopyFigures, FullPhase, RateMeter, estimate_remaining_s
 
@@ -31,6 +32,7 @@ class JobFigures:
         self.copy = CopyFigures([])
         self.stream: StreamFigures | None = None
         self.waiting_for: str | None = None
+        self.board = DiagnosisBoard(clock)
         self._items: list[StructureItem] = []
         self._structure_done = 0
         self._index_done: dict[Section, int] = {}
@@ -93,6 +95,13 @@ class JobFigures:
             is_index_finished=is_index_finished,
         )
 
+    def tick(self, *, limit_bytes_per_s: int | None) -> None:
+        """Note whether the target has acknowledged anything since the last tick."""
+        full, stream = self.full_phase(), self.stream
+        moved = (full.structure_done, self.copy.wire_bytes_moved, full.index_done_bytes, self.phase)
+        applied = (stream.proven_source_time_us, stream.applied_position) if stream else None
+        self.board.tick((moved, applied), limit_bytes_per_s=limit_bytes_per_s)
+
     def progress(self) -> Progress:
         """All figures, taken now."""
         now_s = self._clock.monotonic_s()
@@ -135,7 +144,16 @@ class JobFigures:
             source_position=stream.source_position if stream else None,
             tables=self.copy.table_progress(),
             waiting_for=stream.waiting_for if stream else self.waiting_for,
+            received_position=stream.received_position if stream else None,
+            received_source_time_us=stream.received_source_time_us if stream else None,
+            applying_since_us=self._applying_since_us(),
+            queued_bytes=stream.queued_bytes if stream else None,
+            diagnosis=self.board.newest,
         )
+
+    def _applying_since_us(self) -> int | None:
+        applying_s = self.stream.applying_s() if self.stream else 0.0
+        return self._clock.now_us() - int(applying_s * 1e6) if applying_s > 0 else None
 
 
 def _remaining_s(phase: Phase, full: FullPhase, data_s: float | None, index_s: float | None) -> int | None:

@@ -12,7 +12,7 @@ source's clock has not reached is dropped, and commit times far ahead of it are 
 from __future__ import annotations
 
 from collections import deque
-from typing import Final
+from typing import Final, Protocol
 
 from towline.domain.positions import Position
 
@@ -79,3 +79,52 @@ class LagProof:
     def _prove(self, time_us: int) -> None:
         if self.proven_us is None or time_us > self.proven_us:
             self.proven_us = time_us
+
+
+class Received(Protocol):
+    """What knows how far the source's changes have been read; the relay."""
+
+    @property
+    def received(self) -> Position: ...
+    @property
+    def received_time_us(self) -> int | None: ...
+    @property
+    def held_bytes(self) -> int: ...
+
+
+class ReadProof:
+    """The same proof for what has been read from the source, which splits the delay in two.
+
+    A new connection reads everything anew that is not durable on the target, so nothing is known of it at first.
+    """
+
+    def __init__(self) -> None:
+        self._proof = LagProof()
+        self._relay: Received | None = None
+
+    @property
+    def position(self) -> str | None:
+        return None if self._relay is None else str(self._relay.received)
+
+    @property
+    def until_us(self) -> int | None:
+        """The newest source time up to which everything has been read, by the source's clock; None when not known."""
+        if self._relay is None:
+            return None
+        self._proof.durable(self._relay.received, commit_time_us=self._relay.received_time_us)
+        return self._proof.proven_us
+
+    @property
+    def held_bytes(self) -> int:
+        return 0 if self._relay is None else self._relay.held_bytes
+
+    def begin(self, relay: Received) -> None:
+        """A new connection reads into `relay`."""
+        self._proof, self._relay = LagProof(), relay
+
+    def sampled(self, source_time_us: int, position: Position, *, sent_us: int, received_us: int) -> None:
+        self._proof.sampled(source_time_us, position, sent_us=sent_us, received_us=received_us)
+
+    def end(self) -> None:
+        """The connection is gone; what it had read and is not on the target will be read again."""
+        self._relay = None

@@ -23,7 +23,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from towline.domain.errors import (
+    ConnectionLost,
     LeaseLost,
+    ServerUnreachable,
     SnapshotLost,
     TableMustStartOver,
     TowlineError,
@@ -32,6 +34,7 @@ from towline.domain.jobs import JobSpec
 from towline.domain.positions import Position
 from towline.domain.progress import Phase
 from towline.domain.tables import Table, TableName
+from towline.engine.diagnose import run_diagnosis
 from towline.engine.figures import JobFigures
 from towline.engine.full_phase import choose_planned, run_full_phase, start_over
 from towline.engine.points import HANDOFF_BEFORE_STREAM, reach
@@ -97,6 +100,8 @@ async def run_pipeline(
                 raise error from None
             pause_s = next(delays_s)
             figures.waiting_for = f"retry in {pause_s:.0f} s: {error}"
+            if isinstance(error, ConnectionLost | ServerUnreachable):
+                figures.board.fail(error.side, error.message)
             reporter.report(figures.progress())
             with suppress(TimeoutError):
                 await asyncio.wait_for(control.wait_stop(), pause_s)
@@ -131,12 +136,16 @@ class _Attempt:
 
     async def to_the_goal(self) -> RunResult:
         ticker = asyncio.create_task(self._tick())
+        looking = asyncio.create_task(run_diagnosis(self.run.sides, self.run.figures.board))
         try:
             return await self._stoppable(self._phases())
         except StopWanted:
             return RunResult.STOPPED
         finally:
-            ticker.cancel()
+            for task in (ticker, looking):
+                task.cancel()
+            # Looking never fails a job, not even by a defect.
+            await asyncio.gather(looking, return_exceptions=True)
             with suppress(asyncio.CancelledError):
                 await ticker
             self._report()
@@ -242,4 +251,5 @@ class _Attempt:
             await asyncio.sleep(_REPORT_INTERVAL_S)
 
     def _report(self) -> None:
+        self.run.figures.tick(limit_bytes_per_s=self.run.control.limit_bytes_per_s())
         self.run.reporter.report(self.run.figures.progress())

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from towline.domain.changes import RowChange
+from towline.domain.diagnosis import SourceFacts, TargetFacts
 from towline.domain.positions import Position
 from towline.domain.prechecks import PrecheckItem
 from towline.domain.progress import Progress
@@ -292,6 +293,25 @@ class StreamFigures(Protocol):
     @property
     def waiting_for(self) -> str | None: ...
     @property
+    def received_position(self) -> str | None:
+        """How far the source's changes have been read; not all of it is on the target."""
+        ...
+
+    @property
+    def received_source_time_us(self) -> int | None:
+        """As `proven_source_time_us`, for what has been read; None before anything is known of this connection."""
+        ...
+
+    @property
+    def queued_bytes(self) -> int:
+        """What lies between reader and target, the batch at hand included."""
+        ...
+
+    def applying_s(self) -> float:
+        """For how long the target has been at the batch at hand; 0 when there is none."""
+        ...
+
+    @property
     def is_caught_up(self) -> bool:
         """True once the applied position has covered a position of the source sampled while streaming."""
         ...
@@ -333,6 +353,31 @@ class Sides(Protocol):
         """`mixed`: tables whose chunks come from several snapshots."""
         ...
 
+    def new_source_diagnosis(self) -> SourceDiagnosis: ...
+    def new_target_diagnosis(self) -> TargetDiagnosis: ...
+    async def close(self) -> None: ...
+
+
+# --- why things take long -------------------------------------------------------------------------
+
+
+class SourceDiagnosis(Protocol):
+    """Looks at the source on a connection of its own, made when first needed and anew after a failure."""
+
+    async def read(self, *, at_us: int) -> SourceFacts:
+        """What it looks like now, which is `at_us`; returns or fails within seconds, whatever is locked there.
+
+        Raises: TowlineError, when the source does not answer or does not allow it.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
+class TargetDiagnosis(Protocol):
+    """The same for the target: what the job's own sessions wait for, and who holds it."""
+
+    async def read(self, *, at_us: int) -> TargetFacts: ...
     async def close(self) -> None: ...
 
 

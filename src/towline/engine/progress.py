@@ -17,6 +17,7 @@ from towline.domain.tables import Table, TableName, TotalOrigin
 _STRUCTURE_ITEM_BYTES = 16 * 1024
 _RATE_WINDOW_S = 20.0
 _MIN_EVIDENCE_S = 2.0
+_GAPS = 16
 # Before any index has been built: building one costs about as much per byte as copying does. Replaced by the measured
 # rate as soon as there is one.
 _INDEX_COST_GUESS = 1.5
@@ -27,6 +28,7 @@ class RateMeter:
     """Units per second over the last seconds."""
 
     window_s: float = _RATE_WINDOW_S
+    min_evidence_s: float = _MIN_EVIDENCE_S
     _samples: deque[tuple[float, float]] = field(default_factory=deque)
 
     def add(self, now_s: float, total: float) -> None:
@@ -43,9 +45,34 @@ class RateMeter:
         if len(self._samples) < 2:
             return None
         (first_s, first), (last_s, last) = self._samples[0], self._samples[-1]
-        if last_s - first_s < _MIN_EVIDENCE_S:
+        if last_s - first_s < self.min_evidence_s:
             return None
         return max(0.0, (last - first) / (last_s - first_s))
+
+
+class MovementMeter:
+    """When something was last acknowledged, and how long that usually takes."""
+
+    def __init__(self) -> None:
+        self.moved_at_us: int | None = None
+        self._amount: object = None
+        self._gaps_us: deque[int] = deque(maxlen=_GAPS)
+
+    @property
+    def usual_gap_s(self) -> float | None:
+        """The longest of the last gaps but one, so that a single standstill is not what is usual; None before any."""
+        if not self._gaps_us:
+            return None
+        return sorted(self._gaps_us)[max(0, len(self._gaps_us) - 2)] / 1e6
+
+    def add(self, now_us: int, amount: object) -> None:
+        """`amount` stands for all that was acknowledged until `now_us`."""
+        if self.moved_at_us is not None and amount == self._amount:
+            return
+        if self.moved_at_us is not None:
+            self._gaps_us.append(max(0, now_us - self.moved_at_us))
+        self.moved_at_us = now_us
+        self._amount = amount
 
 
 @dataclass

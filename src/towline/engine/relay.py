@@ -53,6 +53,9 @@ class Relay:
     ) -> None:
         """Transactions up to `start` are dropped; changes of a table up to its floor as well."""
         self._start = start
+        # Everything up to here has been read; the commit time of the last transaction, if there was one.
+        self.received: Position = start
+        self.received_time_us: int | None = None
         self._spill = spill
         self._capacity_bytes = capacity_bytes
         self.batch_bytes = batch_bytes
@@ -96,6 +99,7 @@ class Relay:
             batch.add(changes, size_bytes)
             self._held_bytes += size_bytes
         batch.end_transaction(position, time_us)
+        self.received, self.received_time_us = position, time_us
         self._is_at_end = False
         if self._is_in_parts or batch.size_bytes >= self.batch_bytes:
             self._is_in_parts = False
@@ -130,6 +134,7 @@ class Relay:
             return
         self._seal()
         self._sealed.append(_Streamed(xid, position, time_us))
+        self.received, self.received_time_us = position, time_us
         self._news.set()
         self._ripe.set()
 
@@ -139,6 +144,8 @@ class Relay:
         batch = self._open_batch(position)
         if batch.position is None or position.covers(batch.position):
             batch.position = position
+        if position.covers(self.received):
+            self.received = position
         self._news.set()
         # The source has nothing more to send for now.
         self._is_at_end = True

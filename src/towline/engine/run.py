@@ -39,3 +39,4 @@ class Run:
     async def write_sequences(self) -> None:
         values = await self.sides.structure_source.read_sequences(self.spec.selection)
         await self.sides.structure_target.write_sequences(values)
+        self.figures.board.sequences_written()

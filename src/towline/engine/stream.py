@@ -153,10 +153,12 @@ class _Stream:
                 await applier.save_position(checkpoint.position)
                 raise
             self._reader = reader
+            self._state.reading.begin(self._relay)
             await self._join(reader, applier, self._relay)
             await self._leave_position(applier, reader)
         finally:
             self._reader = self._relay = None
+            self._state.reading.end()
             await reader.close()
             await applier.close()
             spill.clear()
@@ -250,9 +252,8 @@ class _Stream:
     async def _sample(self, probe: SourceProbe) -> None:
         sent_us = self._clock.now_us()
         sample = await probe.sample()
-        self._state.proof.sampled(
-            sample.source_time_us, sample.position, sent_us=sent_us, received_us=self._clock.now_us()
-        )
+        for proof in (self._state.proof, self._state.reading):
+            proof.sampled(sample.source_time_us, sample.position, sent_us=sent_us, received_us=self._clock.now_us())
         if self._state.proof.is_waiting and self._reader is not None:
             self._reader.ask_position()
 

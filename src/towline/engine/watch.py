@@ -24,10 +24,11 @@ class Watch:
     async def run_forever(self) -> None:
         """Raises SourceChanged, see `look`."""
         while True:
-            await asyncio.sleep(_INTERVAL_S)
             with suppress(TransientError):  # the stream meets the same failure, and retries
-                await self.look()
                 await self._run.write_sequences()
+            await asyncio.sleep(_INTERVAL_S)
+            with suppress(TransientError):
+                await self.look()
 
     async def look(self) -> None:
         """Report tables that were created on the source since the job began.

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import structlog
 
 from towline.domain.errors import JobDeleted, JobNotFound, RequestError, TowlineError
+from towline.domain.health import judge
 from towline.domain.jobs import DEFAULT_MAX_JOBS, ConflictPolicy, JobStatus, PauseMode, SpeedWindow
 from towline.domain.progress import Progress
 from towline.domain.tables import ObjectSelection
@@ -29,6 +30,7 @@ from towline.service.ports import (
     JobDraft,
     JobEvent,
     JobFilter,
+    JobHealth,
     JobIds,
     JobProgress,
     JobStore,
@@ -122,9 +124,17 @@ class JobService:
         known = await self._store.load_progress(job_ids, project_id=caller.project_id)
         return [_known_outcome(job_id, known.get(job_id), lambda job: job.status) for job_id in job_ids]
 
-    async def progress_of_all(self) -> list[JobProgress]:
+    async def health(self, caller: Caller, job_ids: JobIds) -> list[Outcome[JobHealth]]:
+        """One outcome per id, in request order, duplicates included; from the store, never from a job's databases."""
+        known = await self._store.load_health(job_ids, project_id=caller.project_id)
+        now_us = self._clock.now_us()
+        judged = {job_id: _judge(job, now_us) for job_id, job in known.items()}
+        return [_known_outcome(job_id, judged.get(job_id), lambda health: health.job.status) for job_id in job_ids]
+
+    async def health_of_all(self) -> list[JobHealth]:
         """Every job of every project that is not deleted: for metrics only, never for a caller."""
-        return await self._store.load_all_progress()
+        now_us = self._clock.now_us()
+        return [_judge(job, now_us) for job in await self._store.load_all_health()]
 
     async def table_progress(self, caller: Caller, job_id: str) -> Progress | None:
         """The figures of a job with its tables; None before a worker has reported.
@@ -277,6 +287,10 @@ class JobService:
             raise outcome.error
         assert outcome.value is not None
         return outcome.value
+
+
+def _judge(job: JobProgress, now_us: int) -> JobHealth:
+    return JobHealth(job, judge(job.status, job.progress, now_us=now_us))
 
 
 async def _outcome(job_id: str, work: Awaitable[V]) -> Outcome[V]:

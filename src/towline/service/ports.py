@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Generic, Protocol, TypeVar
 
+from towline.domain.health import Health
 from towline.domain.jobs import (
     ConflictPolicy,
     Endpoint,
@@ -150,7 +151,8 @@ class JobFilter:
 class JobProgress:
     """What batch-progress needs of one job, read in one query together with its neighbours.
 
-    `progress` is None before any worker has reported. `tables` of it are left out here.
+    `progress` is None before any worker has reported. Its `tables` are left out here, and its `diagnosis` unless
+    the health was asked for.
     """
 
     job_id: str
@@ -158,6 +160,14 @@ class JobProgress:
     status: JobStatus
     progress: Progress | None
     failure: Failure | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobHealth:
+    """A job's figures with their diagnosis, and what they mean at the moment of asking."""
+
+    job: JobProgress
+    health: Health
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +250,11 @@ class JobStore(Protocol):
         ...
 
     async def load_all_progress(self) -> list[JobProgress]: ...
+    async def load_health(self, job_ids: JobIds, *, project_id: str) -> dict[str, JobProgress]:
+        """As `load_progress`, with the diagnosis in each progress."""
+        ...
+
+    async def load_all_health(self) -> list[JobProgress]: ...
     async def load_table_progress(self, job_id: str, *, project_id: str) -> Progress | None: ...
     async def load_events(self, job_id: str, *, project_id: str) -> list[JobEvent]: ...
     async def forget(self, job_id: str) -> None:

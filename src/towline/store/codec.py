@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Row, RowMapping
+from sqlalchemy import RowMapping
 
+from towline.domain.diagnosis import Diagnosis
 from towline.domain.jobs import (
     ConflictPolicy,
     Endpoint,
@@ -28,6 +29,7 @@ from towline.store.keyring import Keyring
 V = TypeVar("V")
 
 _progress = msgspec.json.Decoder(Progress)
+_diagnosis = msgspec.json.Decoder(Diagnosis)
 _failure = msgspec.json.Decoder(Failure)
 
 
@@ -129,10 +131,10 @@ def seal_password(endpoint: Endpoint, keyring: Keyring, *, job_id: str, side: st
 
 
 def encode_progress(progress: Progress) -> str:
-    return encode_text(replace(progress, tables=()))
+    return encode_text(replace(progress, tables=(), diagnosis=None))
 
 
-def decode_job_progress(row: Row[str, str, str, str | None, str | None]) -> JobProgress:
+def decode_job_progress(row: Sequence[Any]) -> JobProgress:
     """From the columns job_id, mode, status, failure, body, in this order."""
     job_id, mode, status, failure, body = row
     return JobProgress(
@@ -142,6 +144,15 @@ def decode_job_progress(row: Row[str, str, str, str | None, str | None]) -> JobP
         progress=None if body is None else _progress.decode(body),
         failure=decode_failure(failure),
     )
+
+
+def decode_job_health(row: Sequence[Any]) -> JobProgress:
+    """From the same columns and the diagnosis."""
+    *columns, diagnosis = row
+    known = decode_job_progress(columns)
+    if known.progress is None or diagnosis is None:
+        return known
+    return replace(known, progress=replace(known.progress, diagnosis=_diagnosis.decode(diagnosis)))
 
 
 def decode_progress(body: str) -> Progress:

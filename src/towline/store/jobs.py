@@ -37,6 +37,8 @@ _PROGRESS_COLUMNS = (
     tables.progress.c.body,
 )
 _JOB_WITH_PROGRESS = tables.job.outerjoin(tables.progress, tables.job.c.job_id == tables.progress.c.job_id)
+_HEALTH_COLUMNS = (*_PROGRESS_COLUMNS, tables.diagnosis.c.body.label("diagnosis"))
+_JOB_WITH_HEALTH = _JOB_WITH_PROGRESS.outerjoin(tables.diagnosis, tables.job.c.job_id == tables.diagnosis.c.job_id)
 
 
 class SqlJobStore:
@@ -138,6 +140,26 @@ class SqlJobStore:
         )
         return [codec.decode_job_progress(row) for row in await self._database.fetch(query)]
 
+    async def load_health(self, job_ids: JobIds, *, project_id: str) -> dict[str, JobProgress]:
+        query = (
+            select(*_HEALTH_COLUMNS)
+            .select_from(_JOB_WITH_HEALTH)
+            .where(
+                self._database.is_one_of(tables.job.c.job_id, job_ids),
+                self._database.is_in_project(tables.job.c.project_id, project_id),
+            )
+        )
+        return {row.job_id: codec.decode_job_health(row) for row in await self._database.fetch(query)}
+
+    async def load_all_health(self) -> list[JobProgress]:
+        query = (
+            select(*_HEALTH_COLUMNS)
+            .select_from(_JOB_WITH_HEALTH)
+            .where(tables.job.c.status != JobStatus.DELETED.value)
+            .order_by(tables.job.c.job_id)
+        )
+        return [codec.decode_job_health(row) for row in await self._database.fetch(query)]
+
     async def load_table_progress(self, job_id: str, *, project_id: str) -> Progress | None:
         query = (
             select(tables.progress.c.body, tables.table_progress.c.body.label("tables_body"))
@@ -169,7 +191,7 @@ class SqlJobStore:
 
     async def forget(self, job_id: str) -> None:
         async with self._database.writing() as connection:
-            for table in (tables.progress, tables.table_progress, tables.precheck):
+            for table in (tables.progress, tables.table_progress, tables.diagnosis, tables.precheck):
                 await connection.execute(delete(table).where(table.c.job_id == job_id))
             await connection.execute(
                 update(tables.job).where(tables.job.c.job_id == job_id).values(source_secret=None, target_secret=None)

@@ -143,7 +143,7 @@ progress = Table(
     Column("job_id", ForeignKey("job.job_id"), primary_key=True),
     Column("epoch", BigInteger, nullable=False),
     Column("at_us", BigInteger, nullable=False),
-    Column("body", Text, nullable=False),  # domain.progress.Progress without its tables
+    Column("body", Text, nullable=False),  # domain.progress.Progress without tables and diagnosis
 )
 
 # Apart from `progress`, so that batch-progress never reads thousands of tables to leave them out.
@@ -153,6 +153,15 @@ table_progress = Table(
     Column("job_id", ForeignKey("job.job_id"), primary_key=True),
     Column("at_us", BigInteger, nullable=False),
     Column("body", Text, nullable=False),
+)
+
+# Apart for the same reason; a worker looks at its databases less often than it reports.
+diagnosis = Table(
+    "diagnosis",
+    metadata,
+    Column("job_id", ForeignKey("job.job_id"), primary_key=True),
+    Column("at_us", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),  # domain.diagnosis.Diagnosis
 )
 
 precheck = Table(

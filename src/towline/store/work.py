@@ -156,6 +156,9 @@ class SqlWorkStore:
             if progress.tables:
                 row = {"at_us": progress.at_us, "body": codec.encode_text(progress.tables)}
                 await connection.execute(self._database.upsert(tables.table_progress, lease.job_id, row))
+            if progress.diagnosis is not None:
+                row = {"at_us": progress.diagnosis.at_us, "body": codec.encode_text(progress.diagnosis)}
+                await connection.execute(self._database.upsert(tables.diagnosis, lease.job_id, row))
             return await self._edit(connection, lease, decide or JobEdit)
 
     async def _edit(self, connection: AsyncConnection, lease: Lease, decide: DecideJob) -> Job:

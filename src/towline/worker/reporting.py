@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from towline.domain.progress import Phase, Progress
 from towline.domain.structure import StructureReport
 from towline.service.ports import Job, Lease, WorkStore
@@ -20,6 +22,7 @@ class StoreReporter:
         self._newest: Progress | None = None
         self._notes: list[str] = []
         self._notes_taken = 0
+        self._diagnosis_at_us: int | None = None
         self.last_phase: Phase | None = None
 
     def report(self, progress: Progress) -> None:
@@ -44,6 +47,10 @@ class StoreReporter:
         newest, self._newest = self._newest, None
         if newest is None:
             return None
+        seen = newest.diagnosis
+        if seen is not None and seen.at_us == self._diagnosis_at_us:
+            newest = replace(newest, diagnosis=None)  # it is in the store already
         job = await self._store.save_progress(self._lease, newest, decide=follow_progress(newest))
+        self._diagnosis_at_us = seen.at_us if seen is not None else None
         self.last_phase = newest.phase
         return job

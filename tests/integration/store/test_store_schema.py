@@ -10,8 +10,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
 
+from tests.integration.store.conftest import CHEAP_HASHER, SOURCE_PASSWORD, ScriptedProbes, create_job
 from towline.clock import SystemClock
+from towline.domain.diagnosis import Diagnosis
 from towline.domain.errors import KeyMissing, RequestError, StoreNotReady, StoreTooNew, StoreUnavailable
+from towline.domain.progress import Phase, Progress
+from towline.service.identity import IdentityService
+from towline.service.jobs import JobService
+from towline.service.ports import Caller
 from towline.store.database import open_database
 from towline.store.keyring import KEY_FILE
 from towline.store.opening import Store, opened_store
@@ -28,6 +34,46 @@ async def test_the_migrations_make_exactly_the_tables_of_the_code(store: Store):
         )
     assert differences == []
     assert await read_schema_version(store.database) == newest_version()
+
+
+async def test_a_store_of_the_first_version_is_brought_up_with_its_data(store_url: str, data_dir: Path):
+    """Made by the code of 0001, with a job that runs; the new code reads it and writes what is new."""
+    async with opened_store(store_url, data_dir, clock=CLOCK, may_create=True) as store:
+        service = JobService(store.jobs, ScriptedProbes(), clock=CLOCK)
+        identity = IdentityService(store.identities, clock=CLOCK, hasher=CHEAP_HASHER)
+        account = await identity.create_project_user_key(project_name="shop", domain_name="acme", user_name="ada")
+        assert account is not None
+        caller = Caller(account.project_id, "ada", "ada")
+        job_id = (await create_job(service, caller)).job_id
+        await service.start(caller, job_id)
+        await service.close()
+        # 0001 had neither the table nor the newer members of a progress row.
+        body = '{"at_us": 5, "phase": "copy", "percent": 42, "remaining_s": 7}'
+        async with store.database.writing() as connection:
+            await connection.execute(
+                text("INSERT INTO progress (job_id, epoch, at_us, body) VALUES (:job, 1, 5, :body)"),
+                {"job": job_id, "body": body},
+            )
+            await connection.execute(text("DROP TABLE diagnosis"))
+            await connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+
+    async with opened_store(store_url, data_dir, clock=CLOCK, may_create=True) as store:
+        assert await read_schema_version(store.database) == newest_version()
+        known = (await store.jobs.load_health([job_id], project_id=caller.project_id))[job_id]
+        assert known.progress == Progress(at_us=5, phase=Phase.COPY, percent=42, remaining_s=7)
+        assert (await store.work.load_spec(job_id)).source.password == SOURCE_PASSWORD
+        lease = await store.work.take_lease(job_id, "worker", ttl_s=30)
+        assert lease is not None
+        seen = Diagnosis(at_us=6, cpu_share=0.5)
+        await store.work.save_progress(lease, Progress(at_us=6, phase=Phase.COPY, diagnosis=seen))
+        # Told again without it, as a worker does that has not looked since.
+        await store.work.save_progress(lease, Progress(at_us=7, phase=Phase.COPY))
+        (known,) = await store.jobs.load_all_health()
+        assert known.progress is not None
+        assert (known.progress.at_us, known.progress.percent, known.progress.diagnosis) == (7, 42, seen)
+        (plain,) = await store.jobs.load_all_progress()
+        assert plain.progress is not None
+        assert plain.progress.diagnosis is None
 
 
 async def test_a_store_that_was_never_made_is_refused(store_url: str, data_dir: Path):

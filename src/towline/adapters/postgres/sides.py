@@ -16,6 +16,7 @@ from towline.adapters.postgres.bookkeeping import (
 from towline.adapters.postgres.catalog import read_identity
 from towline.adapters.postgres.connection import connect
 from towline.adapters.postgres.copy_target import PgCopyTarget
+from towline.adapters.postgres.diagnosis import PgSourceDiagnosis, PgTargetDiagnosis
 from towline.adapters.postgres.errors import translated
 from towline.adapters.postgres.lsn import Lsn
 from towline.adapters.postgres.probe import read_current_position
@@ -68,6 +69,12 @@ class PgSides:
         )
         # Its positions are all `Lsn`: the engine gives back only positions that came from this side.
         return cast(StreamSides, sides)
+
+    def new_source_diagnosis(self) -> PgSourceDiagnosis:
+        return PgSourceDiagnosis(self._spec.source, job_id=self._spec.job_id, slot=self._feed)
+
+    def new_target_diagnosis(self) -> PgTargetDiagnosis:
+        return PgTargetDiagnosis(self._spec.target, job_id=self._spec.job_id)
 
     async def close(self) -> None:
         await self.copy_target.close()

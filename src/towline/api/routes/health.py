@@ -16,7 +16,7 @@ from towline.api.wire.progress import choose_delay_ms, choose_percent, choose_st
 from towline.api.wire.words import STATUS_WORD
 from towline.domain.jobs import JobStatus
 from towline.service.jobs import JobService
-from towline.service.ports import Clock, JobProgress
+from towline.service.ports import Clock, JobHealth
 
 METRICS_TYPE: Final = CONTENT_TYPE_LATEST
 _METHODS: Final = frozenset({"GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"})
@@ -45,12 +45,12 @@ class RequestMeter:
 class JobFigures(Collector):
     """One moment of all jobs, for one scrape. Names, hosts and users stay out of it."""
 
-    jobs: Sequence[JobProgress]
+    jobs: Sequence[JobHealth]
     now_us: int
 
     def collect(self) -> Iterable[Metric]:
         statuses = GaugeMetricFamily("towline_jobs", "Jobs by status.", labels=("status",))
-        tally = Tally(job.status for job in self.jobs)
+        tally = Tally(entry.job.status for entry in self.jobs)
         for status in JobStatus:
             if status is not JobStatus.DELETED:
                 statuses.add_metric((STATUS_WORD[status],), tally.get(status, 0))
@@ -60,13 +60,42 @@ class JobFigures(Collector):
             "How far the target is behind; absent outside the incremental phase or while nothing is proven.",
             labels=("job_id",),
         )
-        for job in self.jobs:
+        for job in (entry.job for entry in self.jobs):
             stage = choose_stage(job)
             percent.add_metric((job.job_id,), choose_percent(stage, job.progress))
             delay_ms = choose_delay_ms(job, now_us=self.now_us)
             if delay_ms is not None:
                 delay.add_metric((job.job_id,), delay_ms / 1000)
-        return (statuses, percent, delay)
+        return (statuses, percent, delay, *_health_metrics(self.jobs))
+
+
+def _health_metrics(jobs: Sequence[JobHealth]) -> Iterable[Metric]:
+    """What holds jobs up. A figure that is not known has no sample."""
+    parts = _per_job("towline_job_delay_part_seconds", "The parts of the delay; they add up to it.", "part")
+    waits = _per_job("towline_job_waiting", "1 for each kind of thing that the job waits for.", "kind")
+    stalled = _per_job("towline_job_stalled", "1 if nothing has been acknowledged for several times the usual time.")
+    ready = _per_job("towline_job_switchover_ready", "1 if it is safe to switch over.")
+    held = _per_job("towline_job_log_held_bytes", "What the source keeps of its log for the job.")
+    left = _per_job("towline_job_log_hours_left", "Until the source gives up on the job, at the present growth.")
+    for entry in jobs:
+        job_id, health = entry.job.job_id, entry.health
+        if health.delay is not None:
+            for part in ("read", "queue", "apply"):
+                parts.add_metric((job_id, part), getattr(health.delay, f"{part}_ms") / 1000)
+        for kind in sorted({wait.kind.value for wait in health.waits}):
+            waits.add_metric((job_id, kind), 1)
+        if entry.job.progress is not None:
+            stalled.add_metric((job_id,), 0 if health.stall is None else 1)
+            ready.add_metric((job_id,), 1 if health.verdict.is_ready else 0)
+        if health.retention.held_bytes is not None:
+            held.add_metric((job_id,), health.retention.held_bytes)
+        if health.retention.hours_left is not None:
+            left.add_metric((job_id,), health.retention.hours_left)
+    return (parts, waits, stalled, ready, held, left)
+
+
+def _per_job(name: str, documentation: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, documentation, labels=("job_id", *labels))
 
 
 class HealthPages:
@@ -84,5 +113,5 @@ class HealthPages:
 
     async def metrics(self) -> bytes:
         figures = CollectorRegistry()
-        figures.register(JobFigures(await self._jobs.progress_of_all(), self._clock.now_us()))
+        figures.register(JobFigures(await self._jobs.health_of_all(), self._clock.now_us()))
         return generate_latest(self._meter.registry) + generate_latest(figures)

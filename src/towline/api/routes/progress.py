@@ -1,12 +1,22 @@
-"""batch-progress: the answer that must always be true."""
+"""batch-progress, and what stands behind its figures: the two halves of the delay, health, and the verdict."""
 
 from __future__ import annotations
 
 from towline.api.routing import Answer, Call, Route
-from towline.api.wire.fields import JobIds, read_ids
+from towline.api.wire.fields import JobIds, read_ids, require_id
+from towline.api.wire.health import (
+    HealthAnswer,
+    RpoAndRtoAnswer,
+    VerdictAnswer,
+    render_health,
+    render_missing_rpo,
+    render_missing_verdict,
+    render_rpo_and_rto,
+    render_verdict_record,
+)
 from towline.api.wire.progress import ProgressAnswer, ProgressRecord, render_missing, render_record
 from towline.service.jobs import JobService
-from towline.service.ports import JobProgress, Outcome
+from towline.service.ports import JobHealth, JobProgress, Outcome
 
 
 class ProgressRoutes:
@@ -16,7 +26,25 @@ class ProgressRoutes:
         self._jobs = jobs
 
     def table(self) -> list[Route]:
-        return [Route("POST", "jobs/batch-progress", self.read_progress, request=JobIds, answer=ProgressAnswer)]
+        return [
+            Route("POST", "jobs/batch-progress", self.read_progress, request=JobIds, answer=ProgressAnswer),
+            Route(
+                "POST",
+                "jobs/batch-rpo-and-rto",
+                self.read_rpo_and_rto,
+                status=202,
+                request=JobIds,
+                answer=RpoAndRtoAnswer,
+            ),
+            Route("GET", "jobs/{job_id}/towline/health", self.read_health, answer=HealthAnswer),
+            Route(
+                "POST",
+                "jobs/towline/switchover-verdict",
+                self.read_verdicts,
+                request=JobIds,
+                answer=VerdictAnswer,
+            ),
+        ]
 
     async def read_progress(self, call: Call) -> Answer:
         body = call.json()
@@ -26,6 +54,39 @@ class ProgressRoutes:
         outcomes = await self._jobs.progress(call.caller, [job_id.lower() for job_id in requested])
         records = [_render(job_id, outcome, call) for job_id, outcome in zip(requested, outcomes, strict=True)]
         return ProgressAnswer(count=len(records), results=records)
+
+    async def read_rpo_and_rto(self, call: Call) -> Answer:
+        found = await self._find(call)
+        records = [
+            render_missing_rpo(job_id, outcome.error or LookupError(), call.language)
+            if outcome.value is None
+            else render_rpo_and_rto(job_id, outcome.value)
+            for job_id, outcome in found
+        ]
+        return RpoAndRtoAnswer(count=len(records), results=records)
+
+    async def read_health(self, call: Call) -> Answer:
+        (outcome,) = await self._jobs.health(call.caller, [require_id(call.path.get("job_id"))])
+        if outcome.value is None:
+            raise outcome.error or LookupError()
+        return render_health(outcome.value)
+
+    async def read_verdicts(self, call: Call) -> Answer:
+        found = await self._find(call)
+        records = [
+            render_missing_verdict(job_id, outcome.error or LookupError(), call.language)
+            if outcome.value is None
+            else render_verdict_record(job_id, outcome.value.health)
+            for job_id, outcome in found
+        ]
+        ready = sum(1 for record in records if record.ready)
+        return VerdictAnswer(count=len(records), ready_count=ready, results=records)
+
+    async def _find(self, call: Call) -> list[tuple[str, Outcome[JobHealth]]]:
+        """The health of each job of the body, with its id as the client spelled it."""
+        requested = read_ids(call.json().get("jobs"))
+        outcomes = await self._jobs.health(call.caller, [job_id.lower() for job_id in requested])
+        return list(zip(requested, outcomes, strict=True))
 
 
 def _render(requested_id: str, outcome: Outcome[JobProgress], call: Call) -> ProgressRecord:

@@ -11,7 +11,6 @@ from towline.api.routing import Answer, Call, Route
 from towline.api.wire.errors import not_built
 
 UNBUILT: Final[tuple[tuple[str, str], ...]] = (
-    ("POST", "jobs/batch-rpo-and-rto"),
     ("POST", "jobs/cluster/batch-connection"),
     ("POST", "jobs/batch-transformation"),
     ("POST", "jobs/batch-replace-definer"),

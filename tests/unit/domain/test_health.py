@@ -1,0 +1,391 @@
+"""What is concluded from the facts: never `ready` when one of them is missing, and a wait is named with its remedy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from towline.domain.diagnosis import (
+    Diagnosis,
+    KeptLog,
+    LockWait,
+    OpenTransaction,
+    Outage,
+    Session,
+    SourceFacts,
+    TargetFacts,
+)
+from towline.domain.health import (
+    FACTS_OLD_AFTER_US,
+    SILENT_AFTER_US,
+    Health,
+    Level,
+    WaitKind,
+    judge,
+    render_age,
+    render_bytes,
+)
+from towline.domain.jobs import JobStatus
+from towline.domain.progress import WAITING_FOR_PAUSE, WAITING_FOR_SPEED, Phase, Progress, delay_ms, split_delay
+
+NOW_US = 1_700_000_000_000_000
+GB = 1_000_000_000
+LOG = KeptLog(
+    "replication slot towline_x",
+    is_there=True,
+    is_read=True,
+    state="reserved",
+    held_bytes=GB,
+    is_limited=True,
+    limit_bytes=10 * GB,
+    left_bytes=9 * GB,
+)
+SOURCE = SourceFacts(at_us=NOW_US, log_end_bytes=77 * GB, log=LOG)
+TARGET = TargetFacts(at_us=NOW_US)
+SEEN = Diagnosis(
+    at_us=NOW_US,
+    source=SOURCE,
+    target=TARGET,
+    held_growth_bytes_per_s=0.0,
+    log_bytes_per_s=1000.0,
+    cpu_share=0.2,
+    moved_at_us=NOW_US - 500_000,
+    usual_gap_s=1.0,
+    sequences_at_us=NOW_US - 20_000_000,
+)
+IN_STEP = Progress(
+    at_us=NOW_US,
+    phase=Phase.STREAM,
+    percent=100,
+    proven_source_time_us=NOW_US - 800_000,
+    source_clock_offset_us=0,
+    received_source_time_us=NOW_US - 300_000,
+    diagnosis=SEEN,
+)
+BLOCKER = Session(
+    4711,
+    "ada",
+    "psql",
+    "shop",
+    "idle in transaction",
+    "LOCK TABLE t",
+    40.0,
+    end_with="SELECT pg_terminate_backend(4711)",
+)
+
+
+def health(
+    progress: Progress | None = IN_STEP, *, status: JobStatus = JobStatus.STREAMING, at_us: int = NOW_US
+) -> Health:
+    return judge(status, progress, now_us=at_us)
+
+
+def seen(**changes: object) -> Progress:
+    return replace(IN_STEP, diagnosis=replace(SEEN, **changes))  # type: ignore[arg-type]
+
+
+def source(**changes: object) -> Progress:
+    return seen(source=replace(SOURCE, **changes))  # type: ignore[arg-type]
+
+
+def log(**changes: object) -> Progress:
+    return source(log=replace(LOG, **changes))  # type: ignore[arg-type]
+
+
+def locked() -> Progress:
+    wait = LockWait("apply", 99, 12.0, (BLOCKER,))
+    return seen(target=replace(TARGET, lock_waits=(wait,)))
+
+
+def codes(found: Health) -> list[str]:
+    return [reason.code for reason in found.verdict.reasons]
+
+
+def kinds(found: Health) -> list[WaitKind]:
+    return [wait.kind for wait in found.waits]
+
+
+# --- the verdict ----------------------------------------------------------------------------------
+
+
+def test_a_job_in_step_with_every_fact_known_is_ready():
+    found = health()
+    assert found.verdict.is_ready
+    assert (found.waits, found.stall) == ((), None)
+    assert [advisory.code for advisory in found.verdict.advisories] == ["SEQUENCES", "COMPARE", "TRIGGERS"]
+
+
+def transaction(**changes: object) -> Progress:
+    session = replace(BLOCKER, **{key: value for key, value in changes.items() if hasattr(BLOCKER, key)})  # type: ignore[arg-type]
+    return source(transactions=(OpenTransaction(session, True, bool(changes.get("is_here", True))),))
+
+
+@pytest.mark.parametrize(
+    ("progress", "code"),
+    [
+        (None, "NOTHING_REPORTED"),
+        (replace(IN_STEP, phase=Phase.CATCH_UP), "NOT_IN_STEP"),
+        (replace(IN_STEP, proven_source_time_us=None), "DELAY_UNKNOWN"),
+        (replace(IN_STEP, source_clock_offset_us=None), "DELAY_UNKNOWN"),
+        (replace(IN_STEP, proven_source_time_us=NOW_US - 5_001_000), "DELAY_LARGE"),
+        (replace(IN_STEP, at_us=NOW_US + 60_000_000), "CLOCKS_DIFFER"),
+        (replace(IN_STEP, waiting_for=WAITING_FOR_PAUSE), "PAUSE"),
+        (replace(IN_STEP, diagnosis=None), "SOURCE_UNKNOWN"),
+        (seen(source=None), "SOURCE_UNKNOWN"),
+        (seen(target=None), "TARGET_UNKNOWN"),
+        (source(at_us=NOW_US - FACTS_OLD_AFTER_US - 1), "SOURCE_UNKNOWN"),
+        (seen(target=replace(TARGET, at_us=NOW_US - FACTS_OLD_AFTER_US - 1)), "TARGET_UNKNOWN"),
+        (seen(source_outage=Outage(NOW_US, "refused")), "SOURCE_UNREACHABLE"),
+        (seen(target_outage=Outage(NOW_US, "refused")), "TARGET_UNREACHABLE"),
+        (seen(sequences_at_us=None), "SEQUENCES_UNKNOWN"),
+        (replace(seen(moved_at_us=NOW_US - 20_000_000), proven_source_time_us=NOW_US - 20_000_000), "STALLED"),
+        (source(hidden_sessions=1), "TRANSACTIONS_UNKNOWN"),
+        (log(is_there=False), "LOG_LOST"),
+        (log(is_lost=True), "LOG_LOST"),
+        (log(is_doomed=True), "LOG_DOOMED"),
+        (log(is_read=False), "LOG_NOT_READ"),
+        (transaction(), "OPEN_TRANSACTION"),
+        (transaction(transaction_age_s=None), "OPEN_TRANSACTION"),
+        (transaction(pid=None, prepared_as="half", transaction_age_s=0.1), "PREPARED_TRANSACTION"),
+        (locked(), "TARGET_LOCK"),
+    ],
+)
+def test_one_missing_or_bad_fact_is_enough_to_say_no(progress: Progress | None, code: str):
+    found = health(progress)
+    assert not found.verdict.is_ready
+    assert code in codes(found)
+    assert all(reason.text and reason.remedy for reason in found.verdict.reasons)
+
+
+@pytest.mark.parametrize("status", set(JobStatus) - {JobStatus.STREAMING})
+def test_only_a_streaming_job_is_ready(status: JobStatus):
+    assert "NOT_STREAMING" in codes(health(status=status))
+
+
+def test_a_short_transaction_and_one_of_another_database_do_not_stand_in_the_way():
+    assert health(transaction(transaction_age_s=3.0)).verdict.is_ready
+    assert health(transaction(is_here=False)).verdict.is_ready
+
+
+@given(
+    age_us=st.integers(-100_000_000, 100_000_000),
+    offset_us=st.none() | st.integers(-(10**9), 10**9),
+    proven_us=st.none() | st.integers(NOW_US - 10**9, NOW_US + 10**9),
+    received_us=st.none() | st.integers(NOW_US - 10**9, NOW_US + 10**9),
+    applying_us=st.none() | st.integers(NOW_US - 10**9, NOW_US + 10**9),
+)
+def test_the_parts_add_up_to_the_delay(
+    age_us: int, offset_us: int | None, proven_us: int | None, received_us: int | None, applying_us: int | None
+):
+    progress = replace(
+        IN_STEP,
+        source_clock_offset_us=offset_us,
+        proven_source_time_us=proven_us,
+        received_source_time_us=received_us,
+        applying_since_us=applying_us,
+    )
+    split = split_delay(progress, now_us=NOW_US + age_us)
+    assert (split.total_ms if split else None) == delay_ms(progress, now_us=NOW_US + age_us)
+    if split is not None:
+        assert split.read_ms + split.queue_ms + split.apply_ms == split.total_ms
+        assert min(split.read_ms, split.queue_ms, split.apply_ms) >= 0
+
+
+@given(after_us=st.integers(SILENT_AFTER_US + 1, 10**12))
+def test_a_dead_worker_keeps_nothing_fresh(after_us: int):
+    found = health(at_us=NOW_US + after_us)
+    assert kinds(found) == [WaitKind.WORKER_SILENT]
+    assert "WORKER_SILENT" in codes(found)
+    assert found.stall is not None
+    assert found.delay is not None
+    assert found.delay.total_ms == (after_us + 800_000) // 1000
+    assert found.delay.read_ms >= after_us // 1000  # nobody reads
+
+
+# --- where the delay arises -----------------------------------------------------------------------
+
+
+def test_a_blocked_target_is_applying_a_slow_reader_is_reading_and_the_rest_waits():
+    blocked = replace(
+        IN_STEP,
+        proven_source_time_us=NOW_US - 60_000_000,
+        received_source_time_us=NOW_US - 1_000_000,
+        applying_since_us=NOW_US - 50_000_000,
+    )
+    split = split_delay(blocked, now_us=NOW_US)
+    assert split is not None
+    assert (split.total_ms, split.read_ms, split.queue_ms, split.apply_ms) == (60_000, 1_000, 9_000, 50_000)
+    unread = replace(blocked, received_source_time_us=None, applying_since_us=None)
+    split = split_delay(unread, now_us=NOW_US)
+    assert split is not None
+    assert (split.read_ms, split.queue_ms) == (60_000, 0)
+
+
+# --- waits and standstills ------------------------------------------------------------------------
+
+
+def test_a_lock_is_named_with_its_holder_and_how_to_end_it():
+    (wait,) = health(locked()).waits
+    assert wait.text == (
+        "a lock on the target that process 4711 (user ada, psql, idle in transaction, transaction 40 s old: "
+        "LOCK TABLE t) holds; session apply needs it"
+    )
+    assert "pg_terminate_backend(4711)" in wait.remedy
+    assert wait.since_us == NOW_US - 12_000_000
+
+
+def test_a_standstill_has_the_reason_of_its_first_wait():
+    locked_seen = locked().diagnosis
+    assert locked_seen is not None
+    found = health(stalled(target=locked_seen.target))
+    assert found.stall is not None
+    assert found.stall.reason == found.waits[0].text
+    assert codes(found) == ["DELAY_LARGE", "TARGET_LOCK"]  # the same cause is told once
+
+
+def test_a_standstill_is_several_times_the_usual_time():
+    assert health(stalled(usual_gap_s=8.0)).stall is None
+    assert health(stalled(usual_gap_s=2.0)).stall is not None
+
+
+def stalled(**changes: object) -> Progress:
+    """Nothing was acknowledged for half a minute, neither seen nor proven."""
+    long_ago_us = NOW_US - 30_000_000
+    return replace(seen(moved_at_us=long_ago_us, **changes), proven_source_time_us=long_ago_us)
+
+
+def test_what_is_proven_counts_as_acknowledged_even_if_nobody_has_looked_since():
+    assert health(seen(moved_at_us=NOW_US - 30_000_000)).stall is None
+
+
+def test_a_standstill_is_never_ready_whatever_it_waits_for():
+    """A cause that does not block by itself must not hide the standstill."""
+    found = health(replace(stalled(), waiting_for="something else"))
+    assert "STALLED" in codes(found)
+    assert "STALLED" in codes(health(stalled(cpu_share=1.0)))
+
+
+def test_a_standstill_without_a_known_cause_says_so():
+    stall = health(stalled()).stall
+    assert stall is not None
+    assert "no lock, limit or outage is known" in stall.reason
+    building = replace(stalled(), phase=Phase.INDEXES)
+    assert health(building, status=JobStatus.COPYING).stall is None
+
+
+@pytest.mark.parametrize("waiting_for", [WAITING_FOR_PAUSE, WAITING_FOR_SPEED])
+def test_what_the_operator_wished_is_named_and_is_no_standstill(waiting_for: str):
+    wished = replace(stalled(limit_bytes_per_s=1_000_000), waiting_for=waiting_for)
+    found = health(wished)
+    assert found.stall is None
+    assert found.waits[0].kind in (WaitKind.PAUSE, WaitKind.SPEED_LIMIT)
+
+
+def test_a_copy_that_runs_at_its_limit_waits_for_the_limit():
+    copying = replace(seen(limit_bytes_per_s=1_000_000), phase=Phase.COPY, copy_bytes_per_s=950_000.0)
+    assert kinds(health(copying, status=JobStatus.COPYING)) == [WaitKind.SPEED_LIMIT]
+    slow = replace(copying, copy_bytes_per_s=200_000.0)
+    assert kinds(health(slow, status=JobStatus.COPYING)) == []
+    streaming = replace(seen(limit_bytes_per_s=1_000_000), apply_bytes_per_s=950_000.0)
+    assert kinds(health(streaming)) == []  # in step
+    late = replace(streaming, proven_source_time_us=NOW_US - 4_000_000)
+    assert kinds(health(late)) == [WaitKind.SPEED_LIMIT]
+
+
+def test_own_processor_and_the_targets_own_work_are_named():
+    busy = replace(
+        seen(cpu_share=0.97, target=replace(TARGET, server_wait="IO DataFileRead")),
+        applying_since_us=NOW_US - 3_000_000,
+    )
+    assert kinds(health(busy)) == [WaitKind.TARGET_WORK, WaitKind.OWN_CPU]
+
+
+def test_what_else_the_engine_says_is_passed_on():
+    assert [wait.text for wait in health(replace(IN_STEP, waiting_for="a retry in 3 s")).waits] == ["a retry in 3 s"]
+
+
+def test_old_facts_name_nobody():
+    wait = LockWait("apply", 99, 12.0, (BLOCKER,))
+    old = seen(target=TargetFacts(NOW_US - FACTS_OLD_AFTER_US - 1, (wait,)))
+    assert health(old).waits == ()
+
+
+# --- the source's log -----------------------------------------------------------------------------
+
+
+def growing(**changes: object) -> Progress:
+    return seen(**{"held_growth_bytes_per_s": 250_000.0, **changes})
+
+
+def test_the_hours_left_come_from_the_growth():
+    retention = health(growing()).retention
+    assert retention.level is Level.WARNING
+    assert retention.hours_left == pytest.approx(10.0)
+    assert retention.hours_left_if_stopped == pytest.approx(2500.0)
+    assert "full in 10.0 h" in retention.text
+    assert health(growing(held_growth_bytes_per_s=2_600_000.0)).retention.level is Level.CRITICAL
+    assert health(growing(held_growth_bytes_per_s=1.0)).retention.level is Level.OK
+    assert "LOG_RETENTION" in [advisory.code for advisory in health(growing()).verdict.advisories]
+
+
+def test_what_does_not_grow_has_no_end_in_sight():
+    retention = health().retention
+    assert (retention.level, retention.hours_left) == (Level.OK, None)
+    assert "does not grow" in retention.text
+
+
+def test_an_unknown_growth_is_said_as_unknown():
+    retention = health(seen(held_growth_bytes_per_s=None)).retention
+    assert retention.hours_left is None
+    assert "not known yet" in retention.text
+
+
+@pytest.mark.parametrize("status", [JobStatus.PAUSED, JobStatus.STREAM_FAILED, JobStatus.STREAMING])
+def test_once_nobody_reads_all_that_the_source_writes_is_kept(status: JobStatus):
+    """Paused, failed, or its worker dead."""
+    hour_later_us = NOW_US + 3_600_000_000
+    retention = health(seen(log_bytes_per_s=1_250_000.0), status=status, at_us=hour_later_us).retention
+    assert retention.held_bytes == LOG.held_bytes + 4_500_000_000  # type: ignore[operator]
+    assert retention.left_bytes == 4_500_000_000
+    assert (retention.level, retention.hours_left) == (Level.CRITICAL, pytest.approx(1.0))
+
+
+@pytest.mark.parametrize(
+    ("changes", "level", "words"),
+    [
+        ({"is_limited": False, "limit_bytes": None, "left_bytes": None}, Level.OK, "without a limit"),
+        ({"is_limited": None, "left_bytes": None}, Level.UNKNOWN, "does not say up to which limit"),
+        ({"left_bytes": None}, Level.UNKNOWN, "not known"),
+        ({"left_bytes": GB}, Level.WARNING, "room for 1.0 GB"),
+        ({"left_bytes": 0}, Level.CRITICAL, "room for"),
+        ({"held_bytes": None}, Level.UNKNOWN, "does not say"),
+        ({"is_doomed": True}, Level.CRITICAL, "next checkpoint"),
+        ({"is_lost": True}, Level.LOST, "lost to the job"),
+        ({"is_there": False}, Level.LOST, "no longer has"),
+    ],
+)
+def test_levels_of_retention(changes: dict[str, object], level: Level, words: str):
+    retention = health(log(**changes)).retention
+    assert retention.level is level
+    assert words in retention.text
+
+
+def test_without_a_limit_much_and_growing_is_a_warning():
+    unlimited = replace(LOG, is_limited=False, limit_bytes=None, left_bytes=None, held_bytes=2 * GB)
+    retention = health(growing(source=replace(SOURCE, log=unlimited))).retention
+    assert (retention.level, retention.hours_left) == (Level.WARNING, None)
+    assert "not known" in retention.text
+
+
+def test_a_copy_alone_keeps_no_log():
+    copying = replace(log(is_there=False), phase=Phase.COPY)
+    assert health(copying, status=JobStatus.COPYING).retention.level is Level.NONE
+    assert health(None).retention.level is Level.UNKNOWN
+
+
+def test_amounts_in_words():
+    assert [render_age(s) for s in (-1, 119, 120, 7200, 200_000)] == ["0 s", "119 s", "2 min", "2.0 h", "2 days"]
+    assert [render_bytes(n) for n in (56, 1_500_000, 2_500_000_000)] == ["0.1 kB", "1.5 MB", "2.5 GB"]
