@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.integration.test_serve import SCHEMA, Site, announced, ended, opened_site
+from tests.integration.test_serve import SCHEMA, Site, announced, ended, opened_site, until_there
 from tests.servers.databases import Database
 from towline.domain.health import Health, Level, Wait, WaitKind
 from towline.domain.jobs import JobStatus, SpeedWindow
@@ -145,6 +145,7 @@ async def test_a_speed_limit_is_named_and_is_no_standstill(
         await job.limit(20_000)
         # What was taken at once under the limit is paid off before anything else may follow.
         source_database.execute("INSERT INTO item SELECT n, repeat('x', 100) FROM generate_series(30001, 50000) n")
+        await until_there(target_database, "SELECT 1 FROM item WHERE id = 50000")
         source_database.execute("INSERT INTO item VALUES (50001, 'waits')")
         health = await job.until(lambda health: wait_of(health, WaitKind.SPEED_LIMIT) and health.delay)
         assert "0.02 MB/s" in health.waits[0].text
