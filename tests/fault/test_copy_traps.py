@@ -123,6 +123,19 @@ async def test_i4_key_of_an_extensions_type(runs: JobRuns) -> None:
     await resume(runs)
 
 
+async def test_i4_key_of_a_domain_over_an_enum(runs: JobRuns) -> None:
+    """The `=` of enums does not see through a domain: the server finds no operator."""
+    labels = ", ".join(f"'l{number}'" for number in range(1, 13))
+    runs.source.execute(
+        f"""CREATE TYPE label AS ENUM ({labels});
+        CREATE DOMAIN marked AS label CHECK (VALUE <> 'l12');
+        CREATE TABLE t (mark marked, id int, n int, filler text, PRIMARY KEY (mark, id)) {ONE_ROW_A_PAGE};
+        INSERT INTO t SELECT ('l' || i % 10 + 1)::label, i, i, {FILLER} FROM generate_series(1, {PAGES}) i"""
+    )
+    interrupt(runs, "UPDATE t SET n = -1 WHERE n = 5")
+    await resume(runs)
+
+
 async def test_unlogged_table_starts_over(runs: JobRuns) -> None:
     """Nothing tells of rows deleted since its first chunks: no log, no stream."""
     runs.source.execute(

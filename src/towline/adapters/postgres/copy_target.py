@@ -14,7 +14,7 @@ from towline.adapters.postgres.bookkeeping import require_epoch
 from towline.adapters.postgres.connection import connect
 from towline.adapters.postgres.errors import translated
 from towline.adapters.postgres.quoting import qualified, quote_ident
-from towline.adapters.postgres.target_tables import read_equals_schemas
+from towline.adapters.postgres.target_tables import read_same_key
 from towline.domain.errors import LeaseLost, Side
 from towline.domain.jobs import Endpoint
 from towline.domain.tables import Table, TableName
@@ -245,10 +245,7 @@ class PgChunkWriter:
             f"CREATE TEMP TABLE towline_changed ON COMMIT DROP AS SELECT {columns} FROM {name} WITH NO DATA"
         )
         rows = await self._copy(table, "towline_changed", "pg_temp", stream)
-        equals = await read_equals_schemas(self._connection, table.name)
-        same_key = " AND ".join(
-            f"t.{quote_ident(k)} OPERATOR({quote_ident(equals[k])}.=) c.{quote_ident(k)}" for k in table.key
-        )
+        same_key = await read_same_key(self._connection, table.name, table.key)
         await self._connection.execute(f"DELETE FROM ONLY {name} t USING pg_temp.towline_changed c WHERE {same_key}")
         await self._connection.execute(
             f"INSERT INTO {name} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM pg_temp.towline_changed"

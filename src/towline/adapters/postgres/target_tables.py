@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,7 +11,7 @@ import asyncpg
 
 from towline.adapters.postgres.apply_sql import FIRST_USER_ID, DeferrableConstraint, TableSql, TargetColumn
 from towline.adapters.postgres.copy_rows import RowEncoder
-from towline.adapters.postgres.quoting import qualified
+from towline.adapters.postgres.quoting import qualified, quote_ident
 from towline.domain.changes import Relation
 from towline.domain.errors import Side, SourceChanged
 from towline.domain.tables import TableName
@@ -172,7 +173,16 @@ class TargetTables:
         return TargetTable(sql, RowEncoder(len(relation.columns), is_binary=self._is_binary))
 
 
-async def read_equals_schemas(connection: asyncpg.Connection, table: TableName) -> dict[str, str]:
-    """The schema of each column's `=`: extensions bring their own, and the session's search path is empty."""
-    rows = await connection.fetch(_COLUMNS, qualified(table))
-    return {row["name"]: row["equals_schema"] for row in rows}
+async def read_same_key(connection: asyncpg.Connection, table: TableName, key: Sequence[str]) -> str:
+    """The condition that rows `t` and `c`, both of the table's own column types, have the same key.
+
+    Extensions bring their own `=`, and the session's search path is empty.  Not every `=` sees through a domain.
+    """
+    columns = {row["name"]: TargetColumn(**row) for row in await connection.fetch(_COLUMNS, qualified(table))}
+    return " AND ".join(_render_same(columns[name]) for name in key)
+
+
+def _render_same(column: TargetColumn) -> str:
+    name = quote_ident(column.name)
+    cast = f"::{column.domain_of}" if column.domain_of else ""
+    return f"t.{name}{cast} OPERATOR({quote_ident(column.equals_schema)}.=) c.{name}{cast}"
