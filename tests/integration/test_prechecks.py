@@ -249,3 +249,48 @@ async def test_encoding_of_the_target(source_database: Database, target_server, 
         assert found["dbCollationServerConsistency"] == "COLLATION_MISMATCH"
     finally:
         admin.execute(f"DROP DATABASE {name}")
+
+
+HASHED = """
+    CREATE TYPE color AS ENUM ('red', 'green'); CREATE DOMAIN paint AS color[]; CREATE TYPE spot AS (x int, c color);
+    CREATE SCHEMA s;
+    CREATE TABLE top (c color, n int) PARTITION BY LIST (n);
+    CREATE TABLE s.middle PARTITION OF top FOR VALUES IN (1) PARTITION BY HASH (c);
+    CREATE TABLE s.leaf PARTITION OF s.middle FOR VALUES WITH (MODULUS 1, REMAINDER 0);
+    CREATE TABLE arrays (c paint) PARTITION BY HASH (c);
+    CREATE TABLE names (c regclass, n int) PARTITION BY HASH (n, c);
+    CREATE TABLE spots (c spot) PARTITION BY HASH (c);
+    CREATE TABLE fine (c color, n int, words text[], at timestamptz) PARTITION BY HASH (n, words, at);
+    CREATE TABLE listed (c color) PARTITION BY LIST (c);
+"""
+
+
+@pytest.mark.postgres(source=16, target=18)
+async def test_partitions_by_a_hash_of_the_servers_own_fail(
+    source_database: Database, target_database: Database
+) -> None:
+    """Their rows belong elsewhere on the target; without the test the copy stops at the first such row."""
+    source_database.execute(HASHED)
+    spec = job(source_database, target_database, TaskMode.FULL)
+    item = (await check(spec))["srcHashPartitionsCheck"]
+    assert (item.verdict, item.reason) == (Verdict.FAILED, "SRC_HASH_PARTITIONS_BY_ID")
+    assert "on the target: public.arrays, public.names, public.spots, s.middle." in item.message
+    for name, is_found in (("top", True), ("listed", False)):
+        selection = ObjectSelection(tables=frozenset({TableName("public", name)}))
+        found = trouble(await check(replace(spec, selection=selection)))
+        assert ("srcHashPartitionsCheck" in found) is is_found
+
+
+@pytest.mark.postgres(source=18, target=18)
+async def test_partitions_by_a_hash_of_text_need_the_same_encoding(
+    private_server: ServerFactory, target_database: Database
+) -> None:
+    server = private_server(18, settings={})
+    Database(server, "postgres").execute(
+        "CREATE DATABASE western ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+    )
+    source = Database(server, "western")
+    source.execute("CREATE TABLE t (c text) PARTITION BY HASH (c)")
+    items = await check(job(source, target_database, TaskMode.FULL))
+    assert items["dbHashPartitionsConsistency"].verdict is Verdict.WARNING
+    assert "public.t" in items["dbHashPartitionsConsistency"].message

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from towline.adapters.postgres.catalog import OID_ALIASES
 from towline.adapters.postgres.errors import translated
 from towline.domain.errors import MissingPrivilege, Side, UnclassifiedError
 from towline.domain.tables import ObjectSelection, TableName
@@ -65,6 +66,8 @@ class SourceFacts:
     has_large_objects: bool
     replication: ReplicationFacts
     firing: tuple[str, ...]  # triggers and rules of the selection that fire in the applier's session, too
+    hashed_by_id: tuple[TableName, ...]  # partitioned by a hash that is the server's own
+    hashed_by_text: tuple[TableName, ...]  # partitioned by a hash of encoded text
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +158,40 @@ JOIN pg_catalog.pg_class c ON c.oid = f.relation JOIN pg_catalog.pg_namespace n 
 WHERE c.relkind IN ('r', 'p')
 ORDER BY what
 """
+
+# Which hash partition a row belongs to depends on the server when the hash is taken of an object id: that of an enum's
+# label, or of a `regclass`, also inside an array, range or row type.  An operator class of the user's own may hash
+# something else, such as the label's text.  `names`: the table and what it is a partition of.
+_HASHED = """
+WITH RECURSIVE key AS (
+    SELECT p.partrelid AS id, coalesce(a.atttypid, o.opcintype) AS type_id, k.collation_id <> 0 AS is_text
+    FROM pg_catalog.pg_partitioned_table p
+    CROSS JOIN LATERAL unnest(p.partattrs::int2[], p.partclass::oid[], p.partcollation::oid[])
+        AS k(attnum, class_id, collation_id)
+    JOIN pg_catalog.pg_opclass o ON o.oid = k.class_id AND o.oid < 16384
+    LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = k.attnum AND k.attnum <> 0
+    WHERE p.partstrat = 'h'),
+level AS (
+    SELECT id, type_id, is_text FROM key
+    UNION
+    SELECT l.id, inner_type.id, l.is_text
+    FROM level l JOIN pg_catalog.pg_type t ON t.oid = l.type_id
+    CROSS JOIN LATERAL (
+        SELECT t.typbasetype WHERE t.typtype = 'd'
+        UNION ALL SELECT t.typelem WHERE t.typcategory = 'A'
+        UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE r.rngtypid = t.oid
+        UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a
+                  WHERE t.typrelid <> 0 AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+    ) AS inner_type(id))
+SELECT n.nspname AS schema, c.relname AS name, bool_or(l.is_text) AS is_text,
+       bool_or(t.typtype = 'e' OR t.oid = 'pg_catalog.anyenum'::regtype OR t.oid = ANY($1::oid[])) AS is_id,
+       ARRAY(SELECT ARRAY[an.nspname, a.relname]::text[] FROM pg_catalog.pg_partition_ancestors(c.oid) x
+             JOIN pg_catalog.pg_class a ON a.oid = x.relid
+             JOIN pg_catalog.pg_namespace an ON an.oid = a.relnamespace) AS names
+FROM level l JOIN pg_catalog.pg_type t ON t.oid = l.type_id
+JOIN pg_catalog.pg_class c ON c.oid = l.id JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+GROUP BY c.oid, n.nspname, c.relname ORDER BY n.nspname, c.relname
+"""
 _EXISTING = """
 SELECT u.schema, u.name FROM unnest($1::text[], $2::text[]) AS u(schema, name)
 JOIN pg_catalog.pg_namespace n ON n.nspname = u.schema
@@ -181,6 +218,7 @@ async def read_source_facts(
         has_large_objects = bool(await connection.fetchval(_LARGE_OBJECTS))
         replication = await connection.fetchrow(_REPLICATION, feed_prefix)
         firing = await connection.fetch(_FIRING)
+        hashed = [row for row in await connection.fetch(_HASHED, sorted(OID_ALIASES)) if _is_covered(row, selection)]
     assert replication is not None
     links = [(TableName(row["schema"], row["name"]), TableName(row["other_schema"], row["other_name"])) for row in keys]
     out = [link for link in links if selection.covers(link[0]) and not selection.covers(link[1])]
@@ -194,6 +232,8 @@ async def read_source_facts(
         has_large_objects=has_large_objects,
         replication=_replication(replication),
         firing=tuple(row["what"] for row in firing if selection.covers(TableName(row["schema"], row["name"]))),
+        hashed_by_id=tuple(TableName(row["schema"], row["name"]) for row in hashed if row["is_id"]),
+        hashed_by_text=tuple(TableName(row["schema"], row["name"]) for row in hashed if row["is_text"]),
     )
 
 
@@ -240,6 +280,10 @@ async def _try_triggers_off(connection: asyncpg.Connection) -> str:
     except (MissingPrivilege, UnclassifiedError) as error:
         return error.message
     return ""
+
+
+def _is_covered(row: asyncpg.Record, selection: ObjectSelection) -> bool:
+    return any(selection.covers(TableName(schema, name)) for schema, name in row["names"])
 
 
 def _relation(row: asyncpg.Record) -> Relation:

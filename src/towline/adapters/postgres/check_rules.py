@@ -23,6 +23,7 @@ def judge_source(facts: SourceFacts, *, mode: TaskMode, missing_program: str) ->
         _judge_reading(facts.relations),
         _judge_foreign_keys(facts),
         _judge_large_objects(facts),
+        _judge_hash_partitions(facts),
     ]
     if mode is not TaskMode.FULL:
         items += [rule(facts) for rule in _FOLLOW_RULES]
@@ -46,6 +47,7 @@ def judge_both(source: SourceFacts, target: TargetFacts, *, mode: TaskMode) -> l
     items = [
         _judge_version_pair(source, target),
         _judge_encoding(source, target),
+        _judge_hash_of_text(source, target),
         _judge_collation(source, target),
         _judge_extensions(source, target),
         _judge_roles(source, target),
@@ -126,6 +128,20 @@ def _judge_large_objects(facts: SourceFacts) -> PrecheckItem:
         "SRC_HAS_LARGE_OBJECTS",
         "The source has large objects (pg_largeobject); they are not copied.",
         "Move them with pg_dump --large-objects, or store them as bytea.",
+    )
+
+
+def _judge_hash_partitions(facts: SourceFacts) -> PrecheckItem:
+    item = "srcHashPartitionsCheck"
+    if not facts.hashed_by_id:
+        return _passed(item, _PARAMS)
+    return _failed(
+        item,
+        _PARAMS,
+        "SRC_HASH_PARTITIONS_BY_ID",
+        "Tables are partitioned by the hash of an enum or of an object's id, which is different on every server, so"
+        f" their rows would belong into other partitions on the target: {_list(list(map(str, facts.hashed_by_id)))}.",
+        "Partition them by LIST or RANGE, or by the hash of a column of another type; or leave them out of the job.",
     )
 
 
@@ -392,6 +408,20 @@ def _judge_encoding(source: SourceFacts, target: TargetFacts) -> PrecheckItem:
         message += " Text may be stored unconverted."
         return _warning(item, _PARAMS, "ENCODING_UNCHECKED", message, remedy)
     return _failed(item, _PARAMS, "ENCODING_MISMATCH", f"{message} It may not hold all characters.", remedy)
+
+
+def _judge_hash_of_text(source: SourceFacts, target: TargetFacts) -> PrecheckItem:
+    item = "dbHashPartitionsConsistency"
+    if source.server.encoding == target.server.encoding or not source.hashed_by_text:
+        return _passed(item, _PARAMS)
+    return _warning(
+        item,
+        _PARAMS,
+        "HASH_PARTITIONS_BY_TEXT",
+        "Tables are partitioned by the hash of text, which depends on the encoding; the copy stops at a row whose"
+        f" key is not plain ASCII: {_list(list(map(str, source.hashed_by_text)))}.",
+        "Create the target database with the source's encoding.",
+    )
 
 
 def _judge_collation(source: SourceFacts, target: TargetFacts) -> PrecheckItem:
