@@ -73,6 +73,31 @@ async def test_migrate_copies_everything_and_leaves_nothing_behind(shop: Databas
     assert traces(shop, target_database) == []
 
 
+ANALYZED = """
+CREATE TABLE plain (a int PRIMARY KEY, b text, c int); CREATE INDEX upper_b ON plain (upper(b));
+CREATE STATISTICS both_ac ON a, c FROM plain;
+CREATE TABLE empty (a int);
+CREATE TABLE part (a int) PARTITION BY RANGE (a); CREATE TABLE part_1 PARTITION OF part FOR VALUES FROM (0) TO (99);
+CREATE MATERIALIZED VIEW totals AS SELECT g AS n FROM generate_series(1, 9) g;
+INSERT INTO plain SELECT i, 'b' || i, i / 9 FROM generate_series(1, 999) i;
+INSERT INTO part SELECT i FROM generate_series(1, 98) i;
+"""
+
+
+@pytest.mark.postgres(source=18, target=16)
+def test_planner_knows_the_copied_tables_from_the_first_query(
+    source_database: Database, target_database: Database
+) -> None:
+    source_database.execute(ANALYZED)
+    code, command = run("migrate", "--json", environment=urls(source_database, target_database))
+    assert code == 0, command.told()
+    known = target_database.fetch_all("SELECT DISTINCT tablename::text FROM pg_stats WHERE schemaname = 'public'")
+    assert {name for (name,) in known} == {"plain", "upper_b", "part", "part_1", "totals"}
+    assert target_database.fetch_value("SELECT count(*) FROM pg_stats_ext") == 1
+    assert target_database.fetch_value("SELECT reltuples FROM pg_class WHERE relname = 'plain'") == 999
+    assert target_database.fetch_value("SELECT reltuples FROM pg_class WHERE relname = 'empty'") == -1
+
+
 def test_records_of_progress_never_go_backwards(shop: Database, target_database: Database) -> None:
     code, command = run("migrate", "--json", "--limit-mb-s=3", environment=urls(shop, target_database))
     assert code == 0, command.told()

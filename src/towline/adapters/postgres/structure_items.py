@@ -1,9 +1,9 @@
 """Turns the entries of a dump into items in the order and sections in which a job creates them. Pure.
 
-    BEFORE_DATA  everything that rows need, as pg_dump orders it KEYS         primary keys and replica
-    identity indexes: the stream finds rows by them INDEXES      other indexes, unique and exclusion
-    constraints, statistics objects AFTER_DATA   foreign keys, triggers, rules, policies; then owners,
-    grants, default grants; then the rows of
+    BEFORE_DATA  everything that rows need, as pg_dump orders it
+    KEYS         primary keys and replica identity indexes: the stream finds rows by them
+    INDEXES      other indexes, unique and exclusion constraints, statistics objects; then ANALYZE of each table
+    AFTER_DATA   foreign keys, triggers, rules, policies; then owners, grants, default grants; then the rows of
                  materialised views (refreshing runs as their owner, so it needs the grants) and their
                  indexes; event triggers last, because they would fire on everything before
 
@@ -34,6 +34,7 @@ _OPTIONAL = frozenset(
         "MATERIALIZED VIEW DATA",
         "OWNER",
         "SECURITY LABEL",
+        "STATISTICS DATA",
         "USER MAPPING",
     }
 )
@@ -86,6 +87,11 @@ _OWN_OPTIONS = re.compile(
     r"\((?P<options>.*\bpg_attver=.*)\);$",
     re.MULTILINE,
 )
+# ANALYZE takes its sample from no more pages than this (300 times the default statistics target), and reads them
+# several times as fast as an index of the size is built.
+_SAMPLED_BYTES = 30_000 * 8192
+_ANALYZE_SPEED = 8
+_FEEDS_STATISTICS = frozenset({"CONSTRAINT", "INDEX", "INDEX ATTACH", "STATISTICS"})
 _WITH_COLUMNS = frozenset({"FOREIGN TABLE", "MATERIALIZED VIEW", "TABLE", "VIEW"})
 
 
@@ -129,8 +135,9 @@ class _Drafting:
         grants = [self._add(draft) for draft in self._grants()]
         owners = [self._add(draft) for draft in self._owners()]
         self._add_rows_of_views([*grants, *owners])
+        _push_down(list(self._drafts.values()))
+        self._add_statistics()
         drafts = list(self._drafts.values())
-        _push_down(drafts)
         _hold_back_event_triggers(drafts)
         return drafts
 
@@ -247,7 +254,7 @@ class _Drafting:
                 name=view.tag,
                 schema=view.namespace,
                 table=name,
-                statements=(f"REFRESH MATERIALIZED VIEW {qualified(name)};",),
+                statements=(f"REFRESH MATERIALIZED VIEW {qualified(name)};", f"ANALYZE {qualified(name)};"),
                 depends_on={view.dump_id, *before, *shells},
                 weight_bytes=self._facts.populated_views[view.oid],
                 place=_ROWS,
@@ -276,6 +283,67 @@ class _Drafting:
             if entry.desc in ("MATERIALIZED VIEW", "VIEW"):
                 waiting.extend(entry.depends_on)
         return found
+
+    def _add_statistics(self) -> None:
+        """ANALYZE every table that has rows when its indexes are there, so that the first queries are planned well.
+
+        Partitions go with the topmost partitioned table, which has statistics of its own that nothing else makes.
+        """
+        before = self._feeding_statistics()
+        for number, (root, members) in enumerate(self._group_partitions().items()):
+            name = self._facts.relations[root]
+            size_bytes = sum(min(self._facts.row_bytes[member], _SAMPLED_BYTES) for member in members)
+            self._add(
+                _Draft(
+                    key=-3_000_001 - number,
+                    section=_SECTIONS.index(Section.INDEXES),
+                    kind="STATISTICS DATA",
+                    name=name.name,
+                    schema=name.schema,
+                    table=name,
+                    statements=(f"ANALYZE {qualified(name)};",),
+                    depends_on=before.get(root, set()),
+                    weight_bytes=size_bytes // _ANALYZE_SPEED,
+                )
+            )
+
+    def _feeding_statistics(self) -> dict[int, set[int]]:
+        """Table -> what ANALYZE of it waits for: it reads the tables that inherit from it, too."""
+        ids = {name: relation_id for relation_id, name in self._facts.relations.items()}
+        feeding: dict[int, set[int]] = {}
+        for draft in self._drafts.values():
+            if draft.kind in _FEEDS_STATISTICS and draft.section <= _SECTIONS.index(Section.INDEXES) and draft.table:
+                for relation_id in self._lineage(ids[draft.table]):
+                    feeding.setdefault(relation_id, set()).add(draft.key)
+        return feeding
+
+    def _lineage(self, relation_id: int) -> set[int]:
+        """The relation and all that it inherits from, near or far."""
+        found: set[int] = set()
+        waiting = [relation_id]
+        while waiting:
+            relation_id = waiting.pop()
+            found.add(relation_id)
+            waiting.extend(self._facts.parents.get(relation_id, ()))
+        return found
+
+    def _group_partitions(self) -> dict[int, list[int]]:
+        """The tables with rows by the topmost of the job's tables that they are a partition of, or by themselves."""
+        tables = {entry.oid for entry in self._entries if entry.desc == "TABLE"}
+        # Sampling a foreign partition would ask another server.
+        foreign = {self._root(entry.oid, tables) for entry in self._entries if entry.desc == "FOREIGN TABLE"}
+        groups: dict[int, list[int]] = {}
+        for relation_id in (entry.oid for entry in self._entries if entry.desc == "TABLE"):
+            if relation_id in self._facts.row_bytes:
+                root = self._root(relation_id, tables)
+                groups.setdefault(relation_id if root in foreign else root, []).append(relation_id)
+        return groups
+
+    def _root(self, relation_id: int, tables: set[int]) -> int:
+        for parent in self._facts.parents.get(relation_id, ()):
+            if parent in self._facts.partitioned and parent in tables:
+                return self._root(parent, tables)
+        return relation_id
 
 
 def _push_down(drafts: Sequence[_Draft]) -> None:

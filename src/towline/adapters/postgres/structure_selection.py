@@ -57,6 +57,7 @@ class CatalogFacts:
     partitioned: frozenset[int] = frozenset()
     parents: Mapping[int, tuple[int, ...]] = field(default_factory=dict)  # relation -> what it inherits from
     populated_views: Mapping[int, int] = field(default_factory=dict)  # materialised view -> size in bytes
+    row_bytes: Mapping[int, int] = field(default_factory=dict)  # table -> size of its rows; only those that have any
 
 
 def choose_entries(

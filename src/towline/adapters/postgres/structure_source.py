@@ -30,7 +30,8 @@ _ATTEMPTS = 3
 _RELATIONS = """
 SELECT c.oid::bigint AS id, n.nspname AS schema, c.relname AS name, c.relkind = 'p' AS is_partitioned,
        CASE WHEN c.relkind = 'm' AND c.relispopulated
-            THEN pg_catalog.pg_table_size(c.oid) END AS populated_bytes
+            THEN pg_catalog.pg_table_size(c.oid) END AS populated_bytes,
+       CASE WHEN c.relkind = 'r' THEN nullif(pg_catalog.pg_relation_size(c.oid), 0) END AS row_bytes
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid >= $1::oid AND c.relkind IN ('r', 'p', 'f', 'v', 'm') AND n.nspname <> 'towline'
 """
@@ -190,6 +191,7 @@ class PgStructureSource:
             populated_views={
                 row["id"]: row["populated_bytes"] for row in relations if row["populated_bytes"] is not None
             },
+            row_bytes={row["id"]: row["row_bytes"] for row in relations if row["row_bytes"] is not None},
         )
         return facts, has_large_objects
 

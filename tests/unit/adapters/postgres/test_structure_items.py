@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from towline.adapters.postgres.dump_toc import TocEntry, TocSection
@@ -151,9 +152,53 @@ def test_views_are_filled_in_order_and_indexed_afterwards() -> None:
     assert low.number in high.depends_on
     assert items["OWNER ann"].number in low.depends_on
     assert high.number in items["INDEX high_i"].depends_on
-    assert high.statements == ('REFRESH MATERIALIZED VIEW "s"."high";',)
+    assert high.statements == ('REFRESH MATERIALIZED VIEW "s"."high";', 'ANALYZE "s"."high";')
     assert items["EVENT TRIGGER watch"].number == len(items)
     assert items["INDEX high_i"].number in items["EVENT TRIGGER watch"].depends_on
+
+
+P, P1 = TableName("s", "p"), TableName("s", "p1")
+WITH_ROWS = CatalogFacts(
+    relations={**FACTS.relations, 300: P, 301: P1},
+    belongings={**FACTS.belongings, (PG_CLASS, 311): Belonging(301, "i", 5000)},
+    partitioned=frozenset({300}),
+    parents={301: (300,), 200: (100,)},
+    row_bytes={100: 80_000, 301: 1 << 40},
+)
+
+
+def test_tables_with_rows_are_analyzed_after_their_indexes() -> None:
+    """Those that inherit are read with their parent; an empty table keeps the planner's guess for new ones."""
+    items = plan(
+        table(1, T, 100),
+        table(2, U, 200),
+        entry(3, "INDEX", "plain", class_oid=PG_CLASS, oid=101, depends_on=(1,)),
+        entry(4, "FK CONSTRAINT", "t fk", class_oid=PG_CONSTRAINT, oid=104, depends_on=(1, 2)),
+        facts=WITH_ROWS,
+    )
+    assert [name for name in items if name.startswith("STATISTICS DATA")] == ["STATISTICS DATA t"]
+    item = items["STATISTICS DATA t"]
+    assert (item.section, item.statements, item.weight_bytes) == (Section.INDEXES, ('ANALYZE "s"."t";',), 10_000)
+    assert item.depends_on == {items["INDEX plain"].number}
+    assert item.is_optional
+
+
+def test_partitions_are_analyzed_with_the_partitioned_table() -> None:
+    leaf_index = entry(3, "INDEX", "p1_x", class_oid=PG_CLASS, oid=311, depends_on=(2,))
+    items = plan(table(1, P, 300), table(2, P1, 301), leaf_index, facts=WITH_ROWS)
+    assert "STATISTICS DATA p1" not in items
+    item = items["STATISTICS DATA p"]
+    assert item.table == P
+    assert item.depends_on == {items["INDEX p1_x"].number}
+    assert item.weight_bytes < 1 << 25, "no more than a sample is read"
+
+
+def test_partition_without_its_parent_or_beside_a_foreign_one_is_analyzed_alone() -> None:
+    assert "STATISTICS DATA p1" in plan(table(2, P1, 301), facts=WITH_ROWS)
+    foreign = entry(3, "FOREIGN TABLE", "p2", class_oid=PG_CLASS, oid=302)
+    facts = replace(WITH_ROWS, parents={301: (300,), 302: (300,)})
+    items = plan(table(1, P, 300), table(2, P1, 301), foreign, facts=facts)
+    assert [name for name in items if name.startswith("STATISTICS DATA")] == ["STATISTICS DATA p1"]
 
 
 def test_schema_that_every_database_has_is_not_created() -> None:
