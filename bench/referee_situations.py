@@ -1,0 +1,257 @@
+"""What a job is put through while the referee watches; each situation leaves both servers as it found them."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+import asyncpg
+from referee_clock import FakeClock
+from referee_proxy import Proxy
+from referee_service import Service
+from referee_watch import Watcher
+
+from towline.embedded.server import EmbeddedPostgres
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A streaming job and all that can happen to it. The URLs lead straight to the databases, not through proxies."""
+
+    source: EmbeddedPostgres
+    target: EmbeddedPostgres
+    source_url: str
+    target_url: str
+    source_line: Proxy
+    target_line: Proxy
+    clock: FakeClock | None
+    service: Service
+    job_id: str
+    watcher: Watcher
+    bin_dir: Path
+    is_full_scale: bool
+
+    def seconds(self, usual: float, full: float) -> float:
+        """How long something lasts: usually, and with --scale."""
+        return full if self.is_full_scale else usual
+
+
+class Needs(Enum):
+    """What a situation needs of the servers."""
+
+    NOTHING = "nothing"
+    PROXY = "proxy"
+    CLOCK = "clock"
+    ZONES = "zones"
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """`play` returns when the disturbance is over; the referee then waits until the job is in step again."""
+
+    name: str
+    play: Callable[[Stage], Awaitable[None]]
+    needs: Needs = Needs.NOTHING
+    clock_offset_s: int = 0
+
+
+# --- load ------------------------------------------------------------------------------------------
+
+
+async def _pgbench(stage: Stage, *options: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        stage.bin_dir / "pgbench", "-n", "-c", "4", *options, stage.source_url,
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+
+
+@asynccontextmanager
+async def _light_load(stage: Stage) -> AsyncIterator[None]:
+    """100 transactions a second beside what happens; it may meet the same trouble."""
+    load = asyncio.create_task(_pgbench(stage, "-R", "100", "-T", "3600"))
+    try:
+        yield
+    finally:
+        load.cancel()
+        with suppress(asyncio.CancelledError):
+            await load
+
+
+async def _execute(url: str, *statements: str) -> None:
+    connection = await asyncpg.connect(url, command_timeout=600)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        connection.terminate()
+
+
+async def _steady(stage: Stage) -> None:
+    await _pgbench(stage, "-R", "500", "-T", str(int(stage.seconds(20, 60))))
+
+
+async def _bursts(stage: Stage) -> None:
+    for _ in range(int(stage.seconds(5, 20))):
+        await _pgbench(stage, "-t", "1000")
+        await asyncio.sleep(2)
+
+
+async def _big_transaction(stage: Stage) -> None:
+    rows = int(stage.seconds(100, 500)) * 1000  # of 1 kB
+    await _execute(
+        stage.source_url,
+        f"INSERT INTO big SELECT g, repeat(md5(g::text), 31) FROM generate_series(1, {rows}) AS g",
+    )
+
+
+async def _idle(stage: Stage) -> None:
+    stage.watcher.is_writing = False
+    await asyncio.sleep(stage.seconds(20, 180))
+    stage.watcher.is_writing = True
+
+
+# --- blocked and stopped ---------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def _blocked_target(stage: Stage) -> AsyncIterator[None]:
+    """Another session holds the row that the referee writes."""
+    connection = await asyncpg.connect(stage.target_url)
+    try:
+        async with connection.transaction():
+            await connection.execute("SELECT 1 FROM referee WHERE id = 1 FOR UPDATE")
+            yield
+    finally:
+        connection.terminate()
+
+
+async def _row_lock(stage: Stage) -> None:
+    async with _light_load(stage), _blocked_target(stage):
+        await asyncio.sleep(stage.seconds(20, 60))
+
+
+async def _target_stopped(stage: Stage) -> None:
+    async with _light_load(stage):
+        await asyncio.to_thread(stage.target.kill)
+        try:
+            await asyncio.sleep(stage.seconds(12, 60))
+        finally:
+            await asyncio.to_thread(stage.target.start)
+
+
+async def _source_paused(stage: Stage) -> None:
+    stage.source.pause()
+    try:
+        await asyncio.sleep(stage.seconds(12, 60))
+    finally:
+        stage.source.resume()
+
+
+async def _worker_killed(stage: Stage) -> None:
+    async with _light_load(stage):
+        for _ in range(2):
+            assert stage.service.signal_workers(signal.SIGKILL) == 1
+            await asyncio.sleep(stage.seconds(6, 20))
+
+
+async def _worker_frozen(stage: Stage) -> None:
+    """For longer than its lease: another worker must go on, whatever the frozen one does when it wakes."""
+    async with _light_load(stage):
+        assert stage.service.signal_workers(signal.SIGSTOP) == 1
+        await asyncio.sleep(stage.seconds(22, 60))
+
+
+# --- the network -----------------------------------------------------------------------------------
+
+
+async def _cut(stage: Stage, line: Proxy) -> None:
+    """First silence, then broken lines, then life."""
+    async with _light_load(stage):
+        line.stall()
+        await asyncio.sleep(stage.seconds(8, 60))
+        line.cut()
+        await asyncio.sleep(stage.seconds(4, 30))
+        line.resume()
+
+
+async def _cut_source(stage: Stage) -> None:
+    await _cut(stage, stage.source_line)
+
+
+async def _cut_target(stage: Stage) -> None:
+    await _cut(stage, stage.target_line)
+
+
+async def _cut_both(stage: Stage) -> None:
+    async with _light_load(stage):
+        for line in (stage.source_line, stage.target_line):
+            line.stall()
+        await asyncio.sleep(stage.seconds(8, 60))
+        for line in (stage.source_line, stage.target_line):
+            line.cut()
+            line.resume()
+
+
+async def _throttled(stage: Stage) -> None:
+    await stage.service.limit_speed(stage.job_id, 1)
+    await asyncio.sleep(1.5)  # until the worker has read it
+    for block in range(int(stage.seconds(12, 60))):
+        rows = f"generate_series({block * 1500 + 1}, {block * 1500 + 1500})"
+        await _execute(stage.source_url, f"INSERT INTO big SELECT g, repeat(md5(g::text), 31) FROM {rows} AS g")
+        await asyncio.sleep(0.5)
+    await asyncio.sleep(stage.seconds(8, 30))
+    await stage.service.limit_speed(stage.job_id, None)
+
+
+# --- clocks ----------------------------------------------------------------------------------------
+
+
+async def _under_light_load(stage: Stage) -> None:
+    async with _light_load(stage):
+        await asyncio.sleep(stage.seconds(10, 60))
+
+
+async def _clock_set(stage: Stage) -> None:
+    """The source's clock is set ahead, and later back, while the job runs; some seconds after each the target blocks.
+
+    A claim that still subtracts the old offset would then lie by as much as the clock was set.
+    """
+    assert stage.clock is not None
+    async with _light_load(stage):
+        for offset_s in (45, 0):
+            stage.clock.set_offset(offset_s)
+            await asyncio.sleep(3)
+            async with _blocked_target(stage):
+                await asyncio.sleep(stage.seconds(8, 30))
+            await asyncio.sleep(3)
+
+
+SITUATIONS = (
+    Situation("steady", _steady),
+    Situation("bursts", _bursts),
+    Situation("big-transaction", _big_transaction),
+    Situation("idle", _idle),
+    Situation("target-row-lock", _row_lock),
+    Situation("target-stopped", _target_stopped),
+    Situation("source-paused", _source_paused),
+    Situation("worker-killed", _worker_killed),
+    Situation("worker-frozen", _worker_frozen),
+    Situation("source-cut", _cut_source, Needs.PROXY),
+    Situation("target-cut", _cut_target, Needs.PROXY),
+    Situation("both-cut", _cut_both, Needs.PROXY),
+    Situation("throttled", _throttled),
+    Situation("time-zones", _under_light_load, Needs.ZONES),
+    Situation("clock-ahead", _under_light_load, Needs.CLOCK, clock_offset_s=90),
+    Situation("clock-behind", _under_light_load, Needs.CLOCK, clock_offset_s=-90),
+    Situation("clock-set", _clock_set, Needs.CLOCK),
+)
