@@ -59,7 +59,7 @@ async def test_every_call_wants_a_caller_its_project_and_json(api: Api, method: 
 
 @pytest.mark.parametrize(("method", "path"), UNBUILT)
 async def test_documented_calls_that_are_not_built_say_so(api: Api, method: str, path: str) -> None:
-    path = path.format(a=UNKNOWN_ID, b="contents")
+    path = path.format(job_id=UNKNOWN_ID, compare_job_id=UNKNOWN_ID, compare_type="contents", type="table")
     answer = await api.call(method, path, {} if method != "GET" else None)
     assert (answer.status_code, answer.json()["error_code"]) == (400, "DRS.M00300")
     assert "not built yet" in answer.json()["error_msg"]
