@@ -22,6 +22,7 @@ from towline.domain.progress import (
     Phase,
     Progress,
     delay_ms,
+    proven_here_us,
     split_delay,
 )
 
@@ -347,9 +348,10 @@ def _find_stall(status: JobStatus, progress: Progress | None, waits: tuple[Wait,
 def _moved_at_us(progress: Progress) -> int | None:
     """When the target last acknowledged anything. What is proven was acknowledged later, whatever was seen before."""
     seen_us = progress.diagnosis.moved_at_us if progress.diagnosis is not None else None
-    if seen_us is None or progress.phase not in _STREAMING or progress.proven_source_time_us is None:
+    proven_us = proven_here_us(progress)
+    if seen_us is None or progress.phase not in _STREAMING or proven_us is None:
         return seen_us
-    return max(seen_us, progress.proven_source_time_us - (progress.source_clock_offset_us or 0))
+    return max(seen_us, proven_us)
 
 
 # --- the source's log -----------------------------------------------------------------------------

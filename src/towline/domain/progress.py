@@ -120,15 +120,29 @@ class DelaySplit:
     apply_ms: int
 
 
+_FUTURE_US = 250_000
+
+
+def proven_here_us(progress: Progress) -> int | None:
+    """T on the worker's clock; None when nothing has been proven.
+
+    A T that the worker had not reached when it reported was measured by a clock that had just been set: no proof.
+    """
+    if progress.proven_source_time_us is None:
+        return None
+    here_us = progress.proven_source_time_us - (progress.source_clock_offset_us or 0)
+    return None if here_us > progress.at_us + _FUTURE_US else here_us
+
+
 def delay_ms(progress: Progress, *, now_us: int) -> int | None:
     """How far the target is behind at `now_us` (this machine's clock), in milliseconds; None when not proven.
 
     delay = now - T, with T moved from the source's clock to ours.  Never negative.
     """
-    if progress.proven_source_time_us is None or progress.phase not in (Phase.CATCH_UP, Phase.STREAM):
+    here_us = proven_here_us(progress)
+    if here_us is None or progress.phase not in (Phase.CATCH_UP, Phase.STREAM):
         return None
-    proven_here_us = progress.proven_source_time_us - (progress.source_clock_offset_us or 0)
-    return max(0, now_us - proven_here_us) // 1000
+    return max(0, now_us - here_us) // 1000
 
 
 def split_delay(progress: Progress, *, now_us: int) -> DelaySplit | None:

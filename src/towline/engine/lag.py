@@ -5,8 +5,9 @@ known to be durable on the target.  T moves in two ways only: a batch became dur
 commit), or the durable position covers a position of the source that was sampled at t (T = t).  Whatever
 stops, blocks or fails lets T stand still, so the delay grows by itself and cannot be 0 by silence.
 
-The source's clock may be set back. Then times of commits lie in the future, and the samples decide: a T that the
-source's clock has not reached is dropped, and commit times far ahead of it are passed over.
+The source's clock may be set. A sample shows it: its offset differs by more than the round trips can explain, and what
+was known of the offset is forgotten.  Set back, times of commits lie in the future, and the samples decide: a T that
+the source's clock has not reached is dropped, and commit times far ahead of it are passed over.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ _CLOCK_SAMPLES: Final = 16
 # A clock that was only adjusted is no reason to start anew; samples come much more often than the second limit.
 _SET_BACK_US: Final = 1_000_000
 _FAR_AHEAD_US: Final = 60_000_000
+# How far two clocks may drift apart while the samples are kept.
+_DRIFT_US: Final = 50_000
 
 
 class LagProof:
@@ -60,7 +63,10 @@ class LagProof:
             self._pending.clear()
             self._clock_samples.clear()
         self._newest_us = source_time_us
-        self._clock_samples.append((round_trip_us, source_time_us - (sent_us + received_us) // 2))
+        offset_us = source_time_us - (sent_us + received_us) // 2
+        if self._was_clock_set(offset_us, round_trip_us):
+            self._clock_samples.clear()
+        self._clock_samples.append((round_trip_us, offset_us))
         self.source_position = position
         self._pending.append((source_time_us, position))
         if len(self._pending) > _MAX_PENDING:
@@ -72,6 +78,13 @@ class LagProof:
         while self._pending and self._durable is not None and self._durable.covers(self._pending[0][1]):
             self._prove(self._pending.pop(0)[0])
             self.is_caught_up = True
+
+    def _was_clock_set(self, offset_us: int, round_trip_us: int) -> bool:
+        """Each offset is right to half its round trip."""
+        if not self._clock_samples:
+            return False
+        known_round_trip_us, known_us = min(self._clock_samples)
+        return abs(offset_us - known_us) > (round_trip_us + known_round_trip_us) // 2 + _DRIFT_US
 
     def _is_far_ahead(self, time_us: int) -> bool:
         return self._newest_us is not None and time_us > self._newest_us + _FAR_AHEAD_US

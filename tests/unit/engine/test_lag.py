@@ -101,3 +101,10 @@ def test_slow_answer_of_the_source_is_no_clock_set_back():
     proof.durable(Lsn(10), commit_time_us=20_000_000)
     sample(proof, 12_000_000, 9, round_trip_us=9_000_000)
     assert proof.proven_us == 20_000_000
+
+
+def test_clock_that_was_set_ahead_is_known_by_the_next_sample():
+    proof = LagProof()
+    sample(proof, 1_000_000, 1, round_trip_us=100)
+    sample(proof, 47_000_000, 2, round_trip_us=9_000, offset_us=45_000_000)
+    assert proof.clock_offset_us == 45_000_000

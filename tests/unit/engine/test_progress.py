@@ -120,7 +120,8 @@ def test_structure_and_index_have_parts_of_their_own() -> None:
 
 
 def test_delay_grows_by_itself_and_is_unknown_outside_the_stream() -> None:
-    proven = Progress(at_us=0, phase=Phase.STREAM, proven_source_time_us=5_000_000, source_clock_offset_us=2_000_000)
+    at_us, proven_us = 3_000_000, 5_000_000
+    proven = Progress(at_us, Phase.STREAM, proven_source_time_us=proven_us, source_clock_offset_us=2_000_000)
     assert delay_ms(proven, now_us=3_000_000) == 0
     assert delay_ms(proven, now_us=4_500_000) == 1500
     assert delay_ms(Progress(at_us=0, phase=Phase.COPY, proven_source_time_us=5), now_us=9) is None

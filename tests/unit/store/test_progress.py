@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from towline.domain.progress import PartProgress, Phase, Progress
+from towline.domain.progress import PartProgress, Phase, Progress, delay_ms, proven_here_us
 from towline.store import codec
 from towline.store.progress import carry_forward
 
@@ -36,12 +36,34 @@ def test_what_was_reached_stays_reached(known: Progress, current: Progress):
     assert stored.percent == max(known.percent, current.percent)
     assert order.index(stored.phase) == max(order.index(known.phase), order.index(current.phase))
     assert stored.changes_applied >= known.changes_applied
-    if known.proven_source_time_us is not None:
-        assert stored.proven_source_time_us is not None
-        assert stored.proven_source_time_us >= known.proven_source_time_us
+    known_us, stored_us = proven_here_us(known), proven_here_us(stored)
+    if known_us is not None and known_us <= current.at_us:
+        assert stored_us is not None
+        assert stored_us >= known_us
 
 
 @given(PROGRESS)
 def test_the_first_figures_are_taken_as_they_are(current: Progress):
     assert carry_forward(None, current) is current
     assert carry_forward(current, current) == current
+
+
+def test_clock_of_the_source_that_was_set_changes_no_delay():
+    second = 1_000_000
+    known = Progress(100 * second, Phase.STREAM, proven_source_time_us=99 * second, source_clock_offset_us=0)
+    # Set back by 45 s: the new proof is a smaller number, and newer.
+    back = Progress(101 * second, Phase.STREAM, proven_source_time_us=55 * second, source_clock_offset_us=-45 * second)
+    assert delay_ms(carry_forward(known, back), now_us=101 * second) == 1_000
+    # Set ahead by 45 s, and nothing new proven: the old proof, told by the old offset.
+    ahead = Progress(101 * second, Phase.STREAM, proven_source_time_us=99 * second, source_clock_offset_us=45 * second)
+    assert delay_ms(carry_forward(known, ahead), now_us=101 * second) == 2_000
+
+
+def test_proof_from_the_future_is_no_proof():
+    second = 1_000_000
+    set_just_now = Progress(100 * second, Phase.STREAM, proven_source_time_us=145 * second, source_clock_offset_us=0)
+    assert delay_ms(set_just_now, now_us=100 * second) is None
+    known = Progress(99 * second, Phase.STREAM, proven_source_time_us=98 * second, source_clock_offset_us=0)
+    assert delay_ms(carry_forward(known, set_just_now), now_us=100 * second) == 2_000
+    later = Progress(101 * second, Phase.STREAM, proven_source_time_us=145 * second, source_clock_offset_us=45 * second)
+    assert delay_ms(carry_forward(set_just_now, later), now_us=101 * second) == 1_000
