@@ -31,6 +31,7 @@ from towline.api.routes.identity import IdentityRoutes
 from towline.api.routes.jobs import JobRoutes
 from towline.api.routes.objects import ObjectRoutes
 from towline.api.routes.progress import ProgressRoutes
+from towline.api.routes.structure import StructureRoutes
 from towline.api.routes.unbuilt import unbuilt_table
 from towline.api.routing import AnyRequest, Gate, Route, answer_error
 from towline.api.wire.errors import ApiError
@@ -76,6 +77,7 @@ def _all_routes(jobs: JobService, identity: IdentityService) -> list[Route]:
         *ControlRoutes(jobs).table(),
         *ObjectRoutes(jobs).table(),
         *CatalogueRoutes(jobs).table(),
+        *StructureRoutes(jobs).table(),
         *unbuilt_table(),
     ]
     confined = [replace(route, path=_PROJECT_PATH + route.path) for route in in_project]

@@ -6,7 +6,7 @@ gets.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,14 +23,20 @@ from towline.domain.jobs import (
 from towline.domain.tables import ObjectSelection
 from towline.service.ports import DecideJob, Job, JobChange, JobEdit, Wanted
 
+Tags = Sequence[Mapping[str, str]]  # each with `key` and `value`
+
 # A job that never ran may be configured; one that could not even start must be, or it never will.
 CONFIGURABLE = frozenset({JobStatus.CONFIGURING, JobStatus.START_FAILED})
 FAILED = frozenset({JobStatus.START_FAILED, JobStatus.COPY_FAILED, JobStatus.STREAM_FAILED})
 # No worker runs in these, so there is nobody who would have to agree to a pause.
 _AT_REST = frozenset({JobStatus.COPY_FAILED, JobStatus.STREAM_FAILED})
-_PAUSABLE = _AT_REST | {JobStatus.COPYING, JobStatus.COPIED, JobStatus.STREAMING}
+STARTABLE = CONFIGURABLE | {JobStatus.SCHEDULED}
+PAUSABLE = _AT_REST | {JobStatus.COPYING, JobStatus.COPIED, JobStatus.STREAMING}
+RESUMABLE = FAILED | {JobStatus.PAUSED}
+DELETABLE = frozenset({JobStatus.CREATE_FAILED, JobStatus.ENDED})
+ENDABLE = frozenset(JobStatus) - {JobStatus.ENDED, JobStatus.DELETED}
 _OVER = frozenset({JobStatus.ENDING, JobStatus.END_FAILED, JobStatus.ENDED, JobStatus.DELETED})
-_PASSWORD_CHANGEABLE = frozenset(
+PASSWORD_CHANGEABLE = frozenset(
     {
         JobStatus.STARTING,
         JobStatus.START_FAILED,
@@ -99,6 +105,18 @@ def change(wish: JobChange) -> DecideJob:
     return decide
 
 
+def change_tags(decide_tags: Callable[[Tags], Tags]) -> DecideJob:
+    """`decide_tags` makes the new tags of the old ones; it raises to leave the job as it is."""
+
+    def decide(job: Job) -> JobEdit:
+        if job.status in _OVER:
+            raise _not_now(job, "tagged")
+        tags = decide_tags(job.attributes.get("tags") or [])
+        return JobEdit(replace(job, attributes=_merged(job.attributes, {"tags": tags})))
+
+    return decide
+
+
 def select_objects(selection: ObjectSelection, items: Sequence[Mapping[str, Any]]) -> DecideJob:
     def decide(job: Job) -> JobEdit:
         if job.status not in CONFIGURABLE:
@@ -129,7 +147,7 @@ def set_speed(windows: Sequence[SpeedWindow]) -> DecideJob:
 
 def change_password(password: str, *, is_source: bool) -> DecideJob:
     def decide(job: Job) -> JobEdit:
-        if job.status not in _PASSWORD_CHANGEABLE:
+        if job.status not in PASSWORD_CHANGEABLE:
             raise _not_now(job, "given another password")
         if not password:
             raise RequestError("the password is empty", job_id=job.job_id)
@@ -149,7 +167,7 @@ def start(*, at_us: int | None, now_us: int) -> DecideJob:
     """Missing settings are no reason to refuse: the job starts, and fails saying what is missing."""
 
     def decide(job: Job) -> JobEdit:
-        if job.status not in CONFIGURABLE | {JobStatus.SCHEDULED}:
+        if job.status not in STARTABLE:
             raise _not_now(job, "started")
         fresh = replace(job, wanted=Wanted.RUN, failure=None, pause_mode=None)
         if at_us is not None and at_us > now_us:
@@ -172,7 +190,7 @@ def pause(mode: PauseMode) -> DecideJob:
     """Ask for a pause. The status changes when the worker has stopped, or at once when there is none."""
 
     def decide(job: Job) -> JobEdit:
-        if job.status not in _PAUSABLE:
+        if job.status not in PAUSABLE:
             raise _not_now(job, "paused")
         wanted = Wanted.PAUSE_TARGET if mode is PauseMode.TARGET else Wanted.PAUSE_ALL
         if job.status in _AT_REST or is_resting_copy(job):
@@ -184,9 +202,9 @@ def pause(mode: PauseMode) -> DecideJob:
 
 def retry(job: Job) -> JobEdit:
     """Go on after a failure or a pause; takes back a pause that has not come true yet."""
-    if job.status in FAILED | {JobStatus.PAUSED}:
+    if job.status in RESUMABLE:
         return JobEdit(replace(job, status=JobStatus.STARTING, wanted=Wanted.RUN, failure=None, pause_mode=None))
-    if job.wanted in _PAUSES and job.status not in _OVER:
+    if is_pausing(job):
         return JobEdit(replace(job, wanted=Wanted.RUN), ("pause taken back",))
     raise _not_now(job, "retried")
 
@@ -195,7 +213,7 @@ def end(*, force: bool) -> DecideJob:
     """Ask for the end. A second call may add force; repeating changes nothing."""
 
     def decide(job: Job) -> JobEdit:
-        if job.status in (JobStatus.ENDED, JobStatus.DELETED):
+        if job.status not in ENDABLE:
             raise _not_now(job, "ended")
         wanted = Wanted.FORCE_END if force or job.wanted is Wanted.FORCE_END else Wanted.END
         return JobEdit(replace(job, status=JobStatus.ENDING, wanted=wanted, failure=None))
@@ -204,14 +222,14 @@ def end(*, force: bool) -> DecideJob:
 
 
 def delete(job: Job) -> JobEdit:
-    if job.status not in (JobStatus.CREATE_FAILED, JobStatus.ENDED):
+    if job.status not in DELETABLE:
         raise _not_now(job, "deleted")
     return JobEdit(replace(job, status=JobStatus.DELETED))
 
 
 def require_precheckable(job: Job, *, for_retry: bool) -> None:
     """Raises IllegalTransition in a status in which a precheck says nothing."""
-    allowed = CONFIGURABLE | {JobStatus.SCHEDULED}
+    allowed = STARTABLE
     if for_retry:
         allowed = allowed | FAILED | {JobStatus.PAUSED, JobStatus.COPIED, JobStatus.STREAMING}
     if job.status not in allowed:
@@ -222,6 +240,11 @@ def require_testable(job: Job) -> None:
     """Raises IllegalTransition unless databases may still be chosen."""
     if job.status not in CONFIGURABLE:
         raise _not_now(job, "tested")
+
+
+def is_pausing(job: Job) -> bool:
+    """True while a pause has been asked for and has not come true."""
+    return job.wanted in _PAUSES and job.status not in _OVER | {JobStatus.PAUSED}
 
 
 def is_resting_copy(job: Job) -> bool:

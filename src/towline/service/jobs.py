@@ -34,6 +34,7 @@ from towline.service.ports import (
     JobIds,
     JobProgress,
     JobStore,
+    JobTables,
     Outcome,
     PrecheckRun,
     Probes,
@@ -144,6 +145,17 @@ class JobService:
         await self._require_known(caller, job_id)
         return await self._store.load_table_progress(job_id, project_id=caller.project_id)
 
+    async def tables(self, caller: Caller, job_ids: JobIds) -> list[Outcome[JobTables]]:
+        """One outcome per id, in request order, duplicates included; one query for each job that exists."""
+        outcomes: list[Outcome[JobTables]] = []
+        for known in await self.jobs(caller, job_ids):
+            tables = None
+            if known.value is not None:
+                progress = await self._store.load_table_progress(known.job_id, project_id=caller.project_id)
+                tables = JobTables(known.value, progress)
+            outcomes.append(Outcome(known.job_id, tables, known.error))
+        return outcomes
+
     async def events(self, caller: Caller, job_id: str) -> list[JobEvent]:
         """A job's history, oldest first. Raises: JobNotFound, JobDeleted."""
         await self._require_known(caller, job_id)
@@ -184,6 +196,12 @@ class JobService:
         return await _outcome(
             job_id, self._edit(caller, job_id, decisions.change_password(password, is_source=is_source))
         )
+
+    async def change_tags(
+        self, caller: Caller, job_id: str, decide_tags: Callable[[decisions.Tags], decisions.Tags]
+    ) -> Outcome[Job]:
+        """Nobody else can change the tags between the old ones and the new."""
+        return await _outcome(job_id, self._edit(caller, job_id, decisions.change_tags(decide_tags)))
 
     # --- prechecks --------------------------------------------------------------------------------
 

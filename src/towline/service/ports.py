@@ -145,6 +145,7 @@ class JobFilter:
     attributes: Mapping[str, str] = field(default_factory=dict)  # exact match, e.g. engine_type, net_type
     tags: Mapping[str, str] = field(default_factory=dict)
     host: str = ""
+    instance_ids: tuple[str, ...] = ()  # of the source or the target, as the API names them
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +169,14 @@ class JobHealth:
 
     job: JobProgress
     health: Health
+
+
+@dataclass(frozen=True, slots=True)
+class JobTables:
+    """A job, and its figures with those of each table; None before any worker has reported."""
+
+    job: Job
+    progress: Progress | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -322,6 +322,9 @@ def _conditions(job_filter: JobFilter) -> Sequence[ColumnElement[bool]]:
         conditions.append(job.status.in_(sorted(status.value for status in job_filter.statuses)))
     for key, value in job_filter.attributes.items():
         conditions.append(job.attributes[key].as_string() == value)
+    if job_filter.instance_ids:
+        sides = (job.source_attributes, job.target_attributes)
+        conditions.append(or_(*(side["inst_id"].as_string().in_(job_filter.instance_ids) for side in sides)))
     if job_filter.host:
         conditions.append(or_(*(side["host"].as_string() == job_filter.host for side in (job.source, job.target))))
     return [and_(*conditions)] if conditions else []

@@ -20,8 +20,6 @@ UNBUILT: Final[tuple[tuple[str, str], ...]] = (
     ("GET", "jobs/{job_id}/get-src-user"),
     ("PUT", "jobs/batch-update-user"),
     ("POST", "jobs/batch-switchover"),
-    ("POST", "jobs/batch-struct-process"),
-    ("POST", "jobs/{type}/batch-struct-detail"),
     ("POST", "jobs/disaster-recovery-monitoring-data"),
     ("POST", "jobs/create-compare-task"),
     ("POST", "jobs/query-compare-result"),

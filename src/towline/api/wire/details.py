@@ -12,8 +12,9 @@ from towline.api.wire.errors import as_api_error, render_failure
 from towline.api.wire.speed import SpeedLimit, render_windows
 from towline.api.wire.texts import Language
 from towline.api.wire.words import CONFLICT_POLICY_WORD, STATUS_WORD, TASK_MODE_WORD
-from towline.domain.jobs import NEXT, JobStatus
+from towline.domain.jobs import JobStatus
 from towline.domain.nodes import DEFAULT_NODE_TYPE
+from towline.service import decisions
 from towline.service.ports import Job
 
 
@@ -108,9 +109,12 @@ class DetailsRefusal(msgspec.Struct, frozen=True):
     results: list[DetailAnswer]
 
 
-class JobAction(msgspec.Struct, frozen=True):
+class JobAction(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`current_action` is there only while something is under way that a client may wait for."""
+
     available_actions: list[str]
     unavailable_actions: list[str]
+    current_action: str | None = None
 
 
 class JobListEntry(
@@ -231,35 +235,32 @@ def render_list_entry(job: Job) -> JobListEntry:
         db_use_type=kept.get("db_use_type", ""),
         task_type=TASK_MODE_WORD[job.mode],
         node_new_framework=False,
-        job_action=_render_actions(job.status),
+        job_action=render_actions(job),
         error_msg=failure[1] if failure else None,
     )
 
 
-# What a status allows, in the API's words. Only actions that Towline has are in either list.
-_PAUSABLE: Final = frozenset(
-    {JobStatus.COPYING, JobStatus.COPY_FAILED, JobStatus.COPIED, JobStatus.STREAMING, JobStatus.STREAM_FAILED}
-)
-_RETRYABLE: Final = frozenset(
-    {JobStatus.PAUSED, JobStatus.START_FAILED, JobStatus.COPY_FAILED, JobStatus.STREAM_FAILED}
-)
-_CONFIGURABLE: Final = frozenset({JobStatus.CONFIGURING})
+# What a status allows, in the API's words, by the sets that decide about the calls. Only actions that Towline has
+# are in either list.
 _ACTIONS: Final[tuple[tuple[str, frozenset[JobStatus]], ...]] = (
-    ("CHOOSE_OBJECT", _CONFIGURABLE),
-    ("PRE_CHECK", _CONFIGURABLE),
-    ("MODIFY_DB_CONFIG", _CONFIGURABLE),
-    ("START", frozenset({JobStatus.CONFIGURING, JobStatus.SCHEDULED})),
-    ("PAUSE", _PAUSABLE),
-    ("RETRY", _RETRYABLE),
-    ("FREE_RESOURCE", frozenset(status for status, after in NEXT.items() if JobStatus.ENDING in after)),
-    ("DELETE", frozenset({JobStatus.CREATE_FAILED, JobStatus.ENDED})),
+    ("CHOOSE_OBJECT", decisions.CONFIGURABLE),
+    ("PRE_CHECK", decisions.STARTABLE),
+    ("MODIFY_DB_CONFIG", decisions.CONFIGURABLE),
+    ("START", decisions.STARTABLE),
+    ("PAUSE", decisions.PAUSABLE),
+    ("RETRY", decisions.RESUMABLE),
+    ("RESET_DB_PWD", decisions.PASSWORD_CHANGEABLE),
+    ("FREE_RESOURCE", decisions.ENDABLE),
+    ("DELETE", decisions.DELETABLE),
 )
 
 
-def _render_actions(status: JobStatus) -> JobAction:
+def render_actions(job: Job) -> JobAction:
+    """What can be done to the job now, and the pause that is under way."""
     return JobAction(
-        available_actions=[action for action, allowed in _ACTIONS if status in allowed],
-        unavailable_actions=[action for action, allowed in _ACTIONS if status not in allowed],
+        available_actions=[action for action, allowed in _ACTIONS if job.status in allowed],
+        unavailable_actions=[action for action, allowed in _ACTIONS if job.status not in allowed],
+        current_action="STOP_JOB" if decisions.is_pausing(job) else None,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final, TypeVar
 
 from towline.api.wire.attributes import TagRequest
-from towline.api.wire.errors import ApiError, invalid, not_built
+from towline.api.wire.errors import ApiError, invalid
 from towline.api.wire.fields import Request, Text, check_text, convert, require_word
 from towline.api.wire.words import DB_USE_TYPES, STATUS_OF_WORD, UNUSED_STATUS_WORDS
 from towline.domain.jobs import JobStatus
@@ -106,8 +106,6 @@ def read_filter(request: ListJobsRequest) -> JobFilter | None:
         raise invalid("name")
     if request.instance_ids and len(request.instance_ids) > _MAX_INSTANCES:
         raise invalid("instance_ids")
-    if request.instance_ids:
-        raise not_built("filtering by instance_ids")
     if request.status in UNUSED_STATUS_WORDS:
         return None
     return JobFilter(
@@ -116,6 +114,7 @@ def read_filter(request: ListJobsRequest) -> JobFilter | None:
         attributes=attributes,
         tags=_read_tags(request.tags),
         host=check_text(request.instance_ip or "", "instance_ip"),
+        instance_ids=tuple(check_text(instance_id, "instance_ids") for instance_id in request.instance_ids or ()),
     )
 
 

@@ -1,0 +1,199 @@
+"""batch-struct-process and batch-struct-detail: what of a database is on the target, by kind of object.
+
+A worker counts the objects that rows need, and says of each table how far its rows are; so these are the kinds that
+have figures. Kinds are spelled in lower case, as in the published example and in the path of the second call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from towline.api.wire.errors import as_api_error, not_built
+from towline.api.wire.fields import Request, require_word
+from towline.api.wire.listing import Page, PageRequest
+from towline.api.wire.progress import choose_percent, choose_stage
+from towline.api.wire.texts import Language
+from towline.domain.progress import Progress, TableProgress
+from towline.service.ports import Job, JobProgress
+
+_RUNNING: Final = 1
+_DONE: Final = 2
+_KINDS: Final = frozenset(
+    {"database", "schema", "table", "view", "procedure", "trigger", "index", "table_indexs", "table_structure"}
+)
+_KINDS_WITH_FIGURES: Final = frozenset({"database", "schema", "table"})
+MAX_JOBS: Final = 100
+
+
+class StructProcess(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One kind. `status` 1 runs, 2 is done; times are milliseconds, absent while not known."""
+
+    type: str
+    status: int
+    src_count: int
+    dst_count: int
+    start_time: int | None = None
+
+
+class StructProcesses(msgspec.Struct, frozen=True):
+    """`create_time`: of the figures, "0" before there are any."""
+
+    create_time: str
+    result: list[StructProcess]
+
+
+class StructProcessResult(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    job_id: str
+    struct_process: StructProcesses | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+
+
+class StructProcessAnswer(msgspec.Struct, frozen=True):
+    count: int
+    results: list[StructProcessResult]
+
+
+class StructDetailRequest(Request):
+    """`page_req` cuts the list of objects of each job; without it the list is whole."""
+
+    jobs: list[str]
+    page_req: PageRequest | None = None
+
+
+class StructDetailEntry(msgspec.Struct, frozen=True):
+    """One object: `progress` is percent of its rows, 100 only when all are there."""
+
+    progress: int
+    src_DB: str
+    src_TB: str
+    dst_DB: str
+    dst_TB: str
+
+
+class StructDetail(msgspec.Struct, frozen=True, rename={"objects": "list"}):
+    """`total_record` counts the objects of all pages."""
+
+    total_record: int
+    create_time: str
+    objects: list[StructDetailEntry]
+
+
+class StructDetailResult(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    job_id: str
+    struct_detail: StructDetail | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+
+
+class StructDetailAnswer(msgspec.Struct, frozen=True):
+    count: int
+    results: list[StructDetailResult]
+
+
+def read_kind(word: str | None) -> str:
+    """The kind of objects to list. Raises: ApiError, also for a kind whose single objects nobody counts."""
+    kind = require_word(word, _KINDS, "type")
+    if kind not in _KINDS_WITH_FIGURES:
+        raise not_built(f"the list of objects of type {kind}")
+    return kind
+
+
+def render_process(requested_id: str, job: Job, progress: Progress | None) -> StructProcessResult:
+    kinds = [] if progress is None else [_render_structure(job, progress), *_render_tables(job, progress)]
+    return StructProcessResult(
+        job_id=requested_id, struct_process=StructProcesses(create_time=_time_of(progress), result=kinds)
+    )
+
+
+def render_missing_process(requested_id: str, error: BaseException, language: Language) -> StructProcessResult:
+    refusal = as_api_error(error)
+    return StructProcessResult(job_id=requested_id, error_code=refusal.code, error_message=refusal.text(language))
+
+
+def render_struct_detail(
+    requested_id: str, job: Job, progress: Progress | None, *, kind: str, page: Page | None
+) -> StructDetailResult:
+    """The objects of one kind in the order of their names; a page behind the last one is empty."""
+    entries = [] if progress is None else _entries(job, progress, kind)
+    shown = entries
+    if page is not None and page.size:
+        shown = entries[page.offset : page.offset + page.size]
+    return StructDetailResult(
+        job_id=requested_id,
+        struct_detail=StructDetail(total_record=len(entries), create_time=_time_of(progress), objects=shown),
+    )
+
+
+def render_missing_struct_detail(requested_id: str, error: BaseException, language: Language) -> StructDetailResult:
+    refusal = as_api_error(error)
+    return StructDetailResult(job_id=requested_id, error_code=refusal.code, error_message=refusal.text(language))
+
+
+def _render_structure(job: Job, progress: Progress) -> StructProcess:
+    part = progress.structure
+    return StructProcess(
+        type="table_structure",
+        status=_DONE if part.is_finished else _RUNNING,
+        src_count=part.total,
+        dst_count=part.total if part.is_finished else part.done,
+        start_time=_started_ms(job),
+    )
+
+
+def _render_tables(job: Job, progress: Progress) -> list[StructProcess]:
+    """The tables, once it is known which there are."""
+    if not progress.tables:
+        return []
+    done = sum(table.is_finished for table in progress.tables)
+    return [
+        StructProcess(
+            type="table",
+            status=_DONE if done == len(progress.tables) else _RUNNING,
+            src_count=len(progress.tables),
+            dst_count=done,
+            start_time=_started_ms(job),
+        )
+    ]
+
+
+def _entries(job: Job, progress: Progress, kind: str) -> list[StructDetailEntry]:
+    if kind == "database":
+        figures = JobProgress(job_id=job.job_id, mode=job.mode, status=job.status, progress=progress, failure=None)
+        return [_entry(job, "", choose_percent(choose_stage(figures), progress))]
+    if kind == "schema":
+        schemas = sorted({table.schema for table in progress.tables})
+        return [
+            _entry(job, schema, _percent(table for table in progress.tables if table.schema == schema))
+            for schema in schemas
+        ]
+    tables = sorted(progress.tables, key=lambda table: (table.schema, table.name))
+    return [_entry(job, f"{table.schema}.{table.name}", _percent([table])) for table in tables]
+
+
+def _percent(tables: Iterable[TableProgress]) -> int:
+    """By bytes; 100 only when all are finished."""
+    chosen = list(tables)
+    if all(table.is_finished for table in chosen):
+        return 100
+    total = sum(table.bytes_total for table in chosen)
+    done = sum(table.bytes_total if table.is_finished else table.bytes_done for table in chosen)
+    return min(99, done * 100 // total) if total else 0
+
+
+def _entry(job: Job, name: str, percent: int) -> StructDetailEntry:
+    # Nothing is renamed on the way.
+    return StructDetailEntry(
+        progress=percent, src_DB=job.source.database, src_TB=name, dst_DB=job.target.database, dst_TB=name
+    )
+
+
+def _time_of(progress: Progress | None) -> str:
+    return "0" if progress is None else str(progress.at_us // 1000)
+
+
+def _started_ms(job: Job) -> int | None:
+    return None if job.started_us is None else job.started_us // 1000
