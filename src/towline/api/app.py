@@ -33,6 +33,7 @@ from towline.api.routes.objects import ObjectRoutes
 from towline.api.routes.progress import ProgressRoutes
 from towline.api.routes.structure import StructureRoutes
 from towline.api.routes.unbuilt import unbuilt_table
+from towline.api.routes.v5 import V5Routes
 from towline.api.routing import AnyRequest, Gate, Route, answer_error
 from towline.api.wire.errors import ApiError
 from towline.api.wire.texts import parse_language
@@ -44,7 +45,7 @@ log = structlog.get_logger(__name__)
 
 _PROJECT_PATH: Final = "/v3/{project_id}/"
 _PARAMETER: Final = re.compile(r"\{(\w+)\}")
-_PREFIX: Final = "/drs/v3/"
+_PREFIXES: Final = ("/drs/v3/", "/drs/v5/")
 _METHODS: Final[dict[str, Method]] = {"GET": "GET", "POST": "POST", "PUT": "PUT", "DELETE": "DELETE"}
 _UNROUTED: Final = "unrouted"
 
@@ -81,7 +82,7 @@ def _all_routes(jobs: JobService, identity: IdentityService) -> list[Route]:
         *unbuilt_table(),
     ]
     confined = [replace(route, path=_PROJECT_PATH + route.path) for route in in_project]
-    return confined + IdentityRoutes(identity).table()
+    return confined + V5Routes(jobs).table() + IdentityRoutes(identity).table()
 
 
 def _build_handler(route: Route, gate: Gate) -> HTTPRouteHandler:
@@ -166,4 +167,4 @@ class Front:
 
 def _without_prefix(path: str) -> str:
     """The path as routed. The raw path stays as it was sent, because that is what a client signs."""
-    return path[len("/drs") :] if path.startswith(_PREFIX) else path
+    return path[len("/drs") :] if path.startswith(_PREFIXES) else path

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from towline.api.routing import Answer, Call, Route
-from towline.api.wire.errors import ApiError, invalid, not_built
+from towline.api.wire.errors import ApiError, not_built
 from towline.api.wire.fields import (
     JobIds,
     Jobs,
     has_duplicates,
     read_ids,
     read_items,
+    read_start_time,
     require_id,
     require_member,
     require_text,
@@ -38,7 +39,6 @@ from towline.domain.jobs import TaskMode
 from towline.service.jobs import JobService
 from towline.service.ports import Outcome
 
-_MAX_START_DIGITS: Final = 14
 Act = Callable[[], Awaitable[Outcome[Any]]]
 Item = tuple[str, Act | ApiError]  # a job, and what to do to it or why not
 
@@ -116,7 +116,7 @@ class ControlRoutes:
     async def start(self, call: Call) -> Answer:
         items: list[Item] = []
         for request in read_items(call.json(), StartRequest):
-            job_id, at_us = require_id(request.job_id), _read_start_time(request.start_time)
+            job_id, at_us = require_id(request.job_id), read_start_time(request.start_time)
             act = partial(self._jobs.start, call.caller, job_id, at_us=at_us)
             items.append((job_id, not_built("is_only_init_task") if request.is_only_init_task else act))
         return await _run_all(items, call)
@@ -198,12 +198,3 @@ async def _run_all(items: Sequence[Item], call: Call, *, busy_code: str | None =
 
 async def _run(act: Act | ApiError) -> BaseException | None:
     return act if isinstance(act, ApiError) else (await act()).error
-
-
-def _read_start_time(value: str | None) -> int | None:
-    """Microseconds of the wanted start; None for now, which is what an absent or empty time means."""
-    if not value:
-        return None
-    if not (value.isascii() and value.isdigit() and len(value) <= _MAX_START_DIGITS):
-        raise invalid("start_time")
-    return int(value) * 1000

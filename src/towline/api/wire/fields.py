@@ -23,6 +23,7 @@ E = TypeVar("E", bound=Enum)
 MAX_ITEMS: Final = 100
 MAX_IDS: Final = 10_000
 MAX_TEXT: Final = 256
+_MAX_TIME_DIGITS: Final = 14
 
 # Ids look like UUIDs but are not hexadecimal (their last group carries 'jb'), so no UUID parser fits them.
 JOB_ID: Final = re.compile(r"[0-9a-z]{8}-[0-9a-z]{4}-[0-9a-z]{4}-[0-9a-z]{4}-[0-9a-z]{12}")
@@ -163,6 +164,15 @@ def check_range(value: int, parameter: str, *, low: int, high: int) -> int:
     if not low <= value <= high:
         raise invalid(parameter)
     return value
+
+
+def read_start_time(value: str | None) -> int | None:
+    """Microseconds of the wanted start; None for now, which is what an absent or empty time means."""
+    if not value:
+        return None
+    if not (value.isascii() and value.isdigit() and len(value) <= _MAX_TIME_DIGITS):
+        raise invalid("start_time")
+    return int(value) * 1000
 
 
 def has_duplicates(values: Sequence[str]) -> bool:
