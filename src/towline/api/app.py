@@ -32,7 +32,7 @@ from towline.api.routes.jobs import JobRoutes
 from towline.api.routes.objects import ObjectRoutes
 from towline.api.routes.progress import ProgressRoutes
 from towline.api.routes.structure import StructureRoutes
-from towline.api.routes.unbuilt import unbuilt_table
+from towline.api.routes.unbuilt import UnbuiltRoutes
 from towline.api.routes.v5 import V5Routes
 from towline.api.routing import AnyRequest, Gate, Route, answer_error
 from towline.api.wire.errors import ApiError
@@ -79,7 +79,7 @@ def _all_routes(jobs: JobService, identity: IdentityService) -> list[Route]:
         *ObjectRoutes(jobs).table(),
         *CatalogueRoutes(jobs).table(),
         *StructureRoutes(jobs).table(),
-        *unbuilt_table(),
+        *UnbuiltRoutes(jobs).table(),
     ]
     confined = [replace(route, path=_PROJECT_PATH + route.path) for route in in_project]
     return confined + V5Routes(jobs).table() + IdentityRoutes(identity).table()
