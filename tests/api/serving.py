@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +54,27 @@ def vendor_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(home))
 
 
-def vendor_client(served: Served, *, access_key: str | None = None, secret_key: str | None = None) -> Any:
-    """The unmodified client with an access key."""
+def vendor_client(
+    served: Served,
+    *,
+    access_key: str | None = None,
+    secret_key: str | None = None,
+    project_id: str | None = None,
+    version: str = "v3",
+) -> Any:
+    """The unmodified client with an access key; `version` is that of the API."""
     from huaweicloudsdkcore.auth.credentials import BasicCredentials
-    from huaweicloudsdkdrs.v3 import DrsClient
 
-    credentials = BasicCredentials(access_key or served.access_key, secret_key or served.secret_key, served.project_id)
-    return DrsClient.new_builder().with_credentials(credentials).with_endpoint(served.url).build()
+    credentials = BasicCredentials(
+        access_key or served.access_key, secret_key or served.secret_key, project_id or served.project_id
+    )
+    return (
+        import_module(f"huaweicloudsdkdrs.{version}")
+        .DrsClient.new_builder()
+        .with_credentials(credentials)
+        .with_endpoint(served.url)
+        .build()
+    )
 
 
 def wait_until(read: Callable[[], Any], is_wanted: Callable[[Any], bool], *, timeout_s: float, what: str) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -11,6 +13,7 @@ import pytest
 from tests.api.harness import BASE_URL, UNKNOWN_ID, Api, create_foreign_job, sign_in, token_body
 from towline.api.routes.unbuilt import UNBUILT
 from towline.api.wire.texts import TEXTS
+from towline.domain.errors import AuthenticationFailed
 
 PROJECT_CALLS = [
     ("POST", "jobs/batch-creation"),
@@ -32,7 +35,18 @@ PROJECT_CALLS = [
     ("PUT", "jobs/batch-limit-speed"),
     ("DELETE", "jobs/batch-jobs"),
     ("PUT", "jobs/batch-modify-pwd"),
+    ("POST", "jobs/batch-struct-process"),
+    ("POST", "jobs/table/batch-struct-detail"),
 ]
+COMPARE_ID = "0b6b5bd4-8f3e-4bb5-9f0f-2a1f0c7f4a11"
+# The least that calls with rules of their own want.
+UNBUILT_BODIES: dict[str, dict[str, Any]] = {
+    "jobs/batch-switchover": {"jobs": [UNKNOWN_ID], "is_pause_job": False},
+    "jobs/create-compare-task": {"job_id": UNKNOWN_ID, "object_level_compare_type": "objects"},
+    "jobs/query-compare-result": {"job_id": UNKNOWN_ID, "current_page": 1, "per_page": 10},
+    "jobs/{job_id}/table/compare": {"type": "lines"},
+    "jobs/{job_id}/compare/result/file": {"compare_type": "lines", "compare_job_id": COMPARE_ID},
+}
 
 
 @pytest.mark.parametrize(("method", "path"), PROJECT_CALLS)
@@ -59,12 +73,47 @@ async def test_every_call_wants_a_caller_its_project_and_json(api: Api, method: 
 
 @pytest.mark.parametrize(("method", "path"), UNBUILT)
 async def test_documented_calls_that_are_not_built_say_so(api: Api, method: str, path: str) -> None:
-    path = path.format(job_id=UNKNOWN_ID, compare_job_id=UNKNOWN_ID, compare_type="contents", type="table")
-    answer = await api.call(method, path, {} if method != "GET" else None)
-    assert (answer.status_code, answer.json()["error_code"]) == (400, "DRS.M00300")
+    names = {"compare_job_id": COMPARE_ID, "compare_type": "TABLE"}
+    job_id = await api.create_job()
+    called = path.format(job_id=job_id, **names)
+    body = json.loads(json.dumps(UNBUILT_BODIES.get(path, {})).replace(UNKNOWN_ID, job_id))
+    answer = await api.call(method, called, body if method != "GET" else None)
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "DRS.M00300"), answer.text
     assert "not built yet" in answer.json()["error_msg"]
-    answer = await api.client.request(method, api.project + path)
-    assert answer.status_code == 401
+    assert (await api.client.request(method, api.project + called)).status_code == 401
+    if "{job_id}" in path or path in UNBUILT_BODIES:
+        unknown = path.format(job_id=UNKNOWN_ID, **names)
+        answer = await api.call(method, unknown, UNBUILT_BODIES.get(path, {}) if method != "GET" else None)
+        assert (answer.status_code, answer.json()["error_code"]) == (400, "DRS.M05003"), answer.text
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "code"),
+    [
+        ("POST", "jobs/batch-switchover", {}, "DRS.M00201"),
+        ("POST", "jobs/batch-switchover", {"jobs": [UNKNOWN_ID], "is_pause_job": "maybe"}, "DRS.M00202"),
+        ("POST", "jobs/create-compare-task", {}, "DRS.M00201"),
+        (
+            "POST",
+            "jobs/create-compare-task",
+            {"job_id": UNKNOWN_ID, "data_level_compare_info": {"conflict_policy": "keep", "compare_type": "rows"}},
+            "DRS.M00202",
+        ),
+        ("POST", "jobs/query-compare-result", {"job_id": UNKNOWN_ID}, "DRS.M00201"),
+        ("POST", "jobs/x/object/compare", {}, "DRS.M00202"),
+        ("GET", f"jobs/{UNKNOWN_ID}/object/compare/SHAPE", None, "DRS.M00202"),
+        ("GET", f"jobs/{UNKNOWN_ID}/table/compare?limit=1001", None, "DRS.M00202"),
+        ("POST", f"jobs/{UNKNOWN_ID}/table/compare", {"type": "everything"}, "DRS.M00202"),
+        ("DELETE", f"jobs/{UNKNOWN_ID}/compare/{UNKNOWN_ID}", {}, "DRS.M00202"),
+        ("GET", f"jobs/{UNKNOWN_ID}/compare/{COMPARE_ID}/line-detail?type=both", None, "DRS.M00202"),
+        ("POST", f"jobs/{UNKNOWN_ID}/compare/result/file", {"compare_type": "lines"}, "DRS.M00201"),
+    ],
+)
+async def test_calls_that_are_not_built_keep_their_rules(
+    api: Api, method: str, path: str, body: Any, code: str
+) -> None:
+    answer = await api.call(method, path, body)
+    assert (answer.status_code, answer.json()["error_code"]) == (400, code), answer.text
 
 
 @pytest.mark.parametrize(
@@ -254,6 +303,27 @@ async def test_token_expires_after_a_day(api: Api) -> None:
     assert (await api.post("jobs/batch-progress", {"jobs": [UNKNOWN_ID]})).status_code == 200
 
 
+async def test_revoked_token_lets_nobody_in(api: Api) -> None:
+    other = await sign_in(api.client, api.account)
+    answer = await api.call("DELETE", "/v3/auth/tokens", **{"X-Subject-Token": other})
+    assert (answer.status_code, answer.content) == (204, b"")
+    answer = await api.call("POST", "jobs/batch-progress", {"jobs": [UNKNOWN_ID]}, **{"X-Auth-Token": other})
+    assert (answer.status_code, answer.json()["error_code"]) == (401, "APIGW.0301")
+    answer = await api.call("DELETE", "/v3/auth/tokens", **{"X-Subject-Token": other})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, 404)
+    assert (await api.call("DELETE", "/v3/auth/tokens")).status_code == 400
+    assert (await api.client.delete("/v3/auth/tokens", headers={"X-Subject-Token": api.token})).status_code == 401
+    assert (await api.call("DELETE", "/v3/auth/tokens", **{"X-Subject-Token": api.token})).status_code == 204
+    assert (await api.call("GET", "/v3/projects")).status_code == 401
+
+
+async def test_token_of_another_user_cannot_be_revoked(api: Api) -> None:
+    stranger = replace(api.caller, user_id="f" * 32)
+    with pytest.raises(AuthenticationFailed):
+        await api.identity.revoke_token(stranger, api.token)
+    assert (await api.call("GET", "/v3/projects")).status_code == 200
+
+
 async def test_project_and_domain_look_ups(api: Api) -> None:
     for path in ("/v3/projects", "/v3/projects?name=eu-de", "/v3/auth/projects"):
         body = (await api.call("GET", path)).json()
@@ -301,7 +371,7 @@ async def test_invented_methods_and_paths_do_not_grow_the_metrics(api: Api) -> N
 
 def test_every_error_text_exists_in_both_languages() -> None:
     for code, text in TEXTS.items():
-        assert re.fullmatch(r"(DRS\.(M\d{5}|KE\d{4})|APIGW\.\d{4})", code)
+        assert re.fullmatch(r"(DRS\.(M\d{5}|KE\d{4}|\d{8})|APIGW\.\d{4})", code)
         assert re.search("[\u4e00-\u9fff]", text.zh), code
         assert text.en.isascii(), code
         assert text.en.count("%s") == text.zh.count("%s"), code

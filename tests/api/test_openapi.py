@@ -16,7 +16,7 @@ from towline.api.openapi import EXAMPLES
 from towline.api.routes.unbuilt import UNBUILT
 
 # All of them take a minute: `make fuzz-api`.
-PATHS = "jobs/batch-(creation|status|detail|progress|starting)$"
+PATHS = "jobs/batch-(creation|status|detail|progress|starting|struct-process)$|/action$"
 
 
 async def read_document(api: Api) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from huaweicloudsdkcore.auth.credentials import BasicCredentials
 from huaweicloudsdkcore.exceptions.exceptions import ClientRequestException
 from huaweicloudsdkcore.region.region import Region
 from huaweicloudsdkdrs import v3 as drs
+from huaweicloudsdkdrs import v5 as drs5
 
 from tests.api.harness import UNKNOWN_ID
 from tests.api.serving import Served, served, vendor_client, vendor_home, wait_until
@@ -183,6 +184,122 @@ def test_client_reads_the_catalogue(server: Served) -> None:
     with pytest.raises(ClientRequestException) as refusal:
         client.list_available_node_types(drs.ListAvailableNodeTypesRequest(**{**kind, "db_use_type": "guess"}))
     assert refusal.value.error_code == "DRS.M00202"
+
+
+def test_client_reads_structure(server: Served) -> None:
+    client = vendor_client(server)
+    job_id = create(client, "sdk-structure")
+    body: Any = drs.BatchQueryJobReq(jobs=[job_id, UNKNOWN_ID])
+    counted = client.batch_list_struct_process(drs.BatchListStructProcessRequest(body=body))
+    assert (counted.count, counted.results[0].struct_process.create_time) == (2, "0")
+    assert counted.results[1].error_code == "DRS.M05003"
+    body = drs.BatchQueryJobReqPage(jobs=[job_id], page_req=drs.PageReq(cur_page=1, per_page=5))
+    listed = client.batch_list_struct_detail(drs.BatchListStructDetailRequest(type="table", body=body))
+    assert (listed.count, listed.results[0].struct_detail.total_record) == (1, 0)
+    assert listed.results[0].struct_detail.list == []
+    with pytest.raises(ClientRequestException) as caught:
+        client.batch_list_struct_detail(drs.BatchListStructDetailRequest(type="trigger", body=body))
+    assert caught.value.error_code == "DRS.M00300"
+
+
+def test_client_of_version_5_changes_one_job(server: Served) -> None:
+    client = vendor_client(server, version="v5")
+    job_id = create(vendor_client(server), "sdk-five")
+
+    def update(kind: str, **base: str) -> Any:
+        params = drs5.UpdateJob(base_info=drs5.JobBaseInfo(**base))
+        body = drs5.SingleUpdateJobReq(job=drs5.UpdateJobReq(type=kind, params=params))
+        return client.update_job(drs5.UpdateJobRequest(job_id=job_id, body=body))
+
+    def act(name: str, **params: Any) -> Any:
+        action = drs5.ActionReq(action_name=name, action_params=drs5.ActionParams(**params))
+        body = drs5.JobActionReq(job=action)
+        return client.execute_job_action(drs5.ExecuteJobActionRequest(job_id=job_id, body=body))
+
+    def tag(action: str, **tag: str) -> None:
+        body = drs5.BatchDealResourceTagReq(action=action, tags=[drs5.BatchResourceTag(**tag)])
+        client.batch_tag_action(drs5.BatchTagActionRequest(resource_type="sync", job_id=job_id, body=body))
+
+    def show(kind: str) -> Any:
+        return client.show_job_detail(drs5.ShowJobDetailRequest(job_id=job_id, type=kind)).job
+
+    answer = update("name", name="sdk-five-2")
+    assert (answer.status_code, answer.id, answer.name, answer.status) == (200, job_id, "sdk-five-2", "success")
+    tag("create", key="owner", value="me")
+    tag("delete", key="team")
+    tags = client.show_instance_tags(drs5.ShowInstanceTagsRequest(resource_type="sync", job_id=job_id)).tags
+    assert [(entry.key, entry.value) for entry in tags] == [("owner", "me")]
+    assert show("detail").base_info.name == "sdk-five-2"
+    assert show("progress").progress_info.transfer_status == "CONFIGURATION"
+    assert show("log").logs[-1].message == "created as sdk-five"
+    can = client.show_actions(drs5.ShowActionsRequest(job_id=job_id)).job_action
+    assert "START" in can.available_actions
+    assert "PAUSE" in can.unavailable_actions
+    name = drs5.CheckJobNameReq(name="SDK-five-2", type="trans")
+    valid = client.validate_job_name(drs5.ValidateJobNameRequest(body=name))
+    assert (valid.is_valid, valid.error_code) == (False, "DRS.M00277")
+    answer = act("terminate", force_delete=True)
+    assert (answer.status_code, answer.query_id) == (202, job_id)
+    wait_until(
+        lambda: show("overview").status, lambda word: word == "RELEASE_RESOURCE_COMPLETE", timeout_s=60, what="end"
+    )
+    for refused, code in (("reset", "DRS.M00300"), ("stop", "DRS.M00304")):
+        with pytest.raises(ClientRequestException) as caught:
+            act(refused)
+        assert (caught.value.status_code, caught.value.error_code) == (400, code)
+
+
+def test_new_calls_want_the_project_of_the_caller(server: Served) -> None:
+    client, client5 = (vendor_client(server, project_id="e" * 32, version=version) for version in ("v3", "v5"))
+    ids: Any = drs.BatchQueryJobReq(jobs=[UNKNOWN_ID])
+    page = drs.BatchQueryJobReqPage(jobs=[UNKNOWN_ID])
+    change = drs5.SingleUpdateJobReq(job=drs5.UpdateJobReq(type="name"))
+    action = drs5.JobActionReq(job=drs5.ActionReq(action_name="start"))
+    tags = drs5.BatchDealResourceTagReq(action="delete", tags=[drs5.BatchResourceTag(key="a")])
+    compare = drs.CreateCompareTaskRequest(body=drs.CreateCompareTaskReq(job_id=UNKNOWN_ID))
+    calls: list[Callable[[], Any]] = [
+        lambda: client.show_quotas(drs.ShowQuotasRequest()),
+        lambda: client.batch_list_struct_process(drs.BatchListStructProcessRequest(body=ids)),
+        lambda: client.batch_list_struct_detail(drs.BatchListStructDetailRequest(type="table", body=page)),
+        lambda: client.create_compare_task(compare),
+        lambda: client5.show_job_detail(drs5.ShowJobDetailRequest(job_id=UNKNOWN_ID, type="detail")),
+        lambda: client5.update_job(drs5.UpdateJobRequest(job_id=UNKNOWN_ID, body=change)),
+        lambda: client5.execute_job_action(drs5.ExecuteJobActionRequest(job_id=UNKNOWN_ID, body=action)),
+        lambda: client5.batch_tag_action(
+            drs5.BatchTagActionRequest(resource_type="sync", job_id=UNKNOWN_ID, body=tags)
+        ),
+        lambda: client5.show_actions(drs5.ShowActionsRequest(job_id=UNKNOWN_ID)),
+    ]
+    for call in calls:
+        with pytest.raises(ClientRequestException) as caught:
+            call()
+        assert (caught.value.status_code, caught.value.error_code) == (403, "DRS.M00261")
+
+
+def test_client_is_told_what_is_not_built(server: Served) -> None:
+    client = vendor_client(server)
+    job_id = create(client, "sdk-compare")
+
+    def refusal(call: Callable[[], Any]) -> str:
+        with pytest.raises(ClientRequestException) as caught:
+            call()
+        code: str = caught.value.error_code
+        return code
+
+    def compare(wanted: str, **level: str) -> None:
+        info = drs.CreateDataLevelCompareReq(**level) if level else None
+        body = drs.CreateCompareTaskReq(job_id=wanted, data_level_compare_info=info)
+        client.create_compare_task(drs.CreateCompareTaskRequest(body=body))
+
+    def switch(*ids: str) -> None:
+        client.batch_switchover(drs.BatchSwitchoverRequest(body=drs.BatchSwitchoverReq(jobs=list(ids))))
+
+    assert refusal(lambda: compare(job_id, conflict_policy="keep", compare_type="lines")) == "DRS.M00300"
+    assert refusal(lambda: compare(job_id, conflict_policy="keep", compare_type="all")) == "DRS.M00202"
+    assert refusal(lambda: compare(UNKNOWN_ID)) == "DRS.M05003"
+    assert refusal(lambda: switch(job_id)) == "DRS.M00300"
+    assert refusal(lambda: switch(UNKNOWN_ID)) == "DRS.M05003"
+    assert refusal(lambda: switch()) == "DRS.M00201"
 
 
 def test_client_understands_refusals(server: Served) -> None:

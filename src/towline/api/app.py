@@ -92,7 +92,8 @@ def _build_handler(route: Route, gate: Gate) -> HTTPRouteHandler:
 
     path = _PARAMETER.sub(r"{\1:str}", route.path)
     # The response carries the status; the framework only wants to know one that allows a body.
-    return HTTPRouteHandler(path, http_method=_METHODS[route.method], status_code=route.status)(serve)
+    status = 200 if route.status == 204 else route.status
+    return HTTPRouteHandler(path, http_method=_METHODS[route.method], status_code=status)(serve)
 
 
 def _pages(pages: HealthPages, openapi: bytes) -> list[HTTPRouteHandler]:

@@ -124,12 +124,20 @@ def _operation(route: Route, schemas: dict[Any, Any], refusal: dict[str, Any]) -
     operation: dict[str, Any] = {
         "operationId": _operation_id(route),
         "summary": _summary(route),
-        "parameters": [*map(_path_parameter, _PARAMETER.findall(route.path)), *map(_query, route.queries), _LANGUAGE],
+        "parameters": [
+            *map(_path_parameter, _PARAMETER.findall(route.path)),
+            *map(_query, route.queries),
+            *map(_header, route.headers),
+            _LANGUAGE,
+        ],
         "responses": {"4XX": _body(refusal, "Refused as a whole; nothing was changed.")},
     }
-    if route.answer is not None:
+    if route.is_built:
+        done: dict[str, Any] = {"description": "Done; there is nothing to say."}
+        if route.answer is not None:
+            done = _body(schemas[route.answer], "Done; a list has one result per item, in request order.")
         operation["responses"] = {
-            str(route.status): _body(schemas[route.answer], "Done; a list has one result per item, in request order."),
+            str(route.status): done,
             **operation["responses"],
             "503": _body(refusal, "The store cannot be reached; try again."),
         }
@@ -150,7 +158,7 @@ def _operation_id(route: Route) -> str:
 
 
 def _summary(route: Route) -> str:
-    if route.answer is None:
+    if not route.is_built:
         return "Not built yet: refused with DRS.M00300."
     text = (route.handle.__doc__ or route.handle.__name__.replace("_", " ").capitalize()).strip()
     return text.splitlines()[0]
@@ -162,6 +170,10 @@ def _path_parameter(name: str) -> dict[str, Any]:
 
 def _query(name: str) -> dict[str, Any]:
     return {"name": name, "in": "query", "required": False, "schema": {"type": "string"}}
+
+
+def _header(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "header", "required": True, "schema": {"type": "string"}}
 
 
 _LANGUAGE: Final[dict[str, Any]] = {

@@ -52,6 +52,7 @@ class Call:
     request_id: str
     query: Mapping[str, str]
     path: Mapping[str, str] = field(default_factory=dict)  # the words of the path that the route names
+    subject_token: str = ""  # the token that a call of the identity service is about
 
     def json(self) -> dict[str, Any]:
         """The body as a JSON object. Raises: ApiError DRS.M00007."""
@@ -60,9 +61,9 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer with a status or headers of its own."""
+    """An answer with a status or headers of its own; `body` None: there is none."""
 
-    body: msgspec.Struct | dict[str, Any]
+    body: msgspec.Struct | None
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -86,6 +87,11 @@ class Route:
     request: Any = None
     answer: Any = None
     queries: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()  # that the call wants of its own
+
+    @property
+    def is_built(self) -> bool:
+        return self.answer is not None or self.status == 204
 
 
 class CallerFinder(Protocol):
@@ -110,7 +116,8 @@ class Gate:
         try:
             answer = await route.handle(await self._admit(request, route, language, request_id))
             if isinstance(answer, Reply):
-                return _response(_ENCODER.encode(answer.body), answer.status, answer.headers)
+                content = b"" if answer.body is None else _ENCODER.encode(answer.body)
+                return _response(content, answer.status, answer.headers)
             return _response(_ENCODER.encode(answer), route.status)
         except HTTPException:
             raise
@@ -134,6 +141,7 @@ class Gate:
             request_id=request_id,
             query={name: request.query_params[name] for name in request.query_params},
             path={name: str(word) for name, word in request.path_params.items()},
+            subject_token=request.headers.get("x-subject-token", ""),
         )
 
 

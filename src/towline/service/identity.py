@@ -144,6 +144,18 @@ class IdentityService:
             raise AuthenticationFailed("the token is unknown or has expired")
         return caller
 
+    async def revoke_token(self, caller: Caller, token: str) -> None:
+        """From now on nobody gets in with `token`; a user can revoke own tokens only.
+
+        Raises:
+            AuthenticationFailed: the caller has no such token.
+        """
+        is_gone = await self._store.delete_token(
+            _token_hash(token), user_id=caller.user_id, now_us=self._clock.now_us()
+        )
+        if not is_gone:
+            raise AuthenticationFailed("the token is unknown, has expired, or is another user's")
+
     async def secret_for_access_key(self, access_key: str) -> tuple[str, Caller] | None:
         """The secret key to check a signature with, and who signs with it; None for an unknown key."""
         return await self._store.load_access_key(access_key)

@@ -125,6 +125,14 @@ class SqlIdentityStore:
             # The table stays as small as a day's sign-ins.
             await connection.execute(delete(tables.token).where(tables.token.c.expires_us <= created_us))
 
+    async def delete_token(self, token_hash: str, *, user_id: str, now_us: int) -> bool:
+        token = tables.token.c
+        statement = delete(tables.token).where(
+            token.token_hash == token_hash, token.user_id == user_id, token.expires_us > now_us
+        )
+        async with self._database.writing() as connection:
+            return (await connection.execute(statement)).rowcount == 1
+
     async def load_caller_of_token(self, token_hash: str, *, now_us: int) -> Caller | None:
         query = (
             select(tables.token.c.project_id, tables.token.c.user_id, tables.user_account.c.name)

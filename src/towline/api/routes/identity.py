@@ -21,6 +21,7 @@ from towline.service.identity import IdentityService
 
 _MAX_NAME = 256
 _MAX_PASSWORD = 1024
+_MAX_TOKEN = 8192
 
 
 class IdentityRoutes:
@@ -41,6 +42,7 @@ class IdentityRoutes:
                 request=AuthEnvelope,
                 answer=TokenEnvelope,
             ),
+            Route("DELETE", "/v3/auth/tokens", self.revoke_token, status=204, headers=("X-Subject-Token",)),
             Route("GET", "/v3/projects", self.list_projects, answer=ProjectsAnswer, queries=("name",)),
             Route("GET", "/v3/auth/projects", self.list_own_projects, answer=ProjectsAnswer),
             Route("GET", "/v3/auth/domains", self.list_domains, answer=DomainsAnswer),
@@ -59,6 +61,16 @@ class IdentityRoutes:
         except TooManyAttempts as error:
             raise identity_refusal(429, "Too Many Requests", f"{error.message}. {error.advice}") from None
         return Reply(render_token(issued), 201, {"X-Subject-Token": issued.token})
+
+    async def revoke_token(self, call: Call) -> Answer:
+        """End a token of one's own before its time."""
+        if not 0 < len(call.subject_token) <= _MAX_TOKEN:
+            raise identity_refusal(400, "Bad Request", "X-Subject-Token must name the token to revoke.")
+        try:
+            await self._identity.revoke_token(call.caller, call.subject_token)
+        except AuthenticationFailed as error:
+            raise identity_refusal(404, "Not Found", f"{error.message}.") from None
+        return Reply(None, 204)
 
     async def list_projects(self, call: Call) -> Answer:
         name = call.query.get("name") or None
