@@ -155,6 +155,18 @@ class Life:
         assert record.error_code is None, record
         return record
 
+    def check_structure(self) -> None:
+        """After the full phase every object and every table is on the target."""
+        body: Any = drs.BatchQueryJobReq(jobs=[self.job_id])
+        (result,) = self.client.batch_list_struct_process(drs.BatchListStructProcessRequest(body=body)).results
+        kinds = {kind.type: kind for kind in result.struct_process.result}
+        assert all(kind.status == 2 and kind.src_count == kind.dst_count for kind in kinds.values()), result
+        assert kinds["table"].src_count == 2
+        body = drs.BatchQueryJobReqPage(jobs=[self.job_id])
+        answer = self.client.batch_list_struct_detail(drs.BatchListStructDetailRequest(type="table", body=body))
+        listed = answer.results[0].struct_detail.list
+        assert {entry.src_tb: entry.progress for entry in listed} == {"public.item": 100, "public.sale": 100}
+
     def wait_for(self, word: str, *, timeout_s: float = 90) -> Any:
         return wait_until(self.progress, lambda record: record.transfer_status == word, timeout_s=timeout_s, what=word)
 
@@ -182,6 +194,7 @@ async def test_whole_life_of_a_job(
     life.start()
     source.execute("UPDATE item SET price = price + 1 WHERE id % 10 = 0; DELETE FROM sale WHERE id % 100 = 0")
     life.wait_for("INCRE_TRANSFER_STARTED")
+    life.check_structure()
     source.execute("INSERT INTO item SELECT n, 'later', 1, now() FROM generate_series(30001, 31000) n")
     life.wait_until_proven()
     await assert_same_rows(source.url, target.url)
