@@ -25,6 +25,10 @@ _WRITE = "UPDATE referee SET n = $1, at = clock_timestamp() WHERE id = 1 RETURNI
 _LOOK = "SELECT n, at FROM referee WHERE id = 1"
 
 
+# The last: asyncpg says so when the line broke in the middle of a message.
+_LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
+
 class WrongRow(Exception):
     """The target shows another time than the source wrote."""
 
@@ -82,7 +86,7 @@ class Watcher:
         seen = 0
         while True:
             # A server that is down shows nothing new.
-            with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with suppress(OSError, TimeoutError, *_LOST):
                 connection = await asyncpg.connect(self._target, timeout=_CONNECT_S, command_timeout=_CALL_S)
                 try:
                     while True:
