@@ -15,7 +15,7 @@ import msgspec
 import structlog
 import uvloop
 
-from towline.bootstrap import run_job
+from towline.bootstrap import relax_garbage_collection, run_job
 from towline.clock import SystemClock
 from towline.domain.errors import TowlineError
 from towline.logs import configure_logs
@@ -33,6 +33,7 @@ def main(run: RunJob = run_job) -> int:
     assignment = msgspec.json.decode(sys.stdin.buffer.readline(), type=Assignment)
     configure_logs(assignment.log_level)
     structlog.contextvars.bind_contextvars(job_id=assignment.job_id, epoch=assignment.epoch)
+    relax_garbage_collection()
     try:
         return uvloop.run(_run(assignment, run))
     except TowlineError as error:

@@ -111,6 +111,7 @@ def migrate(
         _print_error(error)
         raise typer.Exit(2) from None
     display = open_display(is_json=as_json)
+    bootstrap.relax_garbage_collection()
     try:
         code = uvloop.run(run_order(order, display))
     except (asyncio.CancelledError, KeyboardInterrupt):
