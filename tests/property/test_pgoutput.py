@@ -166,6 +166,25 @@ def test_binary_copy_holds_the_values(first, second):
     assert parse_binary(data) == expected
 
 
+# Rows of few sizes, whose values look like columns and like places in a template.
+SIMILAR_ROWS = st.lists(
+    st.lists(
+        st.one_of(st.none(), st.lists(st.sampled_from([b"b\0\0\0\1", b"n", b"%b", b"%"]), max_size=3).map(b"".join)),
+        min_size=3,
+        max_size=3,
+    ),
+    max_size=20,
+)
+
+
+@given(SIMILAR_ROWS, st.sampled_from([0, 37, 0x25622562]))
+def test_binary_copy_tells_rows_of_the_same_size_apart(rows, mark):
+    encoder = RowEncoder(3, is_binary=True)
+    assert parse_binary(b"".join(encoder.pieces([(None, pack(rows, b"b"))]))) == rows
+    marked = b"".join(encoder.pieces([(mark, pack(rows, b"b"))]))
+    assert parse_binary(marked) == [[mark.to_bytes(4, "big"), *row] for row in rows]
+
+
 @given(BINARY_ROWS)
 def test_text_copy_holds_the_values(rows):
     data = b"".join(RowEncoder(2, is_binary=False).pieces([(None, pack(rows, b"t"))]))

@@ -20,7 +20,8 @@ BINARY_TRAILER: Final = b"\xff\xff"
 # Larger rows are cut: the driver copies a piece as a whole.
 PIECE_BYTES: Final = 256 * 1024
 
-_BINARY = b"b"[0]
+_BINARY, _TEXT = b"bt"
+_CELL_HEAD_BYTES = 5  # kind and length
 _EMPTY = b"nu"  # NULL, or not sent because unchanged
 _BINARY_NULL: Final = b"\xff\xff\xff\xff"
 _TEXT_NULL: Final = rb"\N"
@@ -46,13 +47,15 @@ class RowEncoder:
         parts: list[bytes] = [BINARY_HEADER] if self.is_binary else []
         for mark, rows in groups:
             head = self._head(mark)
-            encode = self._binary_encoder(head) if self.is_binary else self._text_encoder(head)
+            encode: Callable[[bytes], bytes] | None = None
             for row in rows:
                 if len(row) > PIECE_BYTES:
                     yield b"".join(parts)
                     parts, size = [], 0
                     yield from self._cut(row, head)
                     continue
+                if encode is None:
+                    encode = self._binary_encoder(head, row) if self.is_binary else self._text_encoder(head)
                 encoded = encode(row)
                 parts.append(encoded)
                 size += len(encoded)
@@ -68,11 +71,19 @@ class RowEncoder:
             return b"" if mark is None else b"%d\t" % mark
         return _COUNT.pack(self._columns) if mark is None else _MARK.pack(self._columns + 1, 4, mark)
 
-    def _binary_encoder(self, head: bytes) -> Callable[[bytes], bytes]:
+    def _binary_encoder(self, head: bytes, example: bytes) -> Callable[[bytes], bytes]:
+        """For rows that are mostly of the same form as the example."""
         columns = range(self._columns)
         unpack = _LENGTH.unpack_from
+        form, kinds_and_lengths, template = _learn_form(head, example)
+        form_size, unpack_form = form.size, form.unpack
 
         def encode(row: bytes) -> bytes:
+            if len(row) == form_size:
+                fields = unpack_form(row)
+                # From left to right: while these are the same, the next ones lie at the same places too.
+                if fields[::2] == kinds_and_lengths:
+                    return template % fields[1::2]
             parts = [head]
             position = 2
             for _ in columns:
@@ -119,6 +130,23 @@ class RowEncoder:
             position = end
         if not self.is_binary:
             yield b"\n"
+
+
+def _learn_form(head: bytes, row: bytes) -> tuple[Struct, tuple[bytes, ...], bytes]:
+    """How to encode binary rows whose columns have kinds and lengths as this one's, without a walk over them.
+
+    Returns what unpacks such a row into two fields a column (kind with length, value), the first fields, and the
+    encoded row with a place for each value.
+    """
+    form, firsts, template = [">2x"], [], [head.replace(b"%", b"%%")]
+    for cell in split_row(row):
+        first = cell[:_CELL_HEAD_BYTES]
+        if first[0] == _TEXT:
+            raise _text_in_binary()
+        form.append(f"{len(first)}s{len(cell) - len(first)}s")
+        firsts.append(first)
+        template.append((first[1:] or _BINARY_NULL).replace(b"%", b"%%") + b"%b")
+    return Struct("".join(form)), tuple(firsts), b"".join(template)
 
 
 def _text_in_binary() -> InvariantBroken:
