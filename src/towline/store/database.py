@@ -190,6 +190,7 @@ def open_database(url: str, *, pool_size: int = 5) -> Database:
             engine = create_async_engine(parsed.set(drivername="sqlite+aiosqlite"), **common)
             event.listen(engine.sync_engine, "connect", _prepare_sqlite)
             event.listen(engine.sync_engine, "begin", _begin_sqlite)
+            event.listen(engine.sync_engine, "invalidate", _release_sqlite)
         case "postgresql" | "postgres":
             engine = create_async_engine(
                 parsed.set(drivername="postgresql+asyncpg"),
@@ -224,6 +225,16 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _release_sqlite(connection: Any, _record: Any, _error: BaseException | None) -> None:
+    """End the transaction of a connection that is about to be closed because its task was cancelled.
+
+    Closing is not enough: SQLite keeps a connection, with its locks, for as long as a statement of it is unfinished,
+    and a cursor in the frames of the cancelled task is one until the garbage collector finds it ("sqlite3_close_v2",
+    zombie connections).  Everybody else would wait in vain for the write lock.
+    """
+    connection.rollback()
 
 
 def _begin_sqlite(connection: Connection) -> None:

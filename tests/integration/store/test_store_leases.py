@@ -71,6 +71,23 @@ async def test_i6_an_expired_lease_is_over_even_if_nobody_took_it(store: Store, 
         await store.work.renew_lease(lease, ttl_s=30)
 
 
+async def test_a_cancelled_write_keeps_nobody_waiting(store: Store, service: JobService, caller: Caller):
+    """Wherever the cancellation meets it: its locks go at once, though its frames live on."""
+    job = await create_job(service, caller)
+    lease = await store.work.take_lease(job.job_id, "worker", ttl_s=600)
+    assert lease is not None
+    frames = []
+    for steps in range(0, 60, 2):
+        write = asyncio.create_task(store.work.save_progress(lease, FIGURES))
+        for _ in range(steps):
+            await asyncio.sleep(0.0001)
+        write.cancel()
+        frames += await asyncio.gather(write, return_exceptions=True)
+        async with asyncio.timeout(5):
+            await store.work.renew_lease(lease, ttl_s=600)
+    assert any(isinstance(frame, asyncio.CancelledError) for frame in frames)
+
+
 # SQLite lets one writer in at a time.
 @pytest.mark.parametrize("store_url", ["postgres"], indirect=True)
 async def test_i6_a_write_in_flight_holds_the_next_owner_back(store: Store, service: JobService, caller: Caller):
