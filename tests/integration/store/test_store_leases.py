@@ -76,7 +76,7 @@ async def test_a_cancelled_write_keeps_nobody_waiting(store: Store, service: Job
     job = await create_job(service, caller)
     lease = await store.work.take_lease(job.job_id, "worker", ttl_s=600)
     assert lease is not None
-    frames = []
+    frames: list[object] = []
     for steps in range(0, 60, 2):
         write = asyncio.create_task(store.work.save_progress(lease, FIGURES))
         for _ in range(steps):
