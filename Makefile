@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 CODE := $(wildcard src tests bench)
 # Arguments for the command behind a target: make test ARGS="tests/unit -k lsn"
 ARGS ?=
+# How many tests run at once; each of these processes has servers of its own.
+JOBS ?= 2
 
 # One stamp per set of packages, younger than the lock it was installed from.
 DEMO_READY := $(VENV)/.ready-demo
@@ -27,7 +29,7 @@ demo: $(DEMO_READY) ## Watch a live database move to another server
 	@$(BIN)/towline demo $(ARGS)
 
 test: system-packages lint ## Install what the tests need, check the code and run all tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 unit: $(TEST_READY) ## Run the tests that need no server
 	@$(BIN)/python -m pytest tests/unit tests/property $(ARGS)
