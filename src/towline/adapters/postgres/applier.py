@@ -20,6 +20,7 @@ from typing import Final
 
 import asyncpg
 
+from towline.adapters.postgres.compressed_log import ensure_compressed_log
 from towline.adapters.postgres.conflicts import ConflictResolver, save_reject
 from towline.adapters.postgres.connection import connect
 from towline.adapters.postgres.errors import translated
@@ -123,6 +124,7 @@ class PgApplier:
         self._pid = connection.get_server_pid()
         self._writer = FoldWriter(connection, is_binary=self._options.is_binary, mixed=self._options.mixed)
         with translated(Side.TARGET, what="reading the checkpoint"):
+            await ensure_compressed_log(connection)
             await connection.execute(_END_FORMER_SESSIONS)
             await connection.execute(_MAKE_CHECKPOINT, self._options.job_id, self._options.epoch, str(start))
             self._checkpoint = await self._read_checkpoint(connection)

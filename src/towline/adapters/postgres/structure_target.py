@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 
 from towline.adapters.postgres.bookkeeping import require_epoch
+from towline.adapters.postgres.compressed_log import ensure_compressed_log
 from towline.adapters.postgres.connection import connect
 from towline.adapters.postgres.errors import server_message, sqlstate_of, translated
 from towline.adapters.postgres.structure_plan import (
@@ -310,9 +311,10 @@ class PgStructureTarget:
             settings=self._settings,
             side=Side.TARGET,
         )
-        if connection.get_server_version().major >= _FIRST_VERSION_WITH_CONNECTION_CHECK:
-            # An index build notices that its worker died instead of going on for hours.
-            with translated(Side.TARGET, what="preparing a session"):
+        with translated(Side.TARGET, what="preparing a session"):
+            await ensure_compressed_log(connection)
+            if connection.get_server_version().major >= _FIRST_VERSION_WITH_CONNECTION_CHECK:
+                # An index build notices that its worker died instead of going on for hours.
                 await connection.execute("SET client_connection_check_interval = '5s'")
         return connection
 
