@@ -30,6 +30,8 @@ from towline.cli.options import DataDirOption, StoreOption, ending_on_error
 from towline.clock import SystemClock
 from towline.domain.errors import SetupError
 from towline.logs import configure_logs
+from towline.outbound.keystone import KeystoneValidator
+from towline.service.foreign_tokens import ForeignTokens
 from towline.service.identity import IdentityService
 from towline.service.jobs import JobService
 from towline.settings import DEFAULT_LISTEN, Settings, read_settings
@@ -53,6 +55,10 @@ def serve(
     max_workers: Annotated[int | None, typer.Option(min=1, help="Jobs that run at the same time; others wait.")] = None,
     tls_certificate: Annotated[Path | None, typer.Option(help="PEM file; the API then speaks HTTPS.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="PEM file with the certificate's key.")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="TOML file: Keystone, mail, webhooks, where logs go; left out: $TOWLINE_CONFIG."),
+    ] = None,
 ) -> None:
     """Serve the API and run the jobs of the store until Ctrl-C."""
     with ending_on_error():
@@ -65,6 +71,7 @@ def serve(
             max_workers=max_workers,
             tls_certificate=tls_certificate,
             tls_key=tls_key,
+            config=config,
         )
         configure_logs(settings.log_level)
         uvloop.run(run_server(settings))
@@ -82,7 +89,7 @@ async def run_server(settings: Settings) -> None:
         probes = DatabaseProbes()
         supervisor = _supervise(settings, store, probes, clock)
         jobs = JobService(store.jobs, probes, clock=clock, on_change=supervisor.poke, max_jobs=settings.max_jobs)
-        identity = IdentityService(store.identities, clock=clock)
+        identity = IdentityService(store.identities, clock=clock, foreign=_foreign_tokens(settings, store, clock))
         app = create_app(jobs, identity, clock=clock, version=__version__)
         listener = _listen(settings)
         server = _Server(_http_config(settings, app))
@@ -103,6 +110,11 @@ async def run_server(settings: Settings) -> None:
         for result in results:
             if isinstance(result, BaseException):
                 raise result
+
+
+def _foreign_tokens(settings: Settings, store: Store, clock: SystemClock) -> ForeignTokens | None:
+    keystone = settings.outside.keystone
+    return None if keystone is None else ForeignTokens(KeystoneValidator(keystone), store.accounts, clock=clock)
 
 
 def _supervise(settings: Settings, store: Store, probes: DatabaseProbes, clock: SystemClock) -> Supervisor:

@@ -208,6 +208,11 @@ class StoreUnavailable(TransientError):
     remedy = "Check the server or the disk that holds the store."
 
 
+class IdentityUnavailable(TransientError):
+    code = "IDENTITY_UNAVAILABLE"
+    remedy = "Check the address of the identity service in the configuration file, and that it answers."
+
+
 class PrecheckInterrupted(TransientError):
     code = "PRECHECK_INTERRUPTED"
     remedy = "Run the precheck again."

@@ -52,7 +52,7 @@ _MAX_TESTS_AT_ONCE = 16
 def _quota_used_up(limit: int) -> RequestError:
     return RequestError(
         f"the project has {limit} jobs, which is its quota",
-        remedy="Delete jobs that have ended, or start the server with a larger TOWLINE_MAX_JOBS.",
+        remedy="Delete jobs that have ended, or raise the limit: `towline project limit`, or TOWLINE_MAX_JOBS.",
     )
 
 
@@ -107,7 +107,7 @@ class JobService:
     async def count_of_quota(self, caller: Caller) -> tuple[int, int]:
         """How many jobs the caller's project has, and how many it may have. Deleted ones do not count."""
         used, _ = await self._store.find(JobFilter(), project_id=caller.project_id, limit=1, offset=0)
-        return used, self._max_jobs
+        return used, caller.max_jobs or self._max_jobs
 
     async def list_jobs(
         self, caller: Caller, job_filter: JobFilter, *, limit: int | None, offset: int

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Generic, Protocol, TypeVar
 
+from towline.domain.access import Role
 from towline.domain.health import Health
 from towline.domain.jobs import (
     ConflictPolicy,
@@ -47,6 +48,8 @@ class Caller:
     project_id: str
     user_id: str
     user_name: str
+    role: Role | None = None  # None: the caller may do nothing in the project
+    max_jobs: int | None = None  # of the project; None: the server's own limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +303,35 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
+class UserRecord:
+    """A user as an administrator sees it; `roles` by the projects' names."""
+
+    user: User
+    is_enabled: bool
+    created_us: int
+    roles: Mapping[str, Role]
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectRecord:
+    """A project with its limit; None: the server's own."""
+
+    project: Project
+    max_jobs: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """An access key without its secret, and whose it is."""
+
+    access_key: str
+    user_name: str
+    project_name: str
+    domain_name: str
+    created_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class TokenScope:
     """What a token is asked for: a project by id or name, or the user's domain when all are empty."""
 
@@ -322,6 +354,7 @@ class IssuedToken:
     project: Project | None
     issued_us: int
     expires_us: int
+    role: Role | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -421,7 +454,12 @@ class IdentityStore(Protocol):
         """The user and the hash of the password."""
         ...
 
-    async def load_projects(self, domain_id: str, *, name: str | None = None) -> list[Project]: ...
+    async def load_projects(self, user_id: str, *, name: str | None = None) -> list[Project]:
+        """Those in which the user has a role, by name."""
+        ...
+
+    async def load_project(self, project_id: str) -> Project | None: ...
+    async def load_role(self, user_id: str, project_id: str) -> Role | None: ...
     async def insert_token(
         self, token_hash: str, *, user_id: str, project_id: str, created_us: int, expires_us: int
     ) -> None: ...
@@ -433,3 +471,55 @@ class IdentityStore(Protocol):
     async def load_caller_of_token(self, token_hash: str, *, now_us: int) -> Caller | None: ...
     async def load_access_key(self, access_key: str) -> tuple[str, Caller] | None: ...
     async def load_domain_of(self, user_id: str) -> Domain | None: ...
+
+
+class AccountStore(Protocol):
+    """Accounts as an administrator manages them."""
+
+    async def insert_project(self, project: Project, *, max_jobs: int | None) -> bool:
+        """False when the domain has a project of this name; the domain is made if there is none of its name."""
+        ...
+
+    async def set_max_jobs(self, project_id: str, max_jobs: int | None) -> None: ...
+    async def load_all_projects(self) -> list[ProjectRecord]: ...
+    async def insert_user(self, user: User, *, password_hash: str, created_us: int) -> bool:
+        """False when the domain has a user of this name."""
+        ...
+
+    async def load_users(self) -> list[UserRecord]: ...
+    async def set_enabled(self, user_id: str, *, is_enabled: bool) -> None:
+        """A user that is out of use loses its tokens; its keys let nobody in until it is enabled again."""
+        ...
+
+    async def set_password(self, user_id: str, password_hash: str) -> None:
+        """The user's tokens end."""
+        ...
+
+    async def set_role(self, user_id: str, project_id: str, role: Role | None) -> None:
+        """None takes the role away."""
+        ...
+
+    async def load_keys(self) -> list[KeyRecord]: ...
+    async def delete_key(self, access_key: str) -> bool: ...
+    async def ensure_project(self, project: Project) -> int | None:
+        """Make a project that another identity service knows under this id, if it is new; its limit of jobs."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignToken:
+    """What another identity service says of a token that it has issued. `role` is the highest that we know."""
+
+    user_id: str
+    user_name: str
+    project: Project | None
+    role: Role | None
+    expires_us: int
+
+
+class TokenValidator(Protocol):
+    """Another identity service whose tokens let in."""
+
+    async def validate(self, token: str) -> ForeignToken | None:
+        """None: the service does not know the token. Raises: IdentityUnavailable."""
+        ...

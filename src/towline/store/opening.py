@@ -11,6 +11,7 @@ from sqlalchemy.engine import make_url
 
 from towline.domain.errors import StoreNotReady
 from towline.service.ports import Clock
+from towline.store.accounts import SqlAccountStore
 from towline.store.database import Database, open_database
 from towline.store.identity import SqlIdentityStore
 from towline.store.jobs import SqlJobStore
@@ -30,6 +31,7 @@ class Store:
     database: Database
     jobs: SqlJobStore
     identities: SqlIdentityStore
+    accounts: SqlAccountStore
     work: SqlWorkStore
 
 
@@ -67,6 +69,7 @@ async def opened_store(
             database=database,
             jobs=SqlJobStore(database, keyring, clock),
             identities=SqlIdentityStore(database, keyring),
+            accounts=SqlAccountStore(database),
             work=SqlWorkStore(database, keyring, clock),
         )
     finally:

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     text,
+    true,
 )
 
 metadata = MetaData(
@@ -47,6 +48,7 @@ project = Table(
     Column("project_id", Text, primary_key=True),
     Column("domain_id", ForeignKey("domain.domain_id"), nullable=False),
     Column("name", Text, nullable=False),
+    Column("max_jobs", Integer),  # NULL = the server's own limit
     UniqueConstraint("domain_id", "name"),
 )
 
@@ -58,7 +60,16 @@ user_account = Table(
     Column("name", Text, nullable=False),
     Column("password_hash", Text, nullable=False),  # argon2
     Column("created_us", BigInteger, nullable=False),
+    Column("is_enabled", Boolean, nullable=False, server_default=true()),
     UniqueConstraint("domain_id", "name"),
+)
+
+membership = Table(
+    "membership",
+    metadata,
+    Column("user_id", ForeignKey("user_account.user_id"), primary_key=True),
+    Column("project_id", ForeignKey("project.project_id"), primary_key=True),
+    Column("role", Text, nullable=False),  # domain.access.Role
 )
 
 access_key = Table(

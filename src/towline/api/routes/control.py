@@ -34,6 +34,7 @@ from towline.api.wire.items import (
 from towline.api.wire.prechecks import PrecheckResultsAnswer, render_missing_run, render_run
 from towline.api.wire.speed import LimitSpeedRequest, SpeedLimits, read_windows
 from towline.api.wire.words import PAUSE_MODE_OF_WORD, DeleteType, EndPointType, PrecheckMode
+from towline.domain.access import Role
 from towline.domain.errors import IllegalTransition
 from towline.domain.jobs import TaskMode
 from towline.service.jobs import JobService
@@ -64,6 +65,7 @@ class ControlRoutes:
                 self.read_precheck_results,
                 request=JobIds,
                 answer=PrecheckResultsAnswer,
+                role=Role.READER,
             ),
             Route(
                 "POST", "jobs/batch-starting", self.start, status=202, request=Jobs[StartRequest], answer=ItemsAnswer

@@ -15,6 +15,7 @@ from towline.api.wire.texts import TEXTS, Language, render_text
 from towline.domain.errors import (
     ConnectionLost,
     ConnectionRefused,
+    IdentityUnavailable,
     IllegalTransition,
     InvariantBroken,
     JobDeleted,
@@ -77,7 +78,7 @@ def as_api_error(error: BaseException) -> ApiError:
         return error
     if isinstance(error, TowlineError) and not isinstance(error, InvariantBroken):
         code = next(code for kind, code in _CODE_OF_CLASS if isinstance(error, kind))
-        is_outage = isinstance(error, StoreUnavailable)
+        is_outage = isinstance(error, (StoreUnavailable, IdentityUnavailable))
         return ApiError(code, f"{error.message} {error.advice}".strip(), http_status=503 if is_outage else None)
     return ApiError("DRS.M00004")
 

@@ -75,6 +75,12 @@ TEXTS: Final[dict[str, ErrorText]] = {
         "API不存在或未发布到环境",
     ),
     "APIGW.0201": ErrorText(413, "Request entity too large", "请求体过大"),
+    "APIGW.0302": ErrorText(
+        403,
+        "The IAM user is not allowed to access the API: %s",
+        "IAM用户无权访问该API：%s",
+    ),
+    "APIGW.0308": ErrorText(429, "The throttling threshold has been reached: %s", "已达到流控阈值：%s"),
     "APIGW.0301": ErrorText(401, "Incorrect IAM authentication information: %s", "IAM认证信息错误：%s"),
 }
 
