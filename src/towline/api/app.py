@@ -55,7 +55,7 @@ def create_app(jobs: JobService, identity: IdentityService, *, clock: Clock, ver
     meter = RequestMeter()
     gate = Gate(Authenticator(identity), clock)
     pages = HealthPages(jobs, meter, clock=clock, version=version)
-    routes = _all_routes(jobs, identity)
+    routes = all_routes(jobs, identity)
     inner = Litestar(
         route_handlers=[
             *(_build_handler(route, gate) for route in routes),
@@ -70,7 +70,7 @@ def create_app(jobs: JobService, identity: IdentityService, *, clock: Clock, ver
     return Front(inner, meter)
 
 
-def _all_routes(jobs: JobService, identity: IdentityService) -> list[Route]:
+def all_routes(jobs: JobService, identity: IdentityService) -> list[Route]:
     in_project = [
         *ProgressRoutes(jobs).table(),
         *JobRoutes(jobs).table(),
