@@ -26,12 +26,14 @@ from towline.api.openapi import render_openapi
 from towline.api.routes.catalogue import CatalogueRoutes
 from towline.api.routes.connections import ConnectionRoutes
 from towline.api.routes.control import ControlRoutes
+from towline.api.routes.databases import DatabaseRoutes
 from towline.api.routes.health import METRICS_TYPE, HealthPages, RequestMeter
 from towline.api.routes.identity import IdentityRoutes
 from towline.api.routes.jobs import JobRoutes
 from towline.api.routes.objects import ObjectRoutes
 from towline.api.routes.progress import ProgressRoutes
 from towline.api.routes.structure import StructureRoutes
+from towline.api.routes.tuning import TuningRoutes
 from towline.api.routes.unbuilt import UnbuiltRoutes
 from towline.api.routes.v5 import V5Routes
 from towline.api.routing import AnyRequest, Gate, Route, answer_error
@@ -79,6 +81,8 @@ def all_routes(jobs: JobService, identity: IdentityService) -> list[Route]:
         *ObjectRoutes(jobs).table(),
         *CatalogueRoutes(jobs).table(),
         *StructureRoutes(jobs).table(),
+        *DatabaseRoutes(jobs).table(),
+        *TuningRoutes(jobs).table(),
         *UnbuiltRoutes(jobs).table(),
     ]
     confined = [replace(route, path=_PROJECT_PATH + route.path) for route in in_project]

@@ -70,6 +70,16 @@ class JobNameTaken(RequestError):
     remedy = "Choose another name; names are unique in a project, without regard to case."
 
 
+class UnknownParameter(RequestError):
+    code = "UNKNOWN_PARAMETER"
+    remedy = "Name a parameter of the comparison, in its own group."
+
+
+class RowFilterExists(RequestError):
+    code = "ROW_FILTER_EXISTS"
+    remedy = "Select the objects of the job anew, which drops all conditions, then give the new ones."
+
+
 class IllegalTransition(RequestError):
     code = "ILLEGAL_TRANSITION"
     remedy = "Wait for, or bring about, a status in which the call is allowed."
@@ -138,6 +148,21 @@ class StructureFailed(SetupError):
 class SourceChanged(SetupError):
     code = "SOURCE_CHANGED"
     remedy = "A table was altered while the job ran; end the job and start a new one."
+
+
+class RowFilterRefused(SetupError):
+    """A condition that the source does not understand, or that it could not hold in its log."""
+
+    code = "ROW_FILTER_REFUSED"
+    remedy = (
+        "Give one condition on columns of the table, without functions of your own or subqueries; for a job that "
+        "follows changes only on columns of the key, from PostgreSQL 15 on."
+    )
+
+
+class ParameterRefused(SetupError):
+    code = "PARAMETER_REFUSED"
+    remedy = "Give a value in the range that the comparison of parameters shows; nothing was changed."
 
 
 class SpillFailed(SetupError):

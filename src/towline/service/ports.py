@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Any, Generic, Protocol, TypeVar
 
 from towline.domain.access import Role
+from towline.domain.accounts import Account, Parameter
 from towline.domain.health import Health
 from towline.domain.jobs import (
     ConflictPolicy,
@@ -25,7 +26,7 @@ from towline.domain.jobs import (
 )
 from towline.domain.prechecks import PrecheckItem
 from towline.domain.progress import Progress
-from towline.domain.tables import ObjectSelection
+from towline.domain.tables import ObjectSelection, RowFilter
 from towline.engine.ports import Clock as Clock
 
 T = TypeVar("T")
@@ -108,6 +109,8 @@ class JobEdit:
 
     job: Job
     events: tuple[str, ...] = ()
+    # Of accounts that the job carries over; replaces all that are stored. None: they stay.
+    account_passwords: Mapping[str, str] | None = field(default=None, repr=False)
 
 
 DecideJob = Callable[[Job], JobEdit]
@@ -218,6 +221,19 @@ class Probes(Protocol):
         ...
 
     async def run_prechecks(self, spec: JobSpec) -> list[PrecheckItem]: ...
+
+    async def read_accounts(self, source: Endpoint) -> list[Account]:
+        """Users and roles of the server, by name."""
+        ...
+
+    async def read_parameters(self, source: Endpoint, target: Endpoint) -> list[Parameter]: ...
+    async def write_parameters(self, target: Endpoint, values: Mapping[str, str]) -> bool:
+        """All or none; True when some wait for a restart of the target. Raises: ParameterRefused."""
+        ...
+
+    async def check_row_filter(self, source: Endpoint, wish: RowFilter, *, follow: bool) -> None:
+        """Raises: RowFilterRefused."""
+        ...
 
     async def remove_traces(self, spec: JobSpec) -> None:
         """Drop the job's slot, publication and bookkeeping on both sides; safe to repeat."""

@@ -194,7 +194,9 @@ class SqlJobStore:
             for table in (tables.progress, tables.table_progress, tables.diagnosis, tables.precheck):
                 await connection.execute(delete(table).where(table.c.job_id == job_id))
             await connection.execute(
-                update(tables.job).where(tables.job.c.job_id == job_id).values(source_secret=None, target_secret=None)
+                update(tables.job)
+                .where(tables.job.c.job_id == job_id)
+                .values(source_secret=None, target_secret=None, accounts_secret=None)
             )
 
     # --- prechecks ------------------------------------------------------------------------------
@@ -244,6 +246,8 @@ async def edit_job(
         return before
     require_transition(job_id, before.status, edited.job.status)
     secrets = sealed_secrets(edited.job, before, keyring)
+    if edited.account_passwords is not None:
+        secrets["accounts_secret"] = codec.seal_accounts(edited.account_passwords, keyring, job_id=job_id)
     now_us = clock.now_us()
     after = replace(
         edited.job,

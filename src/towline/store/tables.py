@@ -108,6 +108,7 @@ job = Table(
     Column("target", JSON, nullable=False),
     Column("source_secret", LargeBinary),
     Column("target_secret", LargeBinary),
+    Column("accounts_secret", LargeBinary),  # passwords of accounts that the job carries over
     Column("secrets_version", BigInteger, nullable=False),
     Column("selection", Text, nullable=False),
     Column("selection_items", Text, nullable=False),

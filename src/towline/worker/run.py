@@ -220,6 +220,9 @@ class _Run:
         if error is None and not engine.cancelled() and engine.result() is RunResult.COPIED:
             await self._edit(outcomes.finish_copy(now_us=self._setup.clock.now_us()))
             return None
+        if error is None and not engine.cancelled() and engine.result() is RunResult.STRUCTURED:
+            await self._edit(outcomes.finish_structure)
+            return None
         if reason is None:
             # Run again and again it would only do the same.
             await self._fail(InvariantBroken("the pipeline ended although nobody had asked it to"))

@@ -57,6 +57,7 @@ async def test_a_store_of_the_first_version_is_brought_up_with_its_data(store_ur
             )
             for newer in (
                 "DROP TABLE diagnosis",
+                "ALTER TABLE job DROP COLUMN accounts_secret",
                 "DROP TABLE membership",
                 "ALTER TABLE user_account DROP COLUMN is_enabled",
                 "ALTER TABLE project DROP COLUMN max_jobs",

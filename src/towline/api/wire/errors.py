@@ -23,10 +23,12 @@ from towline.domain.errors import (
     JobNotFound,
     NotBuilt,
     RequestError,
+    RowFilterExists,
     SetupError,
     StoreUnavailable,
     TowlineError,
     TransientError,
+    UnknownParameter,
 )
 from towline.domain.jobs import Failure
 
@@ -63,6 +65,8 @@ _CODE_OF_CLASS: Final[tuple[tuple[type[TowlineError], str], ...]] = (
     (JobNameTaken, "DRS.M00277"),
     (IllegalTransition, "DRS.M00304"),
     (NotBuilt, "DRS.M00300"),
+    (RowFilterExists, "DRS.M07000"),
+    (UnknownParameter, "DRS.M00303"),
     (RequestError, "DRS.M00305"),
     (ConnectionRefused, "DRS.M00305"),
     (ConnectionLost, "DRS.M01501"),

@@ -68,6 +68,8 @@ TEXTS: Final[dict[str, ErrorText]] = {
         400, "The task has been deleted or the resource has been released.", "任务已删除或资源已释放。"
     ),
     "DRS.10000010": ErrorText(404, "The task does not exist.", "任务不存在。"),
+    "DRS.M00401": ErrorText(400, "%s does not support re-editing.", "%s不支持再编辑。"),
+    "DRS.M07000": ErrorText(400, "The data transformation already exists.", "数据加工规则已存在。"),
     "DRS.KE0002": ErrorText(400, "The username or password is incorrect.", "用户名或密码错误。"),
     "APIGW.0101": ErrorText(
         404,
