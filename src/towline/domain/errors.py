@@ -238,6 +238,13 @@ class IdentityUnavailable(TransientError):
     remedy = "Check the address of the identity service in the configuration file, and that it answers."
 
 
+class NotDelivered(TransientError):
+    """A message or a line of a history did not get where it shall be; it is tried again."""
+
+    code = "NOT_DELIVERED"
+    remedy = "Check the addresses in the configuration file, and that what stands there answers."
+
+
 class PrecheckInterrupted(TransientError):
     code = "PRECHECK_INTERRUPTED"
     remedy = "Run the precheck again."

@@ -19,6 +19,18 @@ class NodeSize:
     memory_mb: int
 
 
+@dataclass(frozen=True, slots=True)
+class NodeSample:
+    """What the worker of a job uses of its machine, at one moment. `cpu_percent`: of one core."""
+
+    at_us: int
+    cpu_percent: float
+    memory_mb: int
+    memory_limit_mb: int
+    volume_gb: int
+    volume_used_gb: float
+
+
 NODE_SIZES: Final[Mapping[str, NodeSize]] = MappingProxyType(
     {
         "micro": NodeSize(1, 1, 256),

@@ -18,6 +18,7 @@ from towline.domain.accounts import Account, Parameter
 from towline.domain.errors import JobDeleted, JobNotFound, RequestError, TowlineError
 from towline.domain.health import judge
 from towline.domain.jobs import DEFAULT_MAX_JOBS, ConflictPolicy, JobStatus, PauseMode, SpeedWindow
+from towline.domain.nodes import NodeSample
 from towline.domain.progress import Progress
 from towline.domain.tables import ObjectSelection, RowFilter
 from towline.service import decisions
@@ -134,6 +135,10 @@ class JobService:
         now_us = self._clock.now_us()
         judged = {job_id: _judge(job, now_us) for job_id, job in known.items()}
         return [_known_outcome(job_id, judged.get(job_id), lambda health: health.job.status) for job_id in job_ids]
+
+    async def samples(self, caller: Caller, job_ids: JobIds) -> dict[str, NodeSample]:
+        """What the workers of the caller's jobs used last."""
+        return await self._store.load_samples(job_ids, project_id=caller.project_id)
 
     async def health_of_all(self) -> list[JobHealth]:
         """Every job of every project that is not deleted: for metrics only, never for a caller."""

@@ -24,6 +24,7 @@ from towline.domain.jobs import (
     SpeedWindow,
     TaskMode,
 )
+from towline.domain.nodes import NodeSample
 from towline.domain.prechecks import PrecheckItem
 from towline.domain.progress import Progress
 from towline.domain.tables import ObjectSelection, RowFilter
@@ -283,6 +284,10 @@ class JobStore(Protocol):
         ...
 
     async def load_all_health(self) -> list[JobProgress]: ...
+    async def load_samples(self, job_ids: JobIds, *, project_id: str) -> dict[str, NodeSample]:
+        """What the workers of the jobs used last, for jobs that ever had one."""
+        ...
+
     async def load_table_progress(self, job_id: str, *, project_id: str) -> Progress | None: ...
     async def load_events(self, job_id: str, *, project_id: str) -> list[JobEvent]: ...
     async def forget(self, job_id: str) -> None:
@@ -450,6 +455,7 @@ class WorkStore(Protocol):
         ...
 
     async def add_events(self, lease: Lease, kind: str, messages: Sequence[str]) -> None: ...
+    async def save_sample(self, lease: Lease, sample: NodeSample) -> None: ...
 
 
 class IdentityStore(Protocol):
@@ -539,3 +545,83 @@ class TokenValidator(Protocol):
     async def validate(self, token: str) -> ForeignToken | None:
         """None: the service does not know the token. Raises: IdentityUnavailable."""
         ...
+
+
+# --- messages and histories that leave the server -------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Outlets:
+    """What the server's configuration has: names of topics and of log groups, and whether it can send mail."""
+
+    topics: frozenset[str] = frozenset()
+    log_groups: frozenset[str] = frozenset()
+    has_mail: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message about a job. `is_over`: what an earlier message told has passed."""
+
+    job_id: str
+    job_name: str
+    project_id: str
+    kind: str  # failed, delay, rpo, rto
+    is_over: bool
+    at_us: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line of a job's history, and where it goes."""
+
+    event_id: int
+    job_id: str
+    job_name: str
+    project_id: str
+    group: str
+    stream: str
+    at_us: int
+    kind: str
+    message: str
+
+
+class Courier(Protocol):
+    """Sends messages. Each method raises NotDelivered; what was sent before may arrive twice."""
+
+    async def send_mail(self, recipients: Sequence[str], message: Message) -> None: ...
+    async def publish(self, topic: str, message: Message) -> None: ...
+
+
+class LogSink(Protocol):
+    """Where histories go."""
+
+    async def write(self, group: str, lines: Sequence[LogLine]) -> None:
+        """All lines are safe where they shall be. Raises: NotDelivered; some of them may be there."""
+        ...
+
+
+class OutsideStore(Protocol):
+    """What is to be told outside, and what has been."""
+
+    async def take_duty(self, name: str, owner: str, *, ttl_s: float) -> bool:
+        """True when this owner does it for the next `ttl_s`; nobody else does then."""
+        ...
+
+    async def load_lines(self, *, limit: int) -> list[LogLine]:
+        """Lines that have not been sent, oldest first."""
+        ...
+
+    async def mark_sent(self, event_ids: Sequence[int]) -> None: ...
+    async def load_watched(self) -> list[tuple[Job, JobProgress]]:
+        """The jobs about which somebody wants messages; deleted ones are left out."""
+        ...
+
+    async def load_alarms(self) -> dict[tuple[str, str], bool]:
+        """By job and kind: whether the message is out."""
+        ...
+
+    async def raise_alarm(self, job_id: str, kind: str, *, at_us: int) -> None: ...
+    async def mark_told(self, job_id: str, kind: str, *, at_us: int) -> None: ...
+    async def drop_alarm(self, job_id: str, kind: str) -> None: ...

@@ -16,6 +16,7 @@ from towline.store.database import Database, open_database
 from towline.store.identity import SqlIdentityStore
 from towline.store.jobs import SqlJobStore
 from towline.store.keyring import ensure_keyring, load_keyring
+from towline.store.outside import SqlOutsideStore
 from towline.store.schema import ensure_schema
 from towline.store.work import SqlWorkStore
 
@@ -33,6 +34,7 @@ class Store:
     identities: SqlIdentityStore
     accounts: SqlAccountStore
     work: SqlWorkStore
+    outside: SqlOutsideStore
 
 
 @asynccontextmanager
@@ -71,6 +73,7 @@ async def opened_store(
             identities=SqlIdentityStore(database, keyring),
             accounts=SqlAccountStore(database),
             work=SqlWorkStore(database, keyring, clock),
+            outside=SqlOutsideStore(database, clock),
         )
     finally:
         await database.close()

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
     true,
 )
@@ -125,6 +126,8 @@ job = Table(
     Column("started_us", BigInteger),
     Column("full_complete_us", BigInteger),
     Column("scheduled_us", BigInteger),
+    Column("is_watched", Boolean, nullable=False, server_default=false()),  # somebody wants messages about it
+    Column("is_shipped", Boolean, nullable=False, server_default=false()),  # its history is sent elsewhere
     Index("ix_job_project_created", "project_id", "created_us"),
     Index("ix_job_status", "status"),
     Index(
@@ -192,5 +195,34 @@ event = Table(
     Column("at_us", BigInteger, nullable=False),
     Column("kind", Text, nullable=False),
     Column("message", Text, nullable=False),
+    Column("shipped_us", BigInteger),
     Index("ix_event_job", "job_id", "event_id"),
+)
+
+# What a job's worker uses of its machine.
+node_sample = Table(
+    "node_sample",
+    metadata,
+    Column("job_id", ForeignKey("job.job_id"), primary_key=True),
+    Column("at_us", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),  # domain.nodes.NodeSample
+)
+
+# A row while the condition holds.
+alarm = Table(
+    "alarm",
+    metadata,
+    Column("job_id", ForeignKey("job.job_id"), primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("raised_us", BigInteger, nullable=False),
+    Column("told_us", BigInteger),  # NULL until the message is out
+)
+
+# What one of the servers of a store does for all of them, for a limited time.
+duty = Table(
+    "duty",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("expires_us", BigInteger, nullable=False),
 )

@@ -57,7 +57,9 @@ async def test_a_store_of_the_first_version_is_brought_up_with_its_data(store_ur
             )
             for newer in (
                 "DROP TABLE diagnosis",
-                "ALTER TABLE job DROP COLUMN accounts_secret",
+                *("DROP TABLE node_sample", "DROP TABLE alarm", "DROP TABLE duty"),
+                *(f"ALTER TABLE job DROP COLUMN {name}" for name in ("accounts_secret", "is_watched", "is_shipped")),
+                "ALTER TABLE event DROP COLUMN shipped_us",
                 "DROP TABLE membership",
                 "ALTER TABLE user_account DROP COLUMN is_enabled",
                 "ALTER TABLE project DROP COLUMN max_jobs",
