@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from towline.adapters.postgres import accounts as postgres_accounts
+from towline.adapters.postgres import parameters as postgres_parameters
 from towline.adapters.postgres import sides as postgres_sides
 from towline.adapters.postgres.checks import run_prechecks as run_postgres_prechecks
 from towline.adapters.postgres.connection import connect as connect_postgres
+from towline.adapters.postgres.row_filters import check_row_filter as check_postgres_row_filter
+from towline.domain.accounts import Account, AccountWish, Parameter
 from towline.domain.errors import NotBuilt, Side
 from towline.domain.jobs import Endpoint, JobSpec
 from towline.domain.prechecks import PrecheckItem
+from towline.domain.structure import StructureReport
+from towline.domain.tables import RowFilter
 from towline.engine.pipeline import RunResult, run_pipeline
 from towline.engine.ports import Clock, Control, Reporter, Sides
+
+OnReport = Callable[[StructureReport], None]
 
 
 class _Family(Protocol):
@@ -24,6 +33,11 @@ class _Family(Protocol):
     async def remove_traces(self, spec: JobSpec) -> None: ...
     async def run_prechecks(self, spec: JobSpec) -> list[PrecheckItem]: ...
     async def check_connection(self, endpoint: Endpoint, *, side: Side) -> None: ...
+    async def read_accounts(self, source: Endpoint) -> list[Account]: ...
+    async def ensure_accounts(self, spec: JobSpec, wish: AccountWish, on_report: OnReport) -> None: ...
+    async def read_parameters(self, source: Endpoint, target: Endpoint) -> list[Parameter]: ...
+    async def write_parameters(self, target: Endpoint, values: Mapping[str, str]) -> bool: ...
+    async def check_row_filter(self, source: Endpoint, wish: RowFilter, *, follow: bool) -> None: ...
 
 
 class _Postgres:
@@ -41,6 +55,21 @@ class _Postgres:
     async def check_connection(self, endpoint: Endpoint, *, side: Side) -> None:
         connection = await connect_postgres(endpoint, purpose="test", side=side)
         connection.terminate()
+
+    async def read_accounts(self, source: Endpoint) -> list[Account]:
+        return await postgres_accounts.read_accounts(source)
+
+    async def ensure_accounts(self, spec: JobSpec, wish: AccountWish, on_report: OnReport) -> None:
+        await postgres_accounts.ensure_accounts(spec.source, spec.target, wish, on_report=on_report)
+
+    async def read_parameters(self, source: Endpoint, target: Endpoint) -> list[Parameter]:
+        return await postgres_parameters.read_parameters(source, target)
+
+    async def write_parameters(self, target: Endpoint, values: Mapping[str, str]) -> bool:
+        return await postgres_parameters.write_parameters(target, values)
+
+    async def check_row_filter(self, source: Endpoint, wish: RowFilter, *, follow: bool) -> None:
+        await check_postgres_row_filter(source, wish, follow=follow)
 
 
 _POSTGRES = _Postgres()
@@ -84,25 +113,54 @@ async def run_job(
     """Run a job's pipeline under a lease; see `engine.pipeline.run_pipeline`."""
 
     async def open_both() -> Sides:
-        return await open_sides(spec, epoch=epoch, work_dir=work_dir)
+        sides = await open_sides(spec, epoch=epoch, work_dir=work_dir)
+        if spec.accounts is not None:
+            await _ensure_accounts(spec, spec.accounts, sides, reporter)
+        return sides
 
     return await run_pipeline(spec, open_both, control=control, reporter=reporter, clock=clock)
+
+
+async def _ensure_accounts(spec: JobSpec, wish: AccountWish, sides: Sides, reporter: Reporter) -> None:
+    """Before the structure, which grants them things; later whoever removed one on the target meant it."""
+    try:
+        if not (await sides.copy_target.load_facts()).is_complete:
+            await _pair(spec).ensure_accounts(spec, wish, reporter.note)
+    except BaseException:
+        await sides.close()
+        raise
 
 
 class DatabaseProbes:
     """`service.ports.Probes` by the adapters."""
 
+    async def read_accounts(self, source: Endpoint) -> list[Account]:
+        return await _family(source).read_accounts(source)
+
+    async def read_parameters(self, source: Endpoint, target: Endpoint) -> list[Parameter]:
+        return await _family(source).read_parameters(source, target)
+
+    async def write_parameters(self, target: Endpoint, values: Mapping[str, str]) -> bool:
+        return await _family(target).write_parameters(target, values)
+
+    async def check_row_filter(self, source: Endpoint, wish: RowFilter, *, follow: bool) -> None:
+        await _family(source).check_row_filter(source, wish, follow=follow)
+
     async def check_connection(self, endpoint: Endpoint, *, is_source: bool) -> None:
-        family = _FAMILIES.get(endpoint.family)
-        if family is None:
-            raise NotBuilt(f"Towline cannot reach {endpoint.family or 'unnamed'} databases yet")
-        await family.check_connection(endpoint, side=Side.SOURCE if is_source else Side.TARGET)
+        await _family(endpoint).check_connection(endpoint, side=Side.SOURCE if is_source else Side.TARGET)
 
     async def run_prechecks(self, spec: JobSpec) -> list[PrecheckItem]:
         return await _pair(spec).run_prechecks(spec)
 
     async def remove_traces(self, spec: JobSpec) -> None:
         await remove_traces(spec)
+
+
+def _family(endpoint: Endpoint) -> _Family:
+    family = _FAMILIES.get(endpoint.family)
+    if family is None:
+        raise NotBuilt(f"Towline cannot reach {endpoint.family or 'unnamed'} databases yet")
+    return family
 
 
 def _pair(spec: JobSpec) -> _Family:

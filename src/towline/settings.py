@@ -12,6 +12,7 @@ from pathlib import Path
 from towline.domain.errors import RequestError
 from towline.domain.jobs import DEFAULT_MAX_JOBS
 from towline.logs import LEVELS
+from towline.outside_config import OutsideConfig, read_outside_config
 
 DEFAULT_LISTEN = "127.0.0.1:8080"
 DEFAULT_MAX_WORKERS = 64
@@ -30,6 +31,7 @@ class Settings:
     max_jobs: int
     tls_certificate: Path | None
     tls_key: Path | None
+    outside: OutsideConfig = field(default_factory=OutsideConfig, repr=False)
 
 
 def read_settings(
@@ -42,6 +44,7 @@ def read_settings(
     max_workers: int | None = None,
     tls_certificate: Path | None = None,
     tls_key: Path | None = None,
+    config: Path | None = None,
 ) -> Settings:
     """The settings of this process.
 
@@ -67,6 +70,7 @@ def read_settings(
         max_jobs=_number(environment, "MAX_JOBS") or DEFAULT_MAX_JOBS,
         tls_certificate=certificate,
         tls_key=key,
+        outside=read_outside_config(config or _path(environment, "CONFIG")),
     )
 
 

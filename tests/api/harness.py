@@ -7,7 +7,7 @@ through the store's own interface for workers.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -21,10 +21,12 @@ from sqlalchemy import insert, select
 from towline.api.app import create_app
 from towline.api.signature import Authorization, SignedRequest, render_canonical_request, sign
 from towline.api.wire.creation import read_draft
+from towline.domain.accounts import Account, Parameter
 from towline.domain.errors import ConnectionRefused, Side, TowlineError
 from towline.domain.jobs import NEXT, Endpoint, Failure, JobSpec, JobStatus
 from towline.domain.prechecks import PrecheckItem, Verdict
 from towline.domain.progress import Progress
+from towline.domain.tables import RowFilter
 from towline.service.identity import IdentityService
 from towline.service.jobs import JobService
 from towline.service.ports import Caller, Credentials, Job, JobEdit
@@ -73,6 +75,20 @@ class PlayedDatabases:
         if self.error is not None:
             raise self.error
         return self.items
+
+    async def read_accounts(self, source: Endpoint) -> list[Account]:
+        return [Account("app", can_login=True, member_of=("staff",)), Account("staff", can_login=False)]
+
+    async def read_parameters(self, source: Endpoint, target: Endpoint) -> list[Parameter]:
+        return [
+            Parameter("work_mem", "performance", "8MB", "4MB", is_number=True, allowed="64-2", needs_restart=False),
+            Parameter("max_connections", "common", "50", "50", is_number=True, allowed="1-9", needs_restart=True),
+        ]
+
+    async def write_parameters(self, target: Endpoint, values: Mapping[str, str]) -> bool:
+        return "max_connections" in values
+
+    async def check_row_filter(self, source: Endpoint, wish: RowFilter, *, follow: bool) -> None: ...
 
     async def remove_traces(self, spec: JobSpec) -> None: ...
 

@@ -319,12 +319,8 @@ async def test_malformed_start_time(api: Api, start_time: str) -> None:
 
 async def test_options_that_are_not_built_are_refused_item_by_item(api: Api) -> None:
     job_id = await api.create_job()
-    for path, members in (
-        ("jobs/batch-starting", {"is_only_init_task": True}),
-        ("jobs/batch-retry-task", {"is_sync_re_edit": True}),
-    ):
-        result = await one(api, "POST", path, {"job_id": job_id, **members})
-        assert (result["status"], result["error_code"]) == ("failed", "DRS.M00300")
+    result = await one(api, "POST", "jobs/batch-retry-task", {"job_id": job_id, "is_sync_re_edit": True})
+    assert (result["status"], result["error_code"]) == ("failed", "DRS.M00401")
     item = {"job_id": job_id, "delete_type": "roll_back_upgrade_active_standby"}
     result = await one(api, "DELETE", "jobs/batch-jobs", item)
     assert result["error_code"] == "DRS.M00300"

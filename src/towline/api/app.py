@@ -26,12 +26,15 @@ from towline.api.openapi import render_openapi
 from towline.api.routes.catalogue import CatalogueRoutes
 from towline.api.routes.connections import ConnectionRoutes
 from towline.api.routes.control import ControlRoutes
+from towline.api.routes.databases import DatabaseRoutes
 from towline.api.routes.health import METRICS_TYPE, HealthPages, RequestMeter
 from towline.api.routes.identity import IdentityRoutes
 from towline.api.routes.jobs import JobRoutes
 from towline.api.routes.objects import ObjectRoutes
+from towline.api.routes.outside import OutsideRoutes
 from towline.api.routes.progress import ProgressRoutes
 from towline.api.routes.structure import StructureRoutes
+from towline.api.routes.tuning import TuningRoutes
 from towline.api.routes.unbuilt import UnbuiltRoutes
 from towline.api.routes.v5 import V5Routes
 from towline.api.routing import AnyRequest, Gate, Route, answer_error
@@ -39,7 +42,7 @@ from towline.api.wire.errors import ApiError
 from towline.api.wire.texts import parse_language
 from towline.service.identity import IdentityService
 from towline.service.jobs import JobService
-from towline.service.ports import Clock
+from towline.service.ports import Clock, Outlets
 
 log = structlog.get_logger(__name__)
 
@@ -50,12 +53,14 @@ _METHODS: Final[dict[str, Method]] = {"GET": "GET", "POST": "POST", "PUT": "PUT"
 _UNROUTED: Final = "unrouted"
 
 
-def create_app(jobs: JobService, identity: IdentityService, *, clock: Clock, version: str) -> ASGIApp:
+def create_app(
+    jobs: JobService, identity: IdentityService, *, clock: Clock, version: str, outlets: Outlets | None = None
+) -> ASGIApp:
     """The API as an ASGI application. It owns neither service; whoever made them closes them."""
     meter = RequestMeter()
     gate = Gate(Authenticator(identity), clock)
     pages = HealthPages(jobs, meter, clock=clock, version=version)
-    routes = _all_routes(jobs, identity)
+    routes = all_routes(jobs, identity, outlets or Outlets())
     inner = Litestar(
         route_handlers=[
             *(_build_handler(route, gate) for route in routes),
@@ -70,7 +75,8 @@ def create_app(jobs: JobService, identity: IdentityService, *, clock: Clock, ver
     return Front(inner, meter)
 
 
-def _all_routes(jobs: JobService, identity: IdentityService) -> list[Route]:
+def all_routes(jobs: JobService, identity: IdentityService, outlets: Outlets | None = None) -> list[Route]:
+    """Every call that is served, with its full path."""
     in_project = [
         *ProgressRoutes(jobs).table(),
         *JobRoutes(jobs).table(),
@@ -79,6 +85,9 @@ def _all_routes(jobs: JobService, identity: IdentityService) -> list[Route]:
         *ObjectRoutes(jobs).table(),
         *CatalogueRoutes(jobs).table(),
         *StructureRoutes(jobs).table(),
+        *DatabaseRoutes(jobs).table(),
+        *TuningRoutes(jobs).table(),
+        *OutsideRoutes(jobs, outlets or Outlets()).table(),
         *UnbuiltRoutes(jobs).table(),
     ]
     confined = [replace(route, path=_PROJECT_PATH + route.path) for route in in_project]

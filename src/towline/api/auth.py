@@ -13,11 +13,12 @@ from towline.api.signature import (
 )
 from towline.api.wire.errors import ApiError
 from towline.domain.errors import AuthenticationFailed
-from towline.service.identity import IdentityService
+from towline.service.identity import AttemptThrottle, IdentityService
 from towline.service.ports import Caller
 
 TOKEN_HEADER: Final = "x-auth-token"
 _MAX_TOKEN: Final = 8192
+_MAX_FAILURES: Final = 10
 
 
 class Authenticator:
@@ -25,15 +26,19 @@ class Authenticator:
 
     def __init__(self, identity: IdentityService) -> None:
         self._identity = identity
+        # By address and key, so that nobody can lock the owner of a key out from elsewhere.
+        self._throttle = AttemptThrottle(max_failures=_MAX_FAILURES)
 
     async def caller_of(self, request: AnyRequest, body: bytes, *, now_us: int) -> Caller:
-        """Raises: ApiError APIGW.0301."""
+        """Raises: ApiError APIGW.0301, or APIGW.0308 after too many failures."""
         token = request.headers.get(TOKEN_HEADER)
         if token:
             return await self._caller_of_token(token)
         authorization = request.headers.get("authorization")
         if authorization:
-            return await self._caller_of_signature(signed_request(request, body), authorization, now_us=now_us)
+            address = request.client.host if request.client else ""
+            signed = signed_request(request, body)
+            return await self._caller_of_signature(signed, authorization, address=address, now_us=now_us)
         raise _refused("neither X-Auth-Token nor Authorization is present")
 
     async def _caller_of_token(self, token: str) -> Caller:
@@ -44,16 +49,24 @@ class Authenticator:
         except AuthenticationFailed:
             raise _refused("decrypt token fail") from None
 
-    async def _caller_of_signature(self, request: SignedRequest, header: str, *, now_us: int) -> Caller:
+    async def _caller_of_signature(self, request: SignedRequest, header: str, *, address: str, now_us: int) -> Caller:
         try:
             authorization = parse_authorization(header)
+        except SignatureRefused as error:
+            raise _refused(str(error)) from None
+        who, now_s = f"{address} {authorization.access_key}", now_us / 1_000_000
+        if self._throttle.is_blocked(who, now_s):
+            raise ApiError("APIGW.0308", "too many failed signatures with this access key; wait a minute")
+        try:
             found = await self._identity.secret_for_access_key(authorization.access_key)
             if found is None:
                 raise SignatureRefused(f"ak {authorization.access_key} not exist")
             secret_key, caller = found
             verify(request, authorization, secret_key=secret_key, now_us=now_us)
         except SignatureRefused as error:
+            self._throttle.add_failure(who, now_s)
             raise _refused(str(error)) from None
+        self._throttle.forget(who)
         return caller
 
 

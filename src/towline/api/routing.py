@@ -27,6 +27,7 @@ from towline.api.wire.errors import (
 )
 from towline.api.wire.fields import decode_json
 from towline.api.wire.texts import Language, parse_language
+from towline.domain.access import Role
 from towline.service.ports import Caller, Clock
 
 log = structlog.get_logger(__name__)
@@ -88,6 +89,12 @@ class Route:
     answer: Any = None
     queries: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()  # that the call wants of its own
+    role: Role | None = None  # None: reading for GET, else what changes something
+
+    @property
+    def needed_role(self) -> Role:
+        """What the caller must be in the project of the path."""
+        return self.role or (Role.READER if self.method == "GET" else Role.OPERATOR)
 
     @property
     def is_built(self) -> bool:
@@ -131,6 +138,8 @@ class Gate:
         project_id = request.path_params.get("project_id")
         if project_id is not None and project_id != caller.project_id:
             raise ApiError("DRS.M00261")
+        if project_id is not None and (caller.role is None or not caller.role.includes(route.needed_role)):
+            raise ApiError("APIGW.0302", f"the call needs the role {route.needed_role.value}")
         if body:
             _check_content_type(request.headers.get("content-type"))
         return Call(

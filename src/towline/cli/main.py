@@ -14,6 +14,8 @@ from towline import __version__
 # Each is a function of the module of the same name, which is imported only when it is asked for: the server's
 # libraries would cost `migrate` about a second.
 COMMANDS = ("init", "serve", "migrate", "jobs", "progress", "demo")
+# Each is the `app` of its module, with commands of its own.
+GROUPS = ("user", "project", "key")
 
 
 class _Commands(TyperGroup):
@@ -23,9 +25,11 @@ class _Commands(TyperGroup):
     """
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return list(COMMANDS)
+        return [*COMMANDS, *GROUPS]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name in GROUPS:
+            return get_command(import_module(f"towline.cli.{cmd_name}").app)
         if cmd_name not in COMMANDS:
             return None
         single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -34,6 +34,11 @@ DataDirOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+DomainOption = Annotated[
+    str | None, typer.Option("--domain", help="Left out: the only one in which the name exists.", show_default=False)
+]
+
+
 @contextmanager
 def ending_on_error() -> Iterator[None]:
     """Prints what is wrong and what to do about it, and ends with exit code 1; never a stack trace."""

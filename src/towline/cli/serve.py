@@ -30,8 +30,15 @@ from towline.cli.options import DataDirOption, StoreOption, ending_on_error
 from towline.clock import SystemClock
 from towline.domain.errors import SetupError
 from towline.logs import configure_logs
+from towline.outbound.courier import OutsideCourier
+from towline.outbound.keystone import KeystoneValidator
+from towline.outbound.log_sinks import OutsideLogSink
+from towline.outside_config import OutsideConfig
+from towline.service.duties import Duties
+from towline.service.foreign_tokens import ForeignTokens
 from towline.service.identity import IdentityService
 from towline.service.jobs import JobService
+from towline.service.ports import Outlets
 from towline.settings import DEFAULT_LISTEN, Settings, read_settings
 from towline.store.opening import Store, opened_store
 from towline.worker.runner import ChildProcessRunner
@@ -53,6 +60,10 @@ def serve(
     max_workers: Annotated[int | None, typer.Option(min=1, help="Jobs that run at the same time; others wait.")] = None,
     tls_certificate: Annotated[Path | None, typer.Option(help="PEM file; the API then speaks HTTPS.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="PEM file with the certificate's key.")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="TOML file: Keystone, mail, webhooks, where logs go; left out: $TOWLINE_CONFIG."),
+    ] = None,
 ) -> None:
     """Serve the API and run the jobs of the store until Ctrl-C."""
     with ending_on_error():
@@ -65,6 +76,7 @@ def serve(
             max_workers=max_workers,
             tls_certificate=tls_certificate,
             tls_key=tls_key,
+            config=config,
         )
         configure_logs(settings.log_level)
         uvloop.run(run_server(settings))
@@ -82,27 +94,43 @@ async def run_server(settings: Settings) -> None:
         probes = DatabaseProbes()
         supervisor = _supervise(settings, store, probes, clock)
         jobs = JobService(store.jobs, probes, clock=clock, on_change=supervisor.poke, max_jobs=settings.max_jobs)
-        identity = IdentityService(store.identities, clock=clock)
-        app = create_app(jobs, identity, clock=clock, version=__version__)
+        identity = IdentityService(store.identities, clock=clock, foreign=_foreign_tokens(settings, store, clock))
+        app = create_app(jobs, identity, clock=clock, version=__version__, outlets=_outlets(settings.outside))
+        duties = _duties(settings.outside, store, clock, owner=supervisor.owner)
         listener = _listen(settings)
         server = _Server(_http_config(settings, app))
         with _asked_by_signals(stop, supervisor):
             supervising = asyncio.create_task(supervisor.run(stop), name="supervisor")
+            telling = asyncio.create_task(duties.run(stop), name="duties")
             serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
             announcing = asyncio.create_task(_announce(server, listener, settings))
             stopping = asyncio.create_task(stop.wait())
             try:
-                await asyncio.wait({supervising, serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({supervising, serving, telling, stopping}, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 log.info("server_stopping")
                 stop.set()
                 server.should_exit = True
                 announcing.cancel()
-                results = await asyncio.gather(serving, supervising, stopping, return_exceptions=True)
+                results = await asyncio.gather(serving, supervising, telling, stopping, return_exceptions=True)
                 await jobs.close()
         for result in results:
             if isinstance(result, BaseException):
                 raise result
+
+
+def _foreign_tokens(settings: Settings, store: Store, clock: SystemClock) -> ForeignTokens | None:
+    keystone = settings.outside.keystone
+    return None if keystone is None else ForeignTokens(KeystoneValidator(keystone), store.accounts, clock=clock)
+
+
+def _outlets(outside: OutsideConfig) -> Outlets:
+    return Outlets(frozenset(outside.topics), frozenset(outside.log_groups), outside.smtp is not None)
+
+
+def _duties(outside: OutsideConfig, store: Store, clock: SystemClock, *, owner: str) -> Duties:
+    courier, sink = OutsideCourier(outside.smtp, outside.topics), OutsideLogSink(outside.log_groups)
+    return Duties(store.outside, courier, sink, clock=clock, owner=owner)
 
 
 def _supervise(settings: Settings, store: Store, probes: DatabaseProbes, clock: SystemClock) -> Supervisor:

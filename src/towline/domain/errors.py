@@ -70,6 +70,16 @@ class JobNameTaken(RequestError):
     remedy = "Choose another name; names are unique in a project, without regard to case."
 
 
+class UnknownParameter(RequestError):
+    code = "UNKNOWN_PARAMETER"
+    remedy = "Name a parameter of the comparison, in its own group."
+
+
+class RowFilterExists(RequestError):
+    code = "ROW_FILTER_EXISTS"
+    remedy = "Select the objects of the job anew, which drops all conditions, then give the new ones."
+
+
 class IllegalTransition(RequestError):
     code = "ILLEGAL_TRANSITION"
     remedy = "Wait for, or bring about, a status in which the call is allowed."
@@ -140,6 +150,21 @@ class SourceChanged(SetupError):
     remedy = "A table was altered while the job ran; end the job and start a new one."
 
 
+class RowFilterRefused(SetupError):
+    """A condition that the source does not understand, or that it could not hold in its log."""
+
+    code = "ROW_FILTER_REFUSED"
+    remedy = (
+        "Give one condition on columns of the table, without functions of your own or subqueries; for a job that "
+        "follows changes only on columns of the key, from PostgreSQL 15 on."
+    )
+
+
+class ParameterRefused(SetupError):
+    code = "PARAMETER_REFUSED"
+    remedy = "Give a value in the range that the comparison of parameters shows; nothing was changed."
+
+
 class SpillFailed(SetupError):
     code = "SPILL_FAILED"
     remedy = "Free disk space in the job's work folder, or let Towline write there, then retry the job."
@@ -206,6 +231,18 @@ class SnapshotLost(TransientError):
 class StoreUnavailable(TransientError):
     code = "STORE_UNAVAILABLE"
     remedy = "Check the server or the disk that holds the store."
+
+
+class IdentityUnavailable(TransientError):
+    code = "IDENTITY_UNAVAILABLE"
+    remedy = "Check the address of the identity service in the configuration file, and that it answers."
+
+
+class NotDelivered(TransientError):
+    """A message or a line of a history did not get where it shall be; it is tried again."""
+
+    code = "NOT_DELIVERED"
+    remedy = "Check the addresses in the configuration file, and that what stands there answers."
 
 
 class PrecheckInterrupted(TransientError):

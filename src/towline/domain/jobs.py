@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
 
+from towline.domain.accounts import AccountWish
 from towline.domain.errors import IllegalTransition
 from towline.domain.tables import ObjectSelection
 
@@ -150,6 +151,9 @@ class JobSpec:
     copy_workers: int = 2
     index_workers: int = 2
     memory_limit_bytes: int = 384 * 1024 * 1024
+    only_structure: bool = False  # rest when what rows need is on the target; the next run goes on from there
+    replaces_owners: bool = False  # all objects belong to the target's user
+    accounts: AccountWish | None = None
 
 
 @dataclass(frozen=True, slots=True)

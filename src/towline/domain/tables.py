@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -61,10 +62,19 @@ class Table:
     storage_id: str
     is_logged: bool = True  # unlogged tables are copied but never streamed
     is_partition: bool = False
+    row_filter: str = ""  # a condition in the source's SQL; rows that do not meet it are not moved
 
     @property
     def is_binary_safe(self) -> bool:
         return all(column.is_binary_safe for column in self.columns)
+
+
+@dataclass(frozen=True, slots=True)
+class RowFilter:
+    """Which rows of a table are moved: those that meet the condition, in the source's SQL. Checked when accepted."""
+
+    table: TableName
+    condition: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +83,7 @@ class ObjectSelection:
 
     schemas: frozenset[str] = frozenset()
     tables: frozenset[TableName] = frozenset()
+    row_filters: tuple[RowFilter, ...] = ()
 
     @property
     def is_everything(self) -> bool:
@@ -80,3 +91,9 @@ class ObjectSelection:
 
     def covers(self, table: TableName) -> bool:
         return self.is_everything or table.schema in self.schemas or table in self.tables
+
+    def condition_for(self, names: Iterable[TableName]) -> str:
+        """What rows of a table must meet, given its own name and those that it is a partition of; "" = nothing."""
+        wanted = set(names)
+        met = [each.condition for each in self.row_filters if each.table in wanted]
+        return " AND ".join(f"({condition})" for condition in met) if len(met) > 1 else "".join(met)

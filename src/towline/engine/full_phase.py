@@ -12,9 +12,9 @@ from towline.domain.tables import Table, TableName
 from towline.engine.chunking import choose_chunk_pages
 from towline.engine.figures import weigh
 from towline.engine.ports import CopyFacts, Snapshot, SnapshotFact, TablePlan
-from towline.engine.run import Run
+from towline.engine.run import Run, StructureReady
 from towline.engine.snapshot import CopyPlan, as_planned, plan_copy, run_copy, used_snapshots
-from towline.engine.structure import run_structure
+from towline.engine.structure import run_structure, without_owners
 from towline.engine.throttle import Throttle
 
 
@@ -31,6 +31,7 @@ async def run_full_phase(
 
     Raises:
         StopWanted: what is finished stays finished.
+        StructureReady: no more was asked for.
     """
     figures, target = run.figures, run.sides.copy_target
     figures.phase = Phase.STRUCTURE
@@ -39,6 +40,8 @@ async def run_full_phase(
         items = await _plan_structure(run)
         await _create(run, Section.BEFORE_DATA, items)
         figures.finish("structure")
+        if run.spec.only_structure:
+            raise StructureReady
         if snapshot is not None:
             # I4: the stream begins after the last chunk; it has a floor or a window for what is newer than it.
             await _copy(run, tables, snapshot)
@@ -89,6 +92,8 @@ async def _plan_structure(run: Run) -> list[StructureItem]:
     items, done = await target.load_structure()
     if not items:
         items = await source.read_structure(run.spec.selection, on_report=run.reporter.note)
+        if run.spec.replaces_owners:
+            items = without_owners(items)
         await target.save_structure(items)
     run.figures.plan_structure(items, done)
     return items

@@ -40,7 +40,7 @@ from towline.engine.full_phase import choose_planned, run_full_phase, start_over
 from towline.engine.points import HANDOFF_BEFORE_STREAM, reach
 from towline.engine.ports import Clock, Control, CopyFacts, Reporter, Sides, StreamFigures, StreamGoal
 from towline.engine.retry import choose_failure, is_worth_retrying, retry_delays_s
-from towline.engine.run import Run, StopWanted
+from towline.engine.run import Run, StopWanted, StructureReady
 from towline.engine.snapshot import choose_floors, choose_mixed, choose_replay
 from towline.engine.stream import run_stream
 from towline.engine.watch import Watch
@@ -56,6 +56,7 @@ class RunResult(Enum):
 
     COPIED = "copied"  # the full phase is over and no stream was asked for
     CAUGHT_UP = "caught_up"  # `until_caught_up` was asked for and is proven
+    STRUCTURED = "structured"  # only the structure was asked for, and it is there
     STOPPED = "stopped"  # the operator asked
 
 
@@ -141,6 +142,8 @@ class _Attempt:
             return await self._stoppable(self._phases())
         except StopWanted:
             return RunResult.STOPPED
+        except StructureReady:
+            return RunResult.STRUCTURED
         finally:
             for task in (ticker, looking):
                 task.cancel()

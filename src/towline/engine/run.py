@@ -13,6 +13,10 @@ class StopWanted(Exception):
     """The operator wants the job to stop; known to the engine only."""
 
 
+class StructureReady(Exception):
+    """Everything that was asked of a run that only makes the structure is done; known to the engine only."""
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One attempt at a job: both sides opened and taken over, and those who watch and steer it."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from towline.domain.errors import InvariantBroken, TowlineError
 from towline.domain.structure import Section, StructureItem, StructureReport
@@ -36,6 +36,12 @@ _FOLLOW_INTERVAL_S = 1.0
 _SIDE_BY_SIDE = frozenset({"COMMENT", "DEFAULT", "SEQUENCE", "SEQUENCE OWNED BY", "TABLE"})
 
 OnProgress = Callable[[int, int, int, int], None]
+
+
+def without_owners(items: Sequence[StructureItem]) -> list[StructureItem]:
+    """The plan in which everything belongs to who makes it. Pure."""
+    dropped = {item.number for item in items if item.kind == "OWNER"}
+    return [replace(item, depends_on=item.depends_on - dropped) for item in items if item.number not in dropped]
 
 
 async def run_structure(

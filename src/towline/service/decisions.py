@@ -10,7 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from towline.domain.errors import EndpointIncomplete, IllegalTransition, RequestError, TowlineError
+from towline.domain.errors import (
+    EndpointIncomplete,
+    IllegalTransition,
+    RequestError,
+    RowFilterExists,
+    TowlineError,
+)
 from towline.domain.jobs import (
     ConflictPolicy,
     Endpoint,
@@ -20,9 +26,10 @@ from towline.domain.jobs import (
     SpeedWindow,
     TaskMode,
 )
-from towline.domain.tables import ObjectSelection
+from towline.domain.tables import ObjectSelection, RowFilter
 from towline.service.ports import DecideJob, Job, JobChange, JobEdit, Wanted
 
+MAX_ROW_FILTERS = 10_000
 Tags = Sequence[Mapping[str, str]]  # each with `key` and `value`
 
 # A job that never ran may be configured; one that could not even start must be, or it never will.
@@ -126,6 +133,81 @@ def select_objects(selection: ObjectSelection, items: Sequence[Mapping[str, Any]
     return decide
 
 
+def add_row_filters(wishes: Sequence[RowFilter]) -> DecideJob:
+    """One condition per table. The same one again changes nothing; selecting objects anew drops all of them."""
+
+    def decide(job: Job) -> JobEdit:
+        if job.status not in CONFIGURABLE:
+            raise _not_now(job, "given other conditions")
+        known = {each.table: each for each in job.selection.row_filters}
+        for wish in wishes:
+            if not job.selection.covers(wish.table):
+                raise RequestError(f"{wish.table} is not among the objects of the job")
+            if wish.table in known and known[wish.table] != wish:
+                raise RowFilterExists(f"{wish.table} has another condition already")
+            known[wish.table] = wish
+        if len(known) > MAX_ROW_FILTERS:
+            raise RequestError(f"a job may have conditions for {MAX_ROW_FILTERS} tables")
+        selection = replace(job.selection, row_filters=tuple(known.values()))
+        return JobEdit(replace(job, selection=selection), (f"conditions for rows of {len(wishes)} tables",))
+
+    return decide
+
+
+def choose_accounts(names: Sequence[str], passwords: Mapping[str, str]) -> DecideJob:
+    """Accounts to make on the target when the job starts, in place of all that were chosen before."""
+
+    def decide(job: Job) -> JobEdit:
+        if job.status not in CONFIGURABLE:
+            raise _not_now(job, "given other accounts")
+        attributes = _merged(job.attributes, {"accounts": sorted(names)})
+        return JobEdit(replace(job, attributes=attributes), (f"accounts chosen: {len(names)}",), passwords)
+
+    return decide
+
+
+def set_owners(*, replaces: bool) -> DecideJob:
+    def decide(job: Job) -> JobEdit:
+        if job.status not in CONFIGURABLE:
+            raise _not_now(job, "given other owners")
+        word = "the target's user" if replaces else "as on the source"
+        return JobEdit(
+            replace(job, attributes=_merged(job.attributes, {"replace_definer": replaces})),
+            (f"owners of objects: {word}",),
+        )
+
+    return decide
+
+
+def tune(values: Mapping[str, int] | None) -> DecideJob:
+    """Merge sizes of the job's worker; None puts all back. They hold from the next start of a worker on."""
+
+    def decide(job: Job) -> JobEdit:
+        if job.status in _OVER:
+            raise _not_now(job, "tuned")
+        tuning = {} if values is None else {**(job.attributes.get("tuning") or {}), **values}
+        said = ", ".join(f"{name} {value}" for name, value in tuning.items()) or "as its node type says"
+        return JobEdit(replace(job, attributes=_merged(job.attributes, {"tuning": tuning})), (f"worker: {said}",))
+
+    return decide
+
+
+def note(event: str) -> DecideJob:
+    """Only a line in the history."""
+    return lambda job: JobEdit(job, (event,))
+
+
+def set_attributes(changes: Mapping[str, Any], event: str) -> DecideJob:
+    """For what may be set while a job exists and is not over."""
+
+    def decide(job: Job) -> JobEdit:
+        if job.status in _OVER:
+            raise _not_now(job, "changed")
+        return JobEdit(replace(job, attributes=_merged(job.attributes, changes)), (event,))
+
+    return decide
+
+
 def set_policy(policy: ConflictPolicy) -> DecideJob:
     def decide(job: Job) -> JobEdit:
         # A running worker has its policy already; a failed or paused job takes the new one when it goes on.
@@ -163,13 +245,17 @@ def change_password(password: str, *, is_source: bool) -> DecideJob:
 # --- run control --------------------------------------------------------------------------------
 
 
-def start(*, at_us: int | None, now_us: int) -> DecideJob:
-    """Missing settings are no reason to refuse: the job starts, and fails saying what is missing."""
+def start(*, at_us: int | None, now_us: int, only_structure: bool = False) -> DecideJob:
+    """Missing settings are no reason to refuse: the job starts, and fails saying what is missing.
+
+    With `only_structure` it rests, paused, when what rows need is on the target; a retry goes on with the rows.
+    """
 
     def decide(job: Job) -> JobEdit:
         if job.status not in STARTABLE:
             raise _not_now(job, "started")
-        fresh = replace(job, wanted=Wanted.RUN, failure=None, pause_mode=None)
+        attributes = _merged(job.attributes, {"is_only_init_task": only_structure})
+        fresh = replace(job, wanted=Wanted.RUN, failure=None, pause_mode=None, attributes=attributes)
         if at_us is not None and at_us > now_us:
             return JobEdit(replace(fresh, status=JobStatus.SCHEDULED, scheduled_us=at_us))
         return JobEdit(

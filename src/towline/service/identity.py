@@ -17,6 +17,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from towline.domain.errors import AuthenticationFailed, RequestError, TooManyAttempts
+from towline.service.foreign_tokens import ForeignTokens
 from towline.service.ports import (
     Caller,
     Clock,
@@ -39,7 +40,16 @@ _LETTERS = string.ascii_letters + string.digits
 class IdentityService:
     """Signs callers in and tells who they are. One per server process."""
 
-    def __init__(self, store: IdentityStore, *, clock: Clock, hasher: PasswordHasher | None = None) -> None:
+    def __init__(
+        self,
+        store: IdentityStore,
+        *,
+        clock: Clock,
+        hasher: PasswordHasher | None = None,
+        foreign: ForeignTokens | None = None,
+    ) -> None:
+        """`foreign`: tokens of another identity service, if they let in too."""
+        self._foreign = foreign
         self._store = store
         self._clock = clock
         self._hasher = hasher or PasswordHasher()
@@ -55,7 +65,7 @@ class IdentityService:
         self, *, project_name: str, domain_name: str, user_name: str
     ) -> Credentials | None:
         """Make the first account and its key; None, with nothing changed, when there is one already."""
-        password = _random_text(24)
+        password = random_text(24)
         domain = Domain(secrets.token_hex(16), domain_name)
         project = Project(secrets.token_hex(16), project_name, domain)
         user = User(secrets.token_hex(16), user_name, domain)
@@ -86,12 +96,19 @@ class IdentityService:
         return await self._with_new_key(user, project, "")
 
     async def projects(self, caller: Caller, *, name: str | None = None) -> list[Project]:
-        """The projects of the caller's domain, by name."""
-        domain = await self._store.load_domain_of(caller.user_id)
-        return [] if domain is None else await self._store.load_projects(domain.domain_id, name=name)
+        """The projects in which the caller has a role, by name."""
+        found = await self._store.load_projects(caller.user_id, name=name)
+        if not found and caller.role is not None:
+            # A caller of another identity service is nobody's member here; its token is for one project.
+            own = await self._store.load_project(caller.project_id)
+            found = [own] if own is not None and name in (None, own.name) else []
+        return found
 
     async def domain(self, caller: Caller) -> Domain | None:
-        return await self._store.load_domain_of(caller.user_id)
+        own = await self._store.load_domain_of(caller.user_id)
+        if own is None and (project := await self._store.load_project(caller.project_id)) is not None:
+            return project.domain
+        return own
 
     # --- passwords and tokens -----------------------------------------------------------------------
 
@@ -121,6 +138,7 @@ class IdentityService:
             AuthenticationFailed: the scope is not the user's.
         """
         project = await self._project_of(user, scope)
+        role = await self._store.load_role(user.user_id, project.project_id) if project else None
         token = secrets.token_urlsafe(48)
         now_us = self._clock.now_us()
         expires_us = now_us + TOKEN_TTL_S * 1_000_000
@@ -131,15 +149,19 @@ class IdentityService:
             created_us=now_us,
             expires_us=expires_us,
         )
-        return IssuedToken(token, user, project, now_us, expires_us)
+        return IssuedToken(token, user, project, now_us, expires_us, role)
 
     async def caller_for_token(self, token: str) -> Caller:
         """Who holds the token; `project_id` is "" for a domain scope.
 
         Raises:
             AuthenticationFailed: the token is unknown or has expired.
+            IdentityUnavailable: it may be one of the other identity service, which does not answer.
         """
-        caller = await self._store.load_caller_of_token(_token_hash(token), now_us=self._clock.now_us())
+        token_hash = _token_hash(token)
+        caller = await self._store.load_caller_of_token(token_hash, now_us=self._clock.now_us())
+        if caller is None and self._foreign is not None:
+            caller = await self._foreign.caller(token, token_hash)
         if caller is None:
             raise AuthenticationFailed("the token is unknown or has expired")
         return caller
@@ -163,8 +185,7 @@ class IdentityService:
     # --- inside -----------------------------------------------------------------------------------
 
     async def _with_new_key(self, user: User, project: Project, password: str) -> Credentials:
-        access_key = _random_text(20, string.ascii_uppercase + string.digits)
-        secret_key = _random_text(40)
+        access_key, secret_key = mint_key()
         await self._store.insert_access_key(
             access_key=access_key,
             secret_key=secret_key,
@@ -190,7 +211,7 @@ class IdentityService:
             raise AuthenticationFailed("the scope names another domain")
         if not scope.wants_project:
             return None
-        for project in await self._store.load_projects(domain.domain_id, name=scope.project_name or None):
+        for project in await self._store.load_projects(user.user_id, name=scope.project_name or None):
             if not scope.project_id or project.project_id == scope.project_id:
                 return project
         raise AuthenticationFailed("the scope names a project that the user does not have")
@@ -221,11 +242,12 @@ class _Failures:
 
 
 class AttemptThrottle:
-    """Blocks a name for a minute after five failures in a row. Remembers a bounded number of names. Pure."""
+    """Blocks a name for a minute after some failures in a row. Remembers a bounded number of names. Pure."""
 
-    def __init__(self, *, max_names: int = _MAX_NAMES) -> None:
+    def __init__(self, *, max_names: int = _MAX_NAMES, max_failures: int = _MAX_FAILURES) -> None:
         self._failures: OrderedDict[str, _Failures] = OrderedDict()
         self._max_names = max_names
+        self._max_failures = max_failures
 
     def is_blocked(self, name: str, now_s: float) -> bool:
         failures = self._failures.get(name)
@@ -234,7 +256,7 @@ class AttemptThrottle:
         if now_s - failures.last_s >= _BLOCK_S:
             del self._failures[name]
             return False
-        return failures.count >= _MAX_FAILURES
+        return failures.count >= self._max_failures
 
     def add_failure(self, name: str, now_s: float) -> None:
         failures = self._failures.pop(name, None) or _Failures(0, now_s)
@@ -249,9 +271,14 @@ class AttemptThrottle:
         return len(self._failures)
 
 
+def mint_key() -> tuple[str, str]:
+    """A new access key and its secret key."""
+    return random_text(20, string.ascii_uppercase + string.digits), random_text(40)
+
+
 def _token_hash(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def _random_text(length: int, letters: str = _LETTERS) -> str:
+def random_text(length: int, letters: str = _LETTERS) -> str:
     return "".join(secrets.choice(letters) for _ in range(length))

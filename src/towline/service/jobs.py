@@ -14,12 +14,15 @@ from typing import Any, TypeVar
 
 import structlog
 
+from towline.domain.accounts import Account, Parameter
 from towline.domain.errors import JobDeleted, JobNotFound, RequestError, TowlineError
 from towline.domain.health import judge
 from towline.domain.jobs import DEFAULT_MAX_JOBS, ConflictPolicy, JobStatus, PauseMode, SpeedWindow
+from towline.domain.nodes import NodeSample
 from towline.domain.progress import Progress
-from towline.domain.tables import ObjectSelection
+from towline.domain.tables import ObjectSelection, RowFilter
 from towline.service import decisions
+from towline.service.databases import JobDatabases
 from towline.service.ports import (
     Caller,
     Clock,
@@ -52,7 +55,7 @@ _MAX_TESTS_AT_ONCE = 16
 def _quota_used_up(limit: int) -> RequestError:
     return RequestError(
         f"the project has {limit} jobs, which is its quota",
-        remedy="Delete jobs that have ended, or start the server with a larger TOWLINE_MAX_JOBS.",
+        remedy="Delete jobs that have ended, or raise the limit: `towline project limit`, or TOWLINE_MAX_JOBS.",
     )
 
 
@@ -80,6 +83,7 @@ class JobService:
         self._probes = probes
         self._clock = clock
         self._on_change = on_change
+        self._databases = JobDatabases(store, probes, on_change=on_change)
         self._prechecks = PrecheckRunner(
             store,
             probes,
@@ -107,7 +111,7 @@ class JobService:
     async def count_of_quota(self, caller: Caller) -> tuple[int, int]:
         """How many jobs the caller's project has, and how many it may have. Deleted ones do not count."""
         used, _ = await self._store.find(JobFilter(), project_id=caller.project_id, limit=1, offset=0)
-        return used, self._max_jobs
+        return used, caller.max_jobs or self._max_jobs
 
     async def list_jobs(
         self, caller: Caller, job_filter: JobFilter, *, limit: int | None, offset: int
@@ -131,6 +135,10 @@ class JobService:
         now_us = self._clock.now_us()
         judged = {job_id: _judge(job, now_us) for job_id, job in known.items()}
         return [_known_outcome(job_id, judged.get(job_id), lambda health: health.job.status) for job_id in job_ids]
+
+    async def samples(self, caller: Caller, job_ids: JobIds) -> dict[str, NodeSample]:
+        """What the workers of the caller's jobs used last."""
+        return await self._store.load_samples(job_ids, project_id=caller.project_id)
 
     async def health_of_all(self) -> list[JobHealth]:
         """Every job of every project that is not deleted: for metrics only, never for a caller."""
@@ -203,6 +211,43 @@ class JobService:
         """Nobody else can change the tags between the old ones and the new."""
         return await _outcome(job_id, self._edit(caller, job_id, decisions.change_tags(decide_tags)))
 
+    async def set_owners(self, caller: Caller, job_id: str, *, replaces: bool) -> Outcome[Job]:
+        """Whether objects belong to the target's user, or to whom they belong on the source."""
+        return await _outcome(job_id, self._edit(caller, job_id, decisions.set_owners(replaces=replaces)))
+
+    async def tune(self, caller: Caller, job_id: str, values: Mapping[str, int] | None) -> Outcome[Job]:
+        """None puts the sizes of the node type back."""
+        return await _outcome(job_id, self._edit(caller, job_id, decisions.tune(values)))
+
+    async def set_attributes(self, caller: Caller, job_id: str, changes: Mapping[str, Any], event: str) -> Outcome[Job]:
+        return await _outcome(job_id, self._edit(caller, job_id, decisions.set_attributes(changes, event)))
+
+    async def filter_rows(self, caller: Caller, job_id: str, wishes: Sequence[RowFilter]) -> Outcome[Job]:
+        """Each condition is held against the real table first."""
+        return await _outcome(job_id, self._databases.filter_rows(caller, job_id, wishes))
+
+    # --- what the job's databases say -----------------------------------------------------------------
+
+    async def accounts(self, caller: Caller, job_id: str) -> Outcome[list[Account]]:
+        """Users and roles of the source, read now."""
+        return await _outcome(job_id, self._databases.accounts(caller, job_id))
+
+    async def choose_accounts(
+        self, caller: Caller, job_id: str, names: Sequence[str], passwords: Mapping[str, str]
+    ) -> Outcome[list[Account]]:
+        """The accounts as read now, when all of `names` are among them and the choice is stored."""
+        return await _outcome(job_id, self._databases.choose_accounts(caller, job_id, names, passwords))
+
+    async def parameters(self, caller: Caller, job_id: str) -> Outcome[list[Parameter]]:
+        """Settings of both servers, read now."""
+        return await _outcome(job_id, self._databases.parameters(caller, job_id))
+
+    async def change_parameters(
+        self, caller: Caller, job_id: str, group: str, values: Mapping[str, str]
+    ) -> Outcome[bool]:
+        """True when some of the target's settings wait for its restart."""
+        return await _outcome(job_id, self._databases.change_parameters(caller, job_id, group, values))
+
     # --- prechecks --------------------------------------------------------------------------------
 
     async def precheck(self, caller: Caller, job_ids: JobIds, *, for_retry: bool) -> list[Outcome[None]]:
@@ -224,9 +269,11 @@ class JobService:
 
     # --- run control ------------------------------------------------------------------------------
 
-    async def start(self, caller: Caller, job_id: str, *, at_us: int | None = None) -> Outcome[Job]:
+    async def start(
+        self, caller: Caller, job_id: str, *, at_us: int | None = None, only_structure: bool = False
+    ) -> Outcome[Job]:
         """Start now, or at `at_us` if that lies ahead."""
-        decide = decisions.start(at_us=at_us, now_us=self._clock.now_us())
+        decide = decisions.start(at_us=at_us, now_us=self._clock.now_us(), only_structure=only_structure)
         return await _outcome(job_id, self._edit(caller, job_id, decide))
 
     async def pause(self, caller: Caller, job_id: str, mode: PauseMode) -> Outcome[Job]:

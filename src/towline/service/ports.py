@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Generic, Protocol, TypeVar
 
+from towline.domain.access import Role
+from towline.domain.accounts import Account, Parameter
 from towline.domain.health import Health
 from towline.domain.jobs import (
     ConflictPolicy,
@@ -22,9 +24,10 @@ from towline.domain.jobs import (
     SpeedWindow,
     TaskMode,
 )
+from towline.domain.nodes import NodeSample
 from towline.domain.prechecks import PrecheckItem
 from towline.domain.progress import Progress
-from towline.domain.tables import ObjectSelection
+from towline.domain.tables import ObjectSelection, RowFilter
 from towline.engine.ports import Clock as Clock
 
 T = TypeVar("T")
@@ -47,6 +50,8 @@ class Caller:
     project_id: str
     user_id: str
     user_name: str
+    role: Role | None = None  # None: the caller may do nothing in the project
+    max_jobs: int | None = None  # of the project; None: the server's own limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +110,8 @@ class JobEdit:
 
     job: Job
     events: tuple[str, ...] = ()
+    # Of accounts that the job carries over; replaces all that are stored. None: they stay.
+    account_passwords: Mapping[str, str] | None = field(default=None, repr=False)
 
 
 DecideJob = Callable[[Job], JobEdit]
@@ -216,6 +223,19 @@ class Probes(Protocol):
 
     async def run_prechecks(self, spec: JobSpec) -> list[PrecheckItem]: ...
 
+    async def read_accounts(self, source: Endpoint) -> list[Account]:
+        """Users and roles of the server, by name."""
+        ...
+
+    async def read_parameters(self, source: Endpoint, target: Endpoint) -> list[Parameter]: ...
+    async def write_parameters(self, target: Endpoint, values: Mapping[str, str]) -> bool:
+        """All or none; True when some wait for a restart of the target. Raises: ParameterRefused."""
+        ...
+
+    async def check_row_filter(self, source: Endpoint, wish: RowFilter, *, follow: bool) -> None:
+        """Raises: RowFilterRefused."""
+        ...
+
     async def remove_traces(self, spec: JobSpec) -> None:
         """Drop the job's slot, publication and bookkeeping on both sides; safe to repeat."""
         ...
@@ -264,6 +284,10 @@ class JobStore(Protocol):
         ...
 
     async def load_all_health(self) -> list[JobProgress]: ...
+    async def load_samples(self, job_ids: JobIds, *, project_id: str) -> dict[str, NodeSample]:
+        """What the workers of the jobs used last, for jobs that ever had one."""
+        ...
+
     async def load_table_progress(self, job_id: str, *, project_id: str) -> Progress | None: ...
     async def load_events(self, job_id: str, *, project_id: str) -> list[JobEvent]: ...
     async def forget(self, job_id: str) -> None:
@@ -300,6 +324,35 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
+class UserRecord:
+    """A user as an administrator sees it; `roles` by the projects' names."""
+
+    user: User
+    is_enabled: bool
+    created_us: int
+    roles: Mapping[str, Role]
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectRecord:
+    """A project with its limit; None: the server's own."""
+
+    project: Project
+    max_jobs: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """An access key without its secret, and whose it is."""
+
+    access_key: str
+    user_name: str
+    project_name: str
+    domain_name: str
+    created_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class TokenScope:
     """What a token is asked for: a project by id or name, or the user's domain when all are empty."""
 
@@ -322,6 +375,7 @@ class IssuedToken:
     project: Project | None
     issued_us: int
     expires_us: int
+    role: Role | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,6 +455,7 @@ class WorkStore(Protocol):
         ...
 
     async def add_events(self, lease: Lease, kind: str, messages: Sequence[str]) -> None: ...
+    async def save_sample(self, lease: Lease, sample: NodeSample) -> None: ...
 
 
 class IdentityStore(Protocol):
@@ -421,7 +476,12 @@ class IdentityStore(Protocol):
         """The user and the hash of the password."""
         ...
 
-    async def load_projects(self, domain_id: str, *, name: str | None = None) -> list[Project]: ...
+    async def load_projects(self, user_id: str, *, name: str | None = None) -> list[Project]:
+        """Those in which the user has a role, by name."""
+        ...
+
+    async def load_project(self, project_id: str) -> Project | None: ...
+    async def load_role(self, user_id: str, project_id: str) -> Role | None: ...
     async def insert_token(
         self, token_hash: str, *, user_id: str, project_id: str, created_us: int, expires_us: int
     ) -> None: ...
@@ -433,3 +493,135 @@ class IdentityStore(Protocol):
     async def load_caller_of_token(self, token_hash: str, *, now_us: int) -> Caller | None: ...
     async def load_access_key(self, access_key: str) -> tuple[str, Caller] | None: ...
     async def load_domain_of(self, user_id: str) -> Domain | None: ...
+
+
+class AccountStore(Protocol):
+    """Accounts as an administrator manages them."""
+
+    async def insert_project(self, project: Project, *, max_jobs: int | None) -> bool:
+        """False when the domain has a project of this name; the domain is made if there is none of its name."""
+        ...
+
+    async def set_max_jobs(self, project_id: str, max_jobs: int | None) -> None: ...
+    async def load_all_projects(self) -> list[ProjectRecord]: ...
+    async def insert_user(self, user: User, *, password_hash: str, created_us: int) -> bool:
+        """False when the domain has a user of this name."""
+        ...
+
+    async def load_users(self) -> list[UserRecord]: ...
+    async def set_enabled(self, user_id: str, *, is_enabled: bool) -> None:
+        """A user that is out of use loses its tokens; its keys let nobody in until it is enabled again."""
+        ...
+
+    async def set_password(self, user_id: str, password_hash: str) -> None:
+        """The user's tokens end."""
+        ...
+
+    async def set_role(self, user_id: str, project_id: str, role: Role | None) -> None:
+        """None takes the role away."""
+        ...
+
+    async def load_keys(self) -> list[KeyRecord]: ...
+    async def delete_key(self, access_key: str) -> bool: ...
+    async def ensure_project(self, project: Project) -> int | None:
+        """Make a project that another identity service knows under this id, if it is new; its limit of jobs."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignToken:
+    """What another identity service says of a token that it has issued. `role` is the highest that we know."""
+
+    user_id: str
+    user_name: str
+    project: Project | None
+    role: Role | None
+    expires_us: int
+
+
+class TokenValidator(Protocol):
+    """Another identity service whose tokens let in."""
+
+    async def validate(self, token: str) -> ForeignToken | None:
+        """None: the service does not know the token. Raises: IdentityUnavailable."""
+        ...
+
+
+# --- messages and histories that leave the server -------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Outlets:
+    """What the server's configuration has: names of topics and of log groups, and whether it can send mail."""
+
+    topics: frozenset[str] = frozenset()
+    log_groups: frozenset[str] = frozenset()
+    has_mail: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message about a job. `is_over`: what an earlier message told has passed."""
+
+    job_id: str
+    job_name: str
+    project_id: str
+    kind: str  # failed, delay, rpo, rto
+    is_over: bool
+    at_us: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line of a job's history, and where it goes."""
+
+    event_id: int
+    job_id: str
+    job_name: str
+    project_id: str
+    group: str
+    stream: str
+    at_us: int
+    kind: str
+    message: str
+
+
+class Courier(Protocol):
+    """Sends messages. Each method raises NotDelivered; what was sent before may arrive twice."""
+
+    async def send_mail(self, recipients: Sequence[str], message: Message) -> None: ...
+    async def publish(self, topic: str, message: Message) -> None: ...
+
+
+class LogSink(Protocol):
+    """Where histories go."""
+
+    async def write(self, group: str, lines: Sequence[LogLine]) -> None:
+        """All lines are safe where they shall be. Raises: NotDelivered; some of them may be there."""
+        ...
+
+
+class OutsideStore(Protocol):
+    """What is to be told outside, and what has been."""
+
+    async def take_duty(self, name: str, owner: str, *, ttl_s: float) -> bool:
+        """True when this owner does it for the next `ttl_s`; nobody else does then."""
+        ...
+
+    async def load_lines(self, *, limit: int) -> list[LogLine]:
+        """Lines that have not been sent, oldest first."""
+        ...
+
+    async def mark_sent(self, event_ids: Sequence[int]) -> None: ...
+    async def load_watched(self) -> list[tuple[Job, JobProgress]]:
+        """The jobs about which somebody wants messages; deleted ones are left out."""
+        ...
+
+    async def load_alarms(self) -> dict[tuple[str, str], bool]:
+        """By job and kind: whether the message is out."""
+        ...
+
+    async def raise_alarm(self, job_id: str, kind: str, *, at_us: int) -> None: ...
+    async def mark_told(self, job_id: str, kind: str, *, at_us: int) -> None: ...
+    async def drop_alarm(self, job_id: str, kind: str) -> None: ...

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 from sqlalchemy import RowMapping
 
+from towline.domain.accounts import AccountWish
 from towline.domain.diagnosis import Diagnosis
 from towline.domain.jobs import (
     ConflictPolicy,
@@ -20,7 +21,7 @@ from towline.domain.jobs import (
     SpeedWindow,
     TaskMode,
 )
-from towline.domain.nodes import size_of
+from towline.domain.nodes import tuned_size
 from towline.domain.progress import Progress
 from towline.domain.tables import ObjectSelection
 from towline.service.ports import Job, JobProgress, PrecheckRun, Wanted
@@ -71,6 +72,8 @@ def encode_job(job: Job) -> dict[str, Any]:
         "started_us": job.started_us,
         "full_complete_us": job.full_complete_us,
         "scheduled_us": job.scheduled_us,
+        "is_watched": bool(job.attributes.get("alarm_notify")),
+        "is_shipped": bool((job.attributes.get("lts") or {}).get("lts_enabled")),
     }
 
 
@@ -108,7 +111,7 @@ def decode_job(row: RowMapping) -> Job:
 def decode_spec(row: RowMapping, keyring: Keyring) -> JobSpec:
     """What a worker needs, with passwords in the clear."""
     job = decode_job(row)
-    size = size_of(job.attributes.get("node_type"))
+    size = tuned_size(job.attributes.get("node_type"), job.attributes.get("tuning") or {})
     return JobSpec(
         job_id=job.job_id,
         mode=job.mode,
@@ -120,6 +123,9 @@ def decode_spec(row: RowMapping, keyring: Keyring) -> JobSpec:
         copy_workers=size.copy_workers,
         index_workers=size.index_workers,
         memory_limit_bytes=size.memory_mb * 1024 * 1024,
+        only_structure=bool(job.attributes.get("is_only_init_task")),
+        replaces_owners=bool(job.attributes.get("replace_definer")),
+        accounts=_open_accounts(row, job, keyring),
     )
 
 
@@ -128,6 +134,12 @@ def seal_password(endpoint: Endpoint, keyring: Keyring, *, job_id: str, side: st
     if not endpoint.password:
         return None
     return keyring.seal(endpoint.password, place=_place(job_id, side))
+
+
+def seal_accounts(passwords: Mapping[str, str], keyring: Keyring, *, job_id: str) -> bytes | None:
+    if not passwords:
+        return None
+    return keyring.seal(encode_text(dict(passwords)), place=_place(job_id, "accounts"))
 
 
 def encode_progress(progress: Progress) -> str:
@@ -176,6 +188,15 @@ def _encode_endpoint(endpoint: Endpoint) -> dict[str, Any]:
 def _open(row: RowMapping, side: str, keyring: Keyring) -> str:
     sealed = row[f"{side}_secret"]
     return "" if sealed is None else keyring.open(bytes(sealed), place=_place(row["job_id"], side))
+
+
+def _open_accounts(row: RowMapping, job: Job, keyring: Keyring) -> AccountWish | None:
+    names = job.attributes.get("accounts") or []
+    if not names:
+        return None
+    sealed = row["accounts_secret"]
+    opened = "{}" if sealed is None else keyring.open(bytes(sealed), place=_place(job.job_id, "accounts"))
+    return AccountWish(tuple(names), decode_text(opened, dict[str, str]))
 
 
 def _place(job_id: str, side: str) -> str:

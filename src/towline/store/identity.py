@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import Select, Table, and_, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
+from towline.domain.access import Role
 from towline.domain.errors import RequestError
 from towline.service.ports import Caller, Domain, Project, User
 from towline.store import tables
@@ -21,6 +22,14 @@ _USER_COLUMNS = (
     tables.domain.c.domain_id,
     tables.domain.c.name.label("domain_name"),
 )
+
+
+_PROJECTS = select(
+    tables.project.c.project_id,
+    tables.project.c.name,
+    tables.domain.c.domain_id,
+    tables.domain.c.name.label("domain_name"),
+).join(tables.domain, tables.domain.c.domain_id == tables.project.c.domain_id)
 
 
 class SqlIdentityStore:
@@ -51,6 +60,10 @@ class SqlIdentityStore:
                         "password_hash": password_hash,
                         "created_us": created_us,
                     },
+                )
+                await connection.execute(
+                    insert(tables.membership),
+                    {"user_id": user.user_id, "project_id": project.project_id, "role": Role.ADMIN.value},
                 )
                 return True
         except IntegrityError:
@@ -91,24 +104,35 @@ class SqlIdentityStore:
         query = (
             select(*_USER_COLUMNS)
             .select_from(_USER_IN_DOMAIN)
-            .where(tables.user_account.c.name == name, tables.domain.c.name == domain_name)
+            .where(
+                tables.user_account.c.name == name,
+                tables.domain.c.name == domain_name,
+                tables.user_account.c.is_enabled,
+            )
         )
         async with self._database.reading() as connection:
             row = (await connection.execute(query)).one_or_none()
         return None if row is None else (_user(row), row.password_hash)
 
-    async def load_projects(self, domain_id: str, *, name: str | None = None) -> list[Project]:
+    async def load_projects(self, user_id: str, *, name: str | None = None) -> list[Project]:
         query = (
-            select(tables.project.c.project_id, tables.project.c.name, tables.domain.c.name.label("domain_name"))
-            .join(tables.domain, tables.domain.c.domain_id == tables.project.c.domain_id)
-            .where(tables.project.c.domain_id == domain_id)
+            _PROJECTS.join(tables.membership, tables.membership.c.project_id == tables.project.c.project_id)
+            .where(tables.membership.c.user_id == user_id)
             .order_by(tables.project.c.name)
         )
         if name is not None:
             query = query.where(tables.project.c.name == name)
-        async with self._database.reading() as connection:
-            rows = await connection.execute(query)
-            return [Project(row.project_id, row.name, Domain(domain_id, row.domain_name)) for row in rows]
+        return [_project(row) for row in await self._database.fetch(query)]
+
+    async def load_project(self, project_id: str) -> Project | None:
+        rows = await self._database.fetch(_PROJECTS.where(tables.project.c.project_id == project_id))
+        return _project(rows[0]) if rows else None
+
+    async def load_role(self, user_id: str, project_id: str) -> Role | None:
+        member = tables.membership.c
+        query = select(member.role).where(member.user_id == user_id, member.project_id == project_id)
+        rows = await self._database.fetch(query)
+        return Role(rows[0].role) if rows else None
 
     async def insert_token(
         self, token_hash: str, *, user_id: str, project_id: str, created_us: int, expires_us: int
@@ -134,29 +158,22 @@ class SqlIdentityStore:
             return (await connection.execute(statement)).rowcount == 1
 
     async def load_caller_of_token(self, token_hash: str, *, now_us: int) -> Caller | None:
-        query = (
-            select(tables.token.c.project_id, tables.token.c.user_id, tables.user_account.c.name)
-            .join(tables.user_account, tables.user_account.c.user_id == tables.token.c.user_id)
-            .where(tables.token.c.token_hash == token_hash, tables.token.c.expires_us > now_us)
+        query = _callers(tables.token).where(
+            tables.token.c.token_hash == token_hash, tables.token.c.expires_us > now_us
         )
         for row in await self._database.fetch(query):
-            return Caller(row.project_id, row.user_id, row.name)
+            return _caller(row)
         return None
 
     async def load_access_key(self, access_key: str) -> tuple[str, Caller] | None:
         query = (
-            select(
-                tables.access_key.c.secret,
-                tables.access_key.c.project_id,
-                tables.access_key.c.user_id,
-                tables.user_account.c.name,
-            )
-            .join(tables.user_account, tables.user_account.c.user_id == tables.access_key.c.user_id)
+            _callers(tables.access_key)
+            .add_columns(tables.access_key.c.secret)
             .where(tables.access_key.c.access_key == access_key)
         )
         for row in await self._database.fetch(query):
             secret = self._keyring.open(bytes(row.secret), place=_place(access_key))
-            return secret, Caller(row.project_id, row.user_id, row.name)
+            return secret, _caller(row)
         return None
 
     async def load_domain_of(self, user_id: str) -> Domain | None:
@@ -168,6 +185,27 @@ class SqlIdentityStore:
         async with self._database.reading() as connection:
             row = (await connection.execute(query)).one_or_none()
         return None if row is None else Domain(row.domain_id, row.name)
+
+
+def _callers(holder: Table) -> Select[Any]:
+    """Who holds a token or a key, with the role of now: taking a role away works at once, as does disabling a user."""
+    member, project, user = tables.membership, tables.project, tables.user_account
+    return (
+        select(holder.c.project_id, holder.c.user_id, user.c.name, member.c.role, project.c.max_jobs)
+        .join(user, user.c.user_id == holder.c.user_id)
+        .outerjoin(member, and_(member.c.user_id == holder.c.user_id, member.c.project_id == holder.c.project_id))
+        .outerjoin(project, project.c.project_id == holder.c.project_id)
+        .where(user.c.is_enabled)
+    )
+
+
+def _caller(row: Any) -> Caller:
+    role = None if row.role is None else Role(row.role)
+    return Caller(row.project_id, row.user_id, row.name, role, row.max_jobs)
+
+
+def _project(row: Any) -> Project:
+    return Project(row.project_id, row.name, Domain(row.domain_id, row.domain_name))
 
 
 def _user(row: Any) -> User:

@@ -13,6 +13,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from towline.domain.errors import InvariantBroken, JobDeleted, JobNameTaken, JobNotFound
 from towline.domain.jobs import Endpoint, JobSpec, JobStatus, require_transition
+from towline.domain.nodes import NodeSample
 from towline.domain.progress import Progress, TableProgress
 from towline.service.ports import (
     Clock,
@@ -37,8 +38,8 @@ _PROGRESS_COLUMNS = (
     tables.progress.c.body,
 )
 _JOB_WITH_PROGRESS = tables.job.outerjoin(tables.progress, tables.job.c.job_id == tables.progress.c.job_id)
-_HEALTH_COLUMNS = (*_PROGRESS_COLUMNS, tables.diagnosis.c.body.label("diagnosis"))
-_JOB_WITH_HEALTH = _JOB_WITH_PROGRESS.outerjoin(tables.diagnosis, tables.job.c.job_id == tables.diagnosis.c.job_id)
+HEALTH_COLUMNS = (*_PROGRESS_COLUMNS, tables.diagnosis.c.body.label("diagnosis"))
+JOB_WITH_HEALTH = _JOB_WITH_PROGRESS.outerjoin(tables.diagnosis, tables.job.c.job_id == tables.diagnosis.c.job_id)
 
 
 class SqlJobStore:
@@ -142,8 +143,8 @@ class SqlJobStore:
 
     async def load_health(self, job_ids: JobIds, *, project_id: str) -> dict[str, JobProgress]:
         query = (
-            select(*_HEALTH_COLUMNS)
-            .select_from(_JOB_WITH_HEALTH)
+            select(*HEALTH_COLUMNS)
+            .select_from(JOB_WITH_HEALTH)
             .where(
                 self._database.is_one_of(tables.job.c.job_id, job_ids),
                 self._database.is_in_project(tables.job.c.project_id, project_id),
@@ -153,12 +154,23 @@ class SqlJobStore:
 
     async def load_all_health(self) -> list[JobProgress]:
         query = (
-            select(*_HEALTH_COLUMNS)
-            .select_from(_JOB_WITH_HEALTH)
+            select(*HEALTH_COLUMNS)
+            .select_from(JOB_WITH_HEALTH)
             .where(tables.job.c.status != JobStatus.DELETED.value)
             .order_by(tables.job.c.job_id)
         )
         return [codec.decode_job_health(row) for row in await self._database.fetch(query)]
+
+    async def load_samples(self, job_ids: JobIds, *, project_id: str) -> dict[str, NodeSample]:
+        query = (
+            select(tables.node_sample.c.job_id, tables.node_sample.c.body)
+            .join(tables.job, tables.job.c.job_id == tables.node_sample.c.job_id)
+            .where(
+                self._database.is_one_of(tables.node_sample.c.job_id, job_ids),
+                self._database.is_in_project(tables.job.c.project_id, project_id),
+            )
+        )
+        return {row.job_id: codec.decode_text(row.body, NodeSample) for row in await self._database.fetch(query)}
 
     async def load_table_progress(self, job_id: str, *, project_id: str) -> Progress | None:
         query = (
@@ -191,10 +203,19 @@ class SqlJobStore:
 
     async def forget(self, job_id: str) -> None:
         async with self._database.writing() as connection:
-            for table in (tables.progress, tables.table_progress, tables.diagnosis, tables.precheck):
+            for table in (
+                tables.progress,
+                tables.table_progress,
+                tables.diagnosis,
+                tables.precheck,
+                tables.node_sample,
+                tables.alarm,
+            ):
                 await connection.execute(delete(table).where(table.c.job_id == job_id))
             await connection.execute(
-                update(tables.job).where(tables.job.c.job_id == job_id).values(source_secret=None, target_secret=None)
+                update(tables.job)
+                .where(tables.job.c.job_id == job_id)
+                .values(source_secret=None, target_secret=None, accounts_secret=None)
             )
 
     # --- prechecks ------------------------------------------------------------------------------
@@ -244,6 +265,8 @@ async def edit_job(
         return before
     require_transition(job_id, before.status, edited.job.status)
     secrets = sealed_secrets(edited.job, before, keyring)
+    if edited.account_passwords is not None:
+        secrets["accounts_secret"] = codec.seal_accounts(edited.account_passwords, keyring, job_id=job_id)
     now_us = clock.now_us()
     after = replace(
         edited.job,

@@ -11,10 +11,12 @@ from sqlalchemy.engine import make_url
 
 from towline.domain.errors import StoreNotReady
 from towline.service.ports import Clock
+from towline.store.accounts import SqlAccountStore
 from towline.store.database import Database, open_database
 from towline.store.identity import SqlIdentityStore
 from towline.store.jobs import SqlJobStore
 from towline.store.keyring import ensure_keyring, load_keyring
+from towline.store.outside import SqlOutsideStore
 from towline.store.schema import ensure_schema
 from towline.store.work import SqlWorkStore
 
@@ -30,7 +32,9 @@ class Store:
     database: Database
     jobs: SqlJobStore
     identities: SqlIdentityStore
+    accounts: SqlAccountStore
     work: SqlWorkStore
+    outside: SqlOutsideStore
 
 
 @asynccontextmanager
@@ -67,7 +71,9 @@ async def opened_store(
             database=database,
             jobs=SqlJobStore(database, keyring, clock),
             identities=SqlIdentityStore(database, keyring),
+            accounts=SqlAccountStore(database),
             work=SqlWorkStore(database, keyring, clock),
+            outside=SqlOutsideStore(database, clock),
         )
     finally:
         await database.close()

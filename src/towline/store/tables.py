@@ -19,7 +19,9 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
+    true,
 )
 
 metadata = MetaData(
@@ -47,6 +49,7 @@ project = Table(
     Column("project_id", Text, primary_key=True),
     Column("domain_id", ForeignKey("domain.domain_id"), nullable=False),
     Column("name", Text, nullable=False),
+    Column("max_jobs", Integer),  # NULL = the server's own limit
     UniqueConstraint("domain_id", "name"),
 )
 
@@ -58,7 +61,16 @@ user_account = Table(
     Column("name", Text, nullable=False),
     Column("password_hash", Text, nullable=False),  # argon2
     Column("created_us", BigInteger, nullable=False),
+    Column("is_enabled", Boolean, nullable=False, server_default=true()),
     UniqueConstraint("domain_id", "name"),
+)
+
+membership = Table(
+    "membership",
+    metadata,
+    Column("user_id", ForeignKey("user_account.user_id"), primary_key=True),
+    Column("project_id", ForeignKey("project.project_id"), primary_key=True),
+    Column("role", Text, nullable=False),  # domain.access.Role
 )
 
 access_key = Table(
@@ -97,6 +109,7 @@ job = Table(
     Column("target", JSON, nullable=False),
     Column("source_secret", LargeBinary),
     Column("target_secret", LargeBinary),
+    Column("accounts_secret", LargeBinary),  # passwords of accounts that the job carries over
     Column("secrets_version", BigInteger, nullable=False),
     Column("selection", Text, nullable=False),
     Column("selection_items", Text, nullable=False),
@@ -113,6 +126,8 @@ job = Table(
     Column("started_us", BigInteger),
     Column("full_complete_us", BigInteger),
     Column("scheduled_us", BigInteger),
+    Column("is_watched", Boolean, nullable=False, server_default=false()),  # somebody wants messages about it
+    Column("is_shipped", Boolean, nullable=False, server_default=false()),  # its history is sent elsewhere
     Index("ix_job_project_created", "project_id", "created_us"),
     Index("ix_job_status", "status"),
     Index(
@@ -180,5 +195,34 @@ event = Table(
     Column("at_us", BigInteger, nullable=False),
     Column("kind", Text, nullable=False),
     Column("message", Text, nullable=False),
+    Column("shipped_us", BigInteger),
     Index("ix_event_job", "job_id", "event_id"),
+)
+
+# What a job's worker uses of its machine.
+node_sample = Table(
+    "node_sample",
+    metadata,
+    Column("job_id", ForeignKey("job.job_id"), primary_key=True),
+    Column("at_us", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),  # domain.nodes.NodeSample
+)
+
+# A row while the condition holds.
+alarm = Table(
+    "alarm",
+    metadata,
+    Column("job_id", ForeignKey("job.job_id"), primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("raised_us", BigInteger, nullable=False),
+    Column("told_us", BigInteger),  # NULL until the message is out
+)
+
+# What one of the servers of a store does for all of them, for a limited time.
+duty = Table(
+    "duty",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("expires_us", BigInteger, nullable=False),
 )

@@ -18,6 +18,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from towline.domain.errors import JobNotFound, LeaseLost
 from towline.domain.jobs import JobSpec, JobStatus, TaskMode
+from towline.domain.nodes import NodeSample
 from towline.domain.progress import Progress
 from towline.service.ports import Clock, DecideJob, Job, JobEdit, Lease, Waiting
 from towline.store import codec, tables
@@ -177,6 +178,12 @@ class SqlWorkStore:
             await self._require(connection, lease)
             events = [(kind, message) for message in messages]
             await add_events(connection, lease.job_id, self._clock.now_us(), events)
+
+    async def save_sample(self, lease: Lease, sample: NodeSample) -> None:
+        row = {"at_us": sample.at_us, "body": codec.encode_text(sample)}
+        async with self._database.writing() as connection:
+            await self._require(connection, lease)
+            await connection.execute(self._database.upsert(tables.node_sample, lease.job_id, row))
 
     async def _require(self, connection: AsyncConnection, lease: Lease) -> None:
         """Hold the lease's row until the transaction ends. Raises LeaseLost."""

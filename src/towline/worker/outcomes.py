@@ -51,6 +51,17 @@ def finish_copy(*, now_us: int) -> DecideJob:
     return decide
 
 
+def finish_structure(job: Job) -> JobEdit:
+    """The job rests as after a pause; who retries it wants the rows too."""
+    if job.status is JobStatus.ENDING or JobStatus.PAUSED not in NEXT[job.status]:
+        return JobEdit(job)
+    attributes = {**job.attributes, "is_only_init_task": False}
+    rested = replace(
+        job, status=JobStatus.PAUSED, wanted=Wanted.PAUSE_ALL, pause_mode=PauseMode.ALL, attributes=attributes
+    )
+    return JobEdit(rested, ("the structure is on the target; retry to copy the rows",))
+
+
 def finish_pause(job: Job) -> JobEdit:
     """Nothing runs any more. After a pause that was taken back meanwhile the job is simply run again."""
     mode = _PAUSE_MODES.get(job.wanted)

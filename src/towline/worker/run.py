@@ -35,6 +35,7 @@ from towline.worker.control import PAUSE_GRACE_S, JobControl, StopReason
 from towline.worker.exits import ExitCode
 from towline.worker.leasing import LeaseKeeper
 from towline.worker.reporting import StoreReporter
+from towline.worker.sampling import Sampler
 
 log = structlog.get_logger(__name__)
 
@@ -183,8 +184,11 @@ class _Run:
         setup = self._setup
         began_s = setup.clock.monotonic_s()
         is_forgiven = False
+        sampler = Sampler(setup.clock, work_dir=setup.work_dir, memory_limit_bytes=self.spec.memory_limit_bytes)
         while True:
             try:
+                if sampler.is_due:
+                    await setup.store.save_sample(setup.lease, sampler.take())
                 job = await self.reporter.flush()
                 self.control.follow(job or await setup.store.load_job(setup.lease.job_id))
                 if not is_forgiven and setup.clock.monotonic_s() - began_s > _HEALTHY_AFTER_S:
@@ -219,6 +223,9 @@ class _Run:
             return None
         if error is None and not engine.cancelled() and engine.result() is RunResult.COPIED:
             await self._edit(outcomes.finish_copy(now_us=self._setup.clock.now_us()))
+            return None
+        if error is None and not engine.cancelled() and engine.result() is RunResult.STRUCTURED:
+            await self._edit(outcomes.finish_structure)
             return None
         if reason is None:
             # Run again and again it would only do the same.

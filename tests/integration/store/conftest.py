@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,9 +12,11 @@ from argon2 import PasswordHasher
 
 from tests.servers.fixtures import DatabaseFactory
 from towline.clock import SystemClock
+from towline.domain.accounts import Account, Parameter
 from towline.domain.errors import TowlineError
 from towline.domain.jobs import Endpoint, JobSpec, TaskMode
 from towline.domain.prechecks import PrecheckItem, Verdict
+from towline.domain.tables import RowFilter
 from towline.service.identity import IdentityService
 from towline.service.jobs import JobService
 from towline.service.ports import Caller, Credentials, Job, JobDraft
@@ -70,6 +72,20 @@ class ScriptedProbes:
         if self.error is not None:
             raise self.error
         return [PrecheckItem("srcDbConnection", "network", Verdict.PASSED)]
+
+    async def read_accounts(self, source: Endpoint) -> list[Account]:
+        return [Account("app", can_login=True, member_of=("staff",)), Account("staff", can_login=False)]
+
+    async def read_parameters(self, source: Endpoint, target: Endpoint) -> list[Parameter]:
+        return [
+            Parameter("work_mem", "performance", "8MB", "4MB", is_number=True, allowed="64-2", needs_restart=False),
+            Parameter("max_connections", "common", "50", "50", is_number=True, allowed="1-9", needs_restart=True),
+        ]
+
+    async def write_parameters(self, target: Endpoint, values: Mapping[str, str]) -> bool:
+        return "max_connections" in values
+
+    async def check_row_filter(self, source: Endpoint, wish: RowFilter, *, follow: bool) -> None: ...
 
     async def remove_traces(self, spec: JobSpec) -> None:
         if self.error is not None:

@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from tests.integration.store.conftest import CHEAP_HASHER, SOURCE_PASSWORD, ScriptedProbes, create_job
 from towline.clock import SystemClock
+from towline.domain.access import Role
 from towline.domain.diagnosis import Diagnosis
 from towline.domain.errors import KeyMissing, RequestError, StoreNotReady, StoreTooNew, StoreUnavailable
 from towline.domain.progress import Phase, Progress
@@ -54,7 +55,16 @@ async def test_a_store_of_the_first_version_is_brought_up_with_its_data(store_ur
                 text("INSERT INTO progress (job_id, epoch, at_us, body) VALUES (:job, 1, 5, :body)"),
                 {"job": job_id, "body": body},
             )
-            await connection.execute(text("DROP TABLE diagnosis"))
+            for newer in (
+                "DROP TABLE diagnosis",
+                *("DROP TABLE node_sample", "DROP TABLE alarm", "DROP TABLE duty"),
+                *(f"ALTER TABLE job DROP COLUMN {name}" for name in ("accounts_secret", "is_watched", "is_shipped")),
+                "ALTER TABLE event DROP COLUMN shipped_us",
+                "DROP TABLE membership",
+                "ALTER TABLE user_account DROP COLUMN is_enabled",
+                "ALTER TABLE project DROP COLUMN max_jobs",
+            ):
+                await connection.execute(text(newer))
             await connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
 
     async with opened_store(store_url, data_dir, clock=CLOCK, may_create=True) as store:
@@ -62,6 +72,10 @@ async def test_a_store_of_the_first_version_is_brought_up_with_its_data(store_ur
         known = (await store.jobs.load_health([job_id], project_id=caller.project_id))[job_id]
         assert known.progress == Progress(at_us=5, phase=Phase.COPY, percent=42, remaining_s=7)
         assert (await store.work.load_spec(job_id)).source.password == SOURCE_PASSWORD
+        # Whoever could sign in before may do everything, as before.
+        signed = await store.identities.load_access_key(account.access_key)
+        assert signed is not None
+        assert signed[1].role is Role.ADMIN
         lease = await store.work.take_lease(job_id, "worker", ttl_s=30)
         assert lease is not None
         seen = Diagnosis(at_us=6, cpu_share=0.5)

@@ -81,6 +81,7 @@ async def read_tables(connection: asyncpg.Connection, selection: ObjectSelection
             storage_id=row["storage_id"],
             is_logged=row["is_logged"],
             is_partition=row["parents"] is not None,
+            row_filter=selection.condition_for(_names(row)),
         )
         for row in found
     ]
@@ -88,8 +89,12 @@ async def read_tables(connection: asyncpg.Connection, selection: ObjectSelection
 
 def _is_selected(row: asyncpg.Record, selection: ObjectSelection) -> bool:
     """Selected itself, or a partition of a selected table."""
-    names = [(row["schema"], row["name"]), *(row["parents"] or ())]
-    return any(selection.covers(TableName(schema, name)) for schema, name in names)
+    return any(selection.covers(name) for name in _names(row))
+
+
+def _names(row: asyncpg.Record) -> list[TableName]:
+    """The table's own, and those of the tables that it is a partition of."""
+    return [TableName(*name) for name in ((row["schema"], row["name"]), *(row["parents"] or ()))]
 
 
 def _choose_keys(tables: list[asyncpg.Record], indexes: list[asyncpg.Record]) -> dict[int, tuple[str, ...]]:

@@ -16,9 +16,10 @@ from towline.adapters.postgres.check_facts import (
 from towline.adapters.postgres.check_rules import judge_both, judge_source, judge_target
 from towline.adapters.postgres.connection import connect
 from towline.adapters.postgres.pg_dump import find_pg_dump
+from towline.adapters.postgres.row_filters import check_row_filter
 from towline.adapters.postgres.slots import feed_prefix
 from towline.domain.errors import PgDumpMissing, Side, TowlineError
-from towline.domain.jobs import Endpoint, JobSpec
+from towline.domain.jobs import Endpoint, JobSpec, TaskMode
 from towline.domain.prechecks import PrecheckItem, Verdict
 
 
@@ -56,6 +57,7 @@ async def _check(
     if isinstance(source_facts, SourceFacts):
         missing_program = await asyncio.to_thread(_find_missing_program, source_facts.server.major)
         items += judge_source(source_facts, mode=spec.mode, missing_program=missing_program)
+        items += await _check_row_filters(spec)
     if isinstance(target_facts, TargetFacts):
         items += judge_target(target_facts, mode=spec.mode)
     if isinstance(source_facts, SourceFacts) and isinstance(target_facts, TargetFacts):
@@ -81,6 +83,19 @@ async def _look_at_target(
         return await read_target_facts(connection, relations, job_id=spec.job_id)
     except TowlineError as error:
         return error
+
+
+async def _check_row_filters(spec: JobSpec) -> list[PrecheckItem]:
+    """The conditions were good when they were accepted; tables and the job's mode may have changed since."""
+    if not spec.selection.row_filters:
+        return []
+    item, group = "srcRowFilterCheck", "db_params"
+    for wish in spec.selection.row_filters:
+        try:
+            await check_row_filter(spec.source, wish, follow=spec.mode is not TaskMode.FULL)
+        except TowlineError as error:
+            return [PrecheckItem(item, group, Verdict.FAILED, f"SRC_{error.code}", error.message, error.advice)]
+    return [PrecheckItem(item, group, Verdict.PASSED)]
 
 
 def _judge_connection(facts: SourceFacts | TargetFacts | TowlineError, side: Side) -> PrecheckItem:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final
 
 import asyncpg
@@ -20,7 +21,7 @@ from towline.adapters.postgres.connection import connect, libpq_conninfo
 from towline.adapters.postgres.errors import translated, translated_connecting
 from towline.adapters.postgres.lsn import Lsn
 from towline.adapters.postgres.quoting import qualified, quote_ident
-from towline.domain.errors import PositionLost, Side, TargetBusy
+from towline.domain.errors import PositionLost, RowFilterRefused, Side, TargetBusy
 from towline.domain.jobs import Endpoint
 from towline.domain.tables import TableName
 
@@ -29,6 +30,7 @@ _RELEASE_TIMEOUT_S: Final = 30.0
 _POLL_S: Final = 0.05
 _FIRST_WITH_PARTITION_ROOT: Final = 13
 _FIRST_WITH_WAL_STATUS: Final = 13
+FIRST_WITH_ROW_FILTERS: Final = 15
 # The source's own may be shorter than the pauses between our answers; without one a dead session keeps the slot.
 _REPLICATION_SETTINGS: Final = {"wal_sender_timeout": "60s"}
 
@@ -195,11 +197,28 @@ async def _require_slot(connection: asyncpg.Connection, slot_name: str, start: L
     return pid
 
 
-async def ensure_publication(connection: asyncpg.Connection, name: str, tables: Sequence[TableName]) -> None:
+async def ensure_publication(
+    connection: asyncpg.Connection,
+    name: str,
+    tables: Sequence[TableName],
+    *,
+    filters: Mapping[TableName, str] = MappingProxyType({}),
+) -> None:
     """A publication of exactly these tables, leaf partitions under their own names. Safe to repeat.
 
-    All four kinds of change are published. Generated columns are not: the target computes them.
+    All four kinds of change are published. Generated columns are not: the target computes them. With a filter an
+    update that brings a row in or out arrives as an insert or a delete (CREATE PUBLICATION, "Notes"). The filters of
+    a job do not change while it has a feed, so an existing publication has them.
+
+    Raises:
+        RowFilterRefused: the source is too old for filters.
     """
+    if filters and connection.get_server_version().major < FIRST_WITH_ROW_FILTERS:
+        raise RowFilterRefused(
+            f"the source cannot filter the changes of {min(filters)}: it is older than PostgreSQL "
+            f"{FIRST_WITH_ROW_FILTERS}",
+            side=Side.SOURCE,
+        )
     with translated(Side.SOURCE, what=f"creating the publication {name}"):
         async with connection.transaction():
             rows = await connection.fetch(
@@ -215,12 +234,16 @@ async def ensure_publication(connection: asyncpg.Connection, name: str, tables: 
                 return
             if rows:
                 await connection.execute(f"DROP PUBLICATION {quote_ident(name)}")
-            await connection.execute(_render_publication(connection, name, tables))
+            await connection.execute(_render_publication(connection, name, tables, filters))
 
 
-def _render_publication(connection: asyncpg.Connection, name: str, tables: Sequence[TableName]) -> str:
+def _render_publication(
+    connection: asyncpg.Connection, name: str, tables: Sequence[TableName], filters: Mapping[TableName, str]
+) -> str:
     # ONLY: a parent in an inheritance tree does not bring children that the job does not move.
-    listed = ", ".join(f"ONLY {qualified(table)}" for table in tables)
+    listed = ", ".join(
+        f"ONLY {qualified(table)}" + (f" WHERE ({filters[table]})" if table in filters else "") for table in tables
+    )
     target = f" FOR TABLE {listed}" if tables else ""
     has_root = connection.get_server_version().major >= _FIRST_WITH_PARTITION_ROOT
     options = " WITH (publish_via_partition_root = false)" if has_root else ""

@@ -63,7 +63,9 @@ class PgCopySource:
         reach(SNAPSHOT_BEFORE_SLOT)
         async with self._session("publication") as connection:
             # The publication comes first: decoding looks it up as of the moment of each change.
-            await slots.ensure_publication(connection, self._feed, [table.name for table in tables if table.is_logged])
+            logged = [table for table in tables if table.is_logged]
+            filters = {table.name: table.row_filter for table in logged if table.row_filter}
+            await slots.ensure_publication(connection, self._feed, [table.name for table in logged], filters=filters)
         # A slot of this name without a remembered snapshot is left over from an attempt of this worker.
         await slots.drop_slot(self._endpoint, self._feed)
         slot = await slots.create_slot(self._endpoint, slot_name=self._feed, temporary=False)
@@ -244,7 +246,7 @@ class PgChunkReader:
 
 def render_chunk_query(table: Table, chunk: Chunk, *, changed_since: SnapshotFact | None, snapshot_text: str) -> str:
     """The SELECT behind a chunk's COPY."""
-    conditions = []
+    conditions = [f"({table.row_filter})"] if table.row_filter else []
     if chunk.first_page > 0:
         conditions.append(f"ctid >= '({chunk.first_page},0)'::tid")
     if chunk.end_page is not None:

@@ -18,6 +18,7 @@ from towline.api.wire.catalogue import (
     check_zones,
 )
 from towline.api.wire.fields import convert
+from towline.domain.access import Role
 from towline.domain.nodes import NODE_SIZES
 from towline.service.jobs import JobService
 
@@ -34,7 +35,9 @@ class CatalogueRoutes:
         kind = ("engine_type", "db_use_type", "job_direction")
         return [
             Route("GET", "node-type", self.list_node_types, answer=NodeTypesAnswer, queries=kind),
-            Route("POST", "available-zone", self.list_zones, request=ZonesRequest, answer=ZonesAnswer),
+            Route(
+                "POST", "available-zone", self.list_zones, request=ZonesRequest, answer=ZonesAnswer, role=Role.READER
+            ),
             Route("GET", "quotas", self.read_quotas, answer=QuotasAnswer),
         ]
 

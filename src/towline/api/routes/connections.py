@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from towline.api.routing import Answer, Call, Route
+from towline.api.wire.databases import ClusterTestRequest, read_cluster_tests
 from towline.api.wire.endpoints import read_endpoint
 from towline.api.wire.errors import ApiError, empty
 from towline.api.wire.fields import (
     Jobs,
     convert,
+    read_items,
     read_raw_items,
     require_id,
     require_member,
@@ -34,11 +36,26 @@ class ConnectionRoutes:
                 self.test_connections,
                 request=Jobs[ConnectionRequest],
                 answer=ItemsAnswer,
-            )
+            ),
+            Route(
+                "POST",
+                "jobs/cluster/batch-connection",
+                self.test_clusters,
+                request=Jobs[ClusterTestRequest],
+                answer=ItemsAnswer,
+            ),
         ]
 
     async def test_connections(self, call: Call) -> Answer:
-        tests = [_read_test(item) for item in read_raw_items(call.json())]
+        return await self._test([_read_test(item) for item in read_raw_items(call.json())], call)
+
+    async def test_clusters(self, call: Call) -> Answer:
+        """The same with each endpoint in text; one result per endpoint, in order."""
+        requests = read_items(call.json(), ClusterTestRequest)
+        entries = [entry for request in requests for entry in read_cluster_tests(request)]
+        return await self._test([_read_test(entry) for entry in entries], call)
+
+    async def _test(self, tests: list[ConnectionTest | tuple[str, ApiError]], call: Call) -> ItemsAnswer:
         possible = [test for test in tests if isinstance(test, ConnectionTest)]
         outcomes = iter(await self._jobs.test_connections(call.caller, possible))
         results = []

@@ -34,6 +34,7 @@ from towline.api.wire.items import (
 from towline.api.wire.prechecks import PrecheckResultsAnswer, render_missing_run, render_run
 from towline.api.wire.speed import LimitSpeedRequest, SpeedLimits, read_windows
 from towline.api.wire.words import PAUSE_MODE_OF_WORD, DeleteType, EndPointType, PrecheckMode
+from towline.domain.access import Role
 from towline.domain.errors import IllegalTransition
 from towline.domain.jobs import TaskMode
 from towline.service.jobs import JobService
@@ -64,6 +65,7 @@ class ControlRoutes:
                 self.read_precheck_results,
                 request=JobIds,
                 answer=PrecheckResultsAnswer,
+                role=Role.READER,
             ),
             Route(
                 "POST", "jobs/batch-starting", self.start, status=202, request=Jobs[StartRequest], answer=ItemsAnswer
@@ -117,8 +119,8 @@ class ControlRoutes:
         items: list[Item] = []
         for request in read_items(call.json(), StartRequest):
             job_id, at_us = require_id(request.job_id), read_start_time(request.start_time)
-            act = partial(self._jobs.start, call.caller, job_id, at_us=at_us)
-            items.append((job_id, not_built("is_only_init_task") if request.is_only_init_task else act))
+            only = bool(request.is_only_init_task)
+            items.append((job_id, partial(self._jobs.start, call.caller, job_id, at_us=at_us, only_structure=only)))
         return await _run_all(items, call)
 
     async def pause(self, call: Call) -> Answer:
@@ -134,7 +136,7 @@ class ControlRoutes:
         for request in read_items(call.json(), RetryRequest):
             job_id = require_id(request.job_id)
             act = partial(self._jobs.retry, call.caller, job_id)
-            items.append((job_id, not_built("is_sync_re_edit") if request.is_sync_re_edit else act))
+            items.append((job_id, ApiError("DRS.M00401", "The task") if request.is_sync_re_edit else act))
         return await _run_all(items, call)
 
     async def limit_speed(self, call: Call) -> Answer:

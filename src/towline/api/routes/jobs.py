@@ -32,6 +32,7 @@ from towline.api.wire.items import ItemsAnswer, render_item
 from towline.api.wire.listing import JobIdsPage, ListJobsRequest, read_filter, read_list_page, read_status_page
 from towline.api.wire.texts import Language
 from towline.api.wire.words import STATUS_WORD
+from towline.domain.access import Role
 from towline.domain.jobs import JobStatus
 from towline.service.jobs import JobService
 from towline.service.ports import Job, JobDraft, Outcome
@@ -53,9 +54,23 @@ class JobRoutes:
                 request=Jobs[CreateJobRequest],
                 answer=CreateJobsAnswer,
             ),
-            Route("POST", "jobs", self.list_jobs, request=ListJobsRequest, answer=JobListAnswer),
-            Route("POST", "jobs/batch-status", self.read_statuses, request=JobIdsPage, answer=StatusesAnswer),
-            Route("POST", "jobs/batch-detail", self.read_details, request=JobIdsPage, answer=DetailsAnswer),
+            Route("POST", "jobs", self.list_jobs, request=ListJobsRequest, answer=JobListAnswer, role=Role.READER),
+            Route(
+                "POST",
+                "jobs/batch-status",
+                self.read_statuses,
+                request=JobIdsPage,
+                answer=StatusesAnswer,
+                role=Role.READER,
+            ),
+            Route(
+                "POST",
+                "jobs/batch-detail",
+                self.read_details,
+                request=JobIdsPage,
+                answer=DetailsAnswer,
+                role=Role.READER,
+            ),
             Route(
                 "PUT",
                 "jobs/batch-modification",

@@ -15,6 +15,7 @@ from towline.api.wire.health import (
     render_verdict_record,
 )
 from towline.api.wire.progress import ProgressAnswer, ProgressRecord, render_missing, render_record
+from towline.domain.access import Role
 from towline.service.jobs import JobService
 from towline.service.ports import JobHealth, JobProgress, Outcome
 
@@ -27,7 +28,14 @@ class ProgressRoutes:
 
     def table(self) -> list[Route]:
         return [
-            Route("POST", "jobs/batch-progress", self.read_progress, request=JobIds, answer=ProgressAnswer),
+            Route(
+                "POST",
+                "jobs/batch-progress",
+                self.read_progress,
+                request=JobIds,
+                answer=ProgressAnswer,
+                role=Role.READER,
+            ),
             Route(
                 "POST",
                 "jobs/batch-rpo-and-rto",
@@ -35,6 +43,7 @@ class ProgressRoutes:
                 status=202,
                 request=JobIds,
                 answer=RpoAndRtoAnswer,
+                role=Role.READER,
             ),
             Route("GET", "jobs/{job_id}/towline/health", self.read_health, answer=HealthAnswer),
             Route(
@@ -43,6 +52,7 @@ class ProgressRoutes:
                 self.read_verdicts,
                 request=JobIds,
                 answer=VerdictAnswer,
+                role=Role.READER,
             ),
         ]
 

@@ -16,6 +16,7 @@ from towline.api.wire.structure import (
     render_process,
     render_struct_detail,
 )
+from towline.domain.access import Role
 from towline.service.jobs import JobService
 from towline.service.ports import JobTables, Outcome
 
@@ -28,13 +29,21 @@ class StructureRoutes:
 
     def table(self) -> list[Route]:
         return [
-            Route("POST", "jobs/batch-struct-process", self.count_objects, request=JobIds, answer=StructProcessAnswer),
+            Route(
+                "POST",
+                "jobs/batch-struct-process",
+                self.count_objects,
+                request=JobIds,
+                answer=StructProcessAnswer,
+                role=Role.READER,
+            ),
             Route(
                 "POST",
                 "jobs/{type}/batch-struct-detail",
                 self.list_objects,
                 request=StructDetailRequest,
                 answer=StructDetailAnswer,
+                role=Role.READER,
             ),
         ]
 

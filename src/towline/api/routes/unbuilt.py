@@ -18,16 +18,7 @@ from towline.service.jobs import JobService
 ReadJobs = Callable[[dict[str, Any]], list[str]]
 
 UNBUILT: Final[tuple[tuple[str, str], ...]] = (
-    ("POST", "jobs/cluster/batch-connection"),
-    ("POST", "jobs/batch-transformation"),
-    ("POST", "jobs/batch-replace-definer"),
-    ("POST", "jobs/batch-set-smn"),
-    ("POST", "jobs/batch-get-params"),
-    ("POST", "jobs/{job_id}/params"),
-    ("GET", "jobs/{job_id}/get-src-user"),
-    ("PUT", "jobs/batch-update-user"),
     ("POST", "jobs/batch-switchover"),
-    ("POST", "jobs/disaster-recovery-monitoring-data"),
     ("POST", "jobs/create-compare-task"),
     ("POST", "jobs/query-compare-result"),
     ("POST", "jobs/{job_id}/object/compare"),
@@ -44,10 +35,6 @@ UNBUILT: Final[tuple[tuple[str, str], ...]] = (
     ("GET", "jobs/{job_id}/compare/{compare_job_id}/content-difference"),
     ("POST", "jobs/{job_id}/compare/result/file"),
     ("GET", "jobs/{job_id}/compare/result/file"),
-    ("GET", "job/{job_id}/tuning-params/query-params"),
-    ("PUT", "job/{job_id}/tuning-params/modify-params"),
-    ("GET", "jobs/{job_id}/lts-log-switch"),
-    ("PUT", "jobs/{job_id}/lts-log-switch"),
     ("POST", "jobs/{job_id}/switch-vip"),
     ("GET", "jobs/{job_id}/get-switch-vip-status"),
 )

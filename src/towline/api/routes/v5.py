@@ -36,6 +36,7 @@ from towline.api.wire.v5 import (
     render_tags,
 )
 from towline.api.wire.words import PrecheckMode
+from towline.domain.access import Role
 from towline.domain.errors import JobDeleted, JobNotFound
 from towline.service.jobs import JobService
 from towline.service.ports import Job, JobFilter, Outcome
@@ -74,6 +75,7 @@ class V5Routes:
                 self.validate_name,
                 request=JobNameRequest,
                 answer=JobNameAnswer,
+                role=Role.READER,
             ),
         ]
 

@@ -111,7 +111,7 @@ def read_public_ips(addresses: list[PublicIpRequest] | None) -> list[dict[str, s
 
 
 def read_alarm(alarm: AlarmRequest | None) -> dict[str, Any] | None:
-    """Notification settings are kept and given back; nothing sends them yet."""
+    """Limits in seconds, and receivers; mail is sent when the server has a mail server, messages to phones never."""
     if alarm is None:
         return None
     delays = {name: getattr(alarm, name) for name in ("delay_time", "rto_delay", "rpo_delay")}

@@ -43,6 +43,31 @@ class InstanceInfo(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     volume_size: int
 
 
+class FilterInfo(msgspec.Struct, frozen=True):
+    transformation_type: str
+    value: str
+
+
+class FilteredTable(msgspec.Struct, frozen=True):
+    id: str
+    data_transformation_type: str
+    db_name: str
+    schema_name: str
+    table_name: str
+
+
+class FilterCondition(msgspec.Struct, frozen=True):
+    """One condition and its table."""
+
+    transformation_info: FilterInfo
+    data_transformation_object_infos: list[FilteredTable]
+
+
+class DataTransformation(msgspec.Struct, frozen=True):
+    total_count: int
+    filter_conditions: list[FilterCondition]
+
+
 class DetailAnswer(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One result of batch-detail; for an id without a job only `id` and the error members."""
 
@@ -78,6 +103,7 @@ class DetailAnswer(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     object_infos: list[dict[str, Any]] | None = None
     replace_definer: bool | None = None
     migrate_user: bool | None = None
+    data_transformation: DataTransformation | None = None
     struct_trans: bool | None = None
     index_trans: bool | None = None
     is_open_fast_clean: bool | None = None
@@ -200,7 +226,8 @@ def render_detail(requested_id: str, job: Job) -> DetailAnswer:
         object_switch=bool(job.selection_items),
         object_infos=[_render_object(item) for item in job.selection_items] or None,
         replace_definer=bool(kept.get("replace_definer")),
-        migrate_user=False,
+        migrate_user=bool(kept.get("accounts")),
+        data_transformation=_render_filters(job),
         struct_trans=True,
         index_trans=True,
         is_open_fast_clean=bool(kept.get("is_open_fast_clean")),
@@ -273,6 +300,29 @@ def _render_instance(job: Job) -> InstanceInfo:
         status="ACTIVE",
         volume_size=0,
     )
+
+
+def _render_filters(job: Job) -> DataTransformation | None:
+    filters = job.selection.row_filters
+    if not filters:
+        return None
+    kind, database = "contentConditionalFilter", job.source.database
+    conditions = [
+        FilterCondition(
+            FilterInfo(kind, each.condition),
+            [
+                FilteredTable(
+                    id=f"{database}-*-*-{each.table.schema}-*-*-{each.table.name}",
+                    data_transformation_type=kind,
+                    db_name=database,
+                    schema_name=each.table.schema,
+                    table_name=each.table.name,
+                )
+            ],
+        )
+        for each in filters
+    ]
+    return DataTransformation(len(conditions), conditions)
 
 
 def _render_object(item: Any) -> dict[str, Any]:

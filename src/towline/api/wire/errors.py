@@ -15,6 +15,7 @@ from towline.api.wire.texts import TEXTS, Language, render_text
 from towline.domain.errors import (
     ConnectionLost,
     ConnectionRefused,
+    IdentityUnavailable,
     IllegalTransition,
     InvariantBroken,
     JobDeleted,
@@ -22,10 +23,12 @@ from towline.domain.errors import (
     JobNotFound,
     NotBuilt,
     RequestError,
+    RowFilterExists,
     SetupError,
     StoreUnavailable,
     TowlineError,
     TransientError,
+    UnknownParameter,
 )
 from towline.domain.jobs import Failure
 
@@ -62,6 +65,8 @@ _CODE_OF_CLASS: Final[tuple[tuple[type[TowlineError], str], ...]] = (
     (JobNameTaken, "DRS.M00277"),
     (IllegalTransition, "DRS.M00304"),
     (NotBuilt, "DRS.M00300"),
+    (RowFilterExists, "DRS.M07000"),
+    (UnknownParameter, "DRS.M00303"),
     (RequestError, "DRS.M00305"),
     (ConnectionRefused, "DRS.M00305"),
     (ConnectionLost, "DRS.M01501"),
@@ -77,7 +82,7 @@ def as_api_error(error: BaseException) -> ApiError:
         return error
     if isinstance(error, TowlineError) and not isinstance(error, InvariantBroken):
         code = next(code for kind, code in _CODE_OF_CLASS if isinstance(error, kind))
-        is_outage = isinstance(error, StoreUnavailable)
+        is_outage = isinstance(error, (StoreUnavailable, IdentityUnavailable))
         return ApiError(code, f"{error.message} {error.advice}".strip(), http_status=503 if is_outage else None)
     return ApiError("DRS.M00004")
 

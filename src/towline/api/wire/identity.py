@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from towline.api.wire.fields import Request, Text
+from towline.domain.access import Role
 from towline.service.ports import Domain, IssuedToken, Project, TokenScope, User
 
 
@@ -143,7 +144,7 @@ def render_token(issued: IssuedToken) -> TokenEnvelope:
             issued_at=_render_time(issued.issued_us),
             methods=("password",),
             catalog=(),
-            roles=(Named(id="0", name="drs_adm"),),
+            roles=_render_roles(issued.role),
             user=_render_user(issued.user),
             project=_render_scope(issued.project) if issued.project else None,
             domain=None if issued.project else _render_domain(issued.user.domain),
@@ -184,6 +185,10 @@ def render_domains(domains: Sequence[Domain], *, path: str) -> DomainsAnswer:
         ],
         links=Links(path),
     )
+
+
+def _render_roles(role: Role | None) -> tuple[Named, ...]:
+    return () if role is None else (Named(id=role.value, name=role.value),)
 
 
 def _render_user(user: User) -> NamedInDomain:

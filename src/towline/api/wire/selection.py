@@ -92,6 +92,16 @@ def read_selection(
     return ObjectSelection(frozenset(schemas), frozenset(t for t in tables if t.schema not in schemas)), items
 
 
+def read_table_id(text: str, *, database: str) -> TableName:
+    """The table of an id such as `db-*-*-schema-*-*-table`. Raises: ApiError."""
+    if not text:
+        raise empty("id")
+    path = _read_path(ObjectRequest(id=Text(text)), "table")
+    if database and path[0] != database:
+        raise invalid("id")
+    return TableName(path[1], path[2])
+
+
 def _is_chosen(node: ObjectRequest) -> bool:
     # `partial` marks a container some of whose children are chosen; the children say which.
     if node.select is None:

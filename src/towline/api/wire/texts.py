@@ -68,6 +68,8 @@ TEXTS: Final[dict[str, ErrorText]] = {
         400, "The task has been deleted or the resource has been released.", "任务已删除或资源已释放。"
     ),
     "DRS.10000010": ErrorText(404, "The task does not exist.", "任务不存在。"),
+    "DRS.M00401": ErrorText(400, "%s does not support re-editing.", "%s不支持再编辑。"),
+    "DRS.M07000": ErrorText(400, "The data transformation already exists.", "数据加工规则已存在。"),
     "DRS.KE0002": ErrorText(400, "The username or password is incorrect.", "用户名或密码错误。"),
     "APIGW.0101": ErrorText(
         404,
@@ -75,6 +77,12 @@ TEXTS: Final[dict[str, ErrorText]] = {
         "API不存在或未发布到环境",
     ),
     "APIGW.0201": ErrorText(413, "Request entity too large", "请求体过大"),
+    "APIGW.0302": ErrorText(
+        403,
+        "The IAM user is not allowed to access the API: %s",
+        "IAM用户无权访问该API：%s",
+    ),
+    "APIGW.0308": ErrorText(429, "The throttling threshold has been reached: %s", "已达到流控阈值：%s"),
     "APIGW.0301": ErrorText(401, "Incorrect IAM authentication information: %s", "IAM认证信息错误：%s"),
 }
 

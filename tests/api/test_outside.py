@@ -1,0 +1,320 @@
+"""Messages and histories that leave the server, received by real servers; and what workers measure."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import socketserver
+import threading
+from collections.abc import Iterator
+from email import message_from_bytes
+from email.message import Message as Mail
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.api.harness import Api, failure
+from towline.api.app import create_app
+from towline.domain.jobs import JobStatus
+from towline.domain.nodes import NodeSample
+from towline.domain.progress import Phase, Progress
+from towline.outbound.courier import SIGNATURE_HEADER, OutsideCourier
+from towline.outbound.log_sinks import OutsideLogSink
+from towline.outside_config import LogGroupConfig, OutsideConfig, SmtpConfig, TopicConfig
+from towline.service.duties import Duties
+from towline.service.ports import Outlets
+
+OUTLETS = Outlets(frozenset({"ops"}), frozenset({"files", "collector"}), has_mail=True)
+
+
+class HttpReceiver(ThreadingHTTPServer):
+    """Keeps what it is sent."""
+
+    def __init__(self) -> None:
+        self.status = 200
+        self.requests: list[tuple[str, dict[str, str], bytes]] = []
+        super().__init__(("127.0.0.1", 0), _HttpCalls)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _HttpCalls(BaseHTTPRequestHandler):
+    server: HttpReceiver
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.requests.append((self.path, dict(self.headers), body))
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+class MailReceiver(socketserver.ThreadingTCPServer):
+    """Takes mail as RFC 5321 says, as far as a sender without extensions goes."""
+
+    def __init__(self) -> None:
+        self.mails: list[tuple[list[str], Mail]] = []
+        super().__init__(("127.0.0.1", 0), _MailSession)
+
+
+class _MailSession(socketserver.StreamRequestHandler):
+    server: MailReceiver
+
+    def handle(self) -> None:
+        recipients: list[str] = []
+        self.say("220 test")
+        while line := self.rfile.readline():
+            verb = line[:4].upper()
+            if verb == b"RCPT":
+                recipients.append(line.decode().strip().partition(":")[2].strip("<>"))
+            if verb == b"DATA":
+                self.say("354 go on")
+                lines = []
+                while (text := self.rfile.readline()) != b".\r\n":
+                    lines.append(text)
+                self.server.mails.append((recipients, message_from_bytes(b"".join(lines))))
+            self.say("221 bye" if verb == b"QUIT" else "250 ok")
+            if verb == b"QUIT":
+                return
+
+    def say(self, text: str) -> None:
+        self.wfile.write(f"{text}\r\n".encode())
+
+
+def running(server: socketserver.BaseServer) -> Iterator[Any]:
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def receiver() -> Iterator[HttpReceiver]:
+    yield from running(HttpReceiver())
+
+
+@pytest.fixture
+def mailbox() -> Iterator[MailReceiver]:
+    yield from running(MailReceiver())
+
+
+def duties_of(api: Api, config: OutsideConfig, *, owner: str = "one") -> Duties:
+    courier, sink = OutsideCourier(config.smtp, config.topics), OutsideLogSink(config.log_groups)
+    return Duties(api.store.outside, courier, sink, clock=api.clock, owner=owner)
+
+
+@pytest.fixture
+async def outward(api: Api) -> Api:
+    """The application of a server that has receivers in its configuration."""
+    app = create_app(api.jobs, api.identity, clock=api.clock, version="0", outlets=OUTLETS)
+    transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
+    api.client = httpx.AsyncClient(transport=transport, base_url="http://towline.test")
+    return api
+
+
+def alarm_body(job_id: str, **info: Any) -> dict[str, Any]:
+    job = {"job_id": job_id, "status": "CONFIGURATION", "engine_type": "postgresql"}
+    return {"jobs": [job], "alarm_notify_info": info}
+
+
+# --- messages ---------------------------------------------------------------------------------------
+
+
+async def test_a_failed_job_is_told_once_by_mail_and_webhook(
+    outward: Api, receiver: HttpReceiver, mailbox: MailReceiver
+) -> None:
+    api = outward
+    job_id = await api.create_job()
+    mail = {"protocol": "email", "endpoints": ["ops@example.org", "boss@example.org"]}
+    body = alarm_body(job_id, subscriptions=[mail], topic_urn="urn:smn:eu-de:1:ops", delay_time=30)
+    answer = await api.post("jobs/batch-set-smn", body)
+    assert answer.json()["results"] == [{"id": job_id, "status": "success"}], answer.text
+    config = OutsideConfig(
+        smtp=SmtpConfig(host="127.0.0.1", port=mailbox.server_address[1], sender="towline@example.org"),
+        topics={"ops": TopicConfig(webhook=receiver.url + "/hook", secret="shared")},
+    )
+    duties = duties_of(api, config)
+    await duties.do_round()
+    assert (receiver.requests, mailbox.mails) == ([], [])
+    await api.bring_to(job_id, JobStatus.START_FAILED, failure=failure())
+    receiver.status = 500
+    await duties.do_round()
+    receiver.status = 200
+    await duties.do_round()
+    assert len(receiver.requests) == 1, "what was refused waits a while"
+    api.clock.advance(16)
+    for _ in range(2):
+        await duties.do_round()
+    assert len(receiver.requests) == 2
+    path, headers, sent = receiver.requests[-1]
+    told = json.loads(sent)
+    assert (path, told["job_id"], told["kind"], told["state"]) == ("/hook", job_id, "failed", "raised")
+    assert "WAL_LEVEL_NOT_LOGICAL" in told["text"]
+    signature = hmac.new(b"shared", sent, hashlib.sha256).hexdigest()
+    assert headers[SIGNATURE_HEADER] == f"sha256={signature}"
+    recipients, first = mailbox.mails[-1]
+    assert recipients == ["ops@example.org", "boss@example.org"]
+    assert first["Subject"] == "[Towline] move-shop: failed raised"
+    # Another server of the store, after the first one has gone.
+    successor = duties_of(api, config, owner="two")
+    await api.bring_to(job_id, JobStatus.STARTING, failure=None)
+    await successor.do_round()
+    assert len(receiver.requests) == 2, "one server at a time"
+    api.clock.advance(31)
+    await successor.do_round()
+    assert json.loads(receiver.requests[-1][2])["state"] == "over"
+    assert await api.store.outside.load_alarms() == {}
+
+
+async def test_a_job_that_falls_behind_its_limits_is_told(outward: Api, receiver: HttpReceiver) -> None:
+    api = outward
+    job_id = await api.create_job()
+    await api.post("jobs/batch-set-smn", alarm_body(job_id, topic_urn="ops", delay_time=30, rpo_delay=3600))
+    duties = duties_of(api, OutsideConfig(topics={"ops": TopicConfig(webhook=receiver.url)}))
+    await api.bring_to(job_id, JobStatus.STREAMING)
+    await api.report(job_id, Progress(api.clock.us, Phase.STREAM, percent=100, proven_source_time_us=api.clock.us))
+    await duties.do_round()
+    assert receiver.requests == []
+    api.clock.advance(31)
+    await duties.do_round()
+    (told,) = [json.loads(body) for _, _, body in receiver.requests]
+    assert (told["kind"], told["text"]) == ("delay", "The target is 31 s behind; the limit is 30 s.")
+
+
+@pytest.mark.parametrize(
+    ("info", "code"),
+    [
+        ({"subscriptions": [{"protocol": "sms", "endpoints": ["+49"]}]}, "DRS.M00300"),
+        ({"subscriptions": [{"protocol": "email", "endpoints": ["not an address"]}]}, "DRS.M00202"),
+        ({"topic_urn": "urn:smn:eu-de:1:nobody"}, "DRS.M00202"),
+        ({"delay_time": 3601}, "DRS.M00202"),
+    ],
+)
+async def test_receivers_that_cannot_be_reached_are_refused(outward: Api, info: dict[str, Any], code: str) -> None:
+    job_id = await outward.create_job()
+    answer = await outward.post("jobs/batch-set-smn", alarm_body(job_id, **info))
+    assert (answer.status_code, answer.json()["error_code"]) == (400, code), answer.text
+    assert not (await outward.stored_job(job_id)).attributes.get("alarm_notify")
+
+
+async def test_mail_wants_a_mail_server(api: Api) -> None:
+    mail = {"protocol": "email", "endpoints": ["a@b"]}
+    answer = await api.post("jobs/batch-set-smn", alarm_body(await api.create_job(), subscriptions=[mail]))
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "DRS.M00305")
+
+
+# --- histories --------------------------------------------------------------------------------------
+
+
+async def switch_log(api: Api, job_id: str, group: str) -> None:
+    wish = {"job": {"log_group_id": group, "log_stream_id": "shop", "lts_enabled": True}}
+    answer = await api.put(f"jobs/{job_id}/lts-log-switch", wish)
+    assert (answer.status_code, answer.json()) == (200, {}), answer.text
+    assert (await api.call("GET", f"jobs/{job_id}/lts-log-switch")).json() == wish
+
+
+async def test_a_history_goes_to_a_file_from_its_beginning(outward: Api, tmp_path: Path) -> None:
+    api = outward
+    job_id = await api.create_job()
+    await api.create_job(name="not-asked-for")
+    await switch_log(api, job_id, "files")
+    duties = duties_of(api, OutsideConfig(log_groups={"files": LogGroupConfig(folder=str(tmp_path / "logs"))}))
+    for _ in range(2):
+        await duties.do_round()
+    file = tmp_path / "logs" / "shop.jsonl"
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [line["message"] for line in lines] == ["created as move-shop", "history goes to files"]
+    assert {line["job_id"] for line in lines} == {job_id}
+    await api.put(f"jobs/{job_id}/lts-log-switch", {"job": {"lts_enabled": False}})
+    await duties.do_round()
+    assert len(file.read_text().splitlines()) == 2
+
+
+async def test_a_history_goes_to_a_collector_and_waits_for_it(outward: Api, receiver: HttpReceiver) -> None:
+    api = outward
+    job_id = await api.create_job()
+    await switch_log(api, job_id, "collector")
+    group = LogGroupConfig(otlp=receiver.url, headers={"Authorization": "Bearer key"})
+    duties = duties_of(api, OutsideConfig(log_groups={"collector": group}))
+    receiver.status = 503
+    await duties.do_round()
+    receiver.status = 200
+    api.clock.advance(16)
+    await duties.do_round()
+    (_, _, refused), (path, headers, taken) = receiver.requests
+    assert refused == taken
+    assert (path, headers["Authorization"]) == ("/v1/logs", "Bearer key")
+    (resource,) = json.loads(taken)["resourceLogs"]
+    records = resource["scopeLogs"][0]["logRecords"]
+    assert records[0]["body"]["stringValue"] == "created as move-shop"
+    assert {"key": "log.stream", "value": {"stringValue": "shop"}} in resource["resource"]["attributes"]
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"log_group_id": "nobody"}, "DRS.M00202"),
+        ({"log_stream_id": "../../etc"}, "DRS.M00202"),
+        ({"log_stream_id": None}, "DRS.M00201"),
+        ({"lts_enabled": None}, "DRS.M00201"),
+    ],
+)
+async def test_a_log_goes_only_where_the_configuration_says(outward: Api, change: dict[str, Any], code: str) -> None:
+    job_id = await outward.create_job()
+    wish = {"log_group_id": "files", "log_stream_id": "shop", "lts_enabled": True, **change}
+    answer = await outward.put(f"jobs/{job_id}/lts-log-switch", {"job": wish})
+    assert (answer.status_code, answer.json()["error_code"]) == (400, code)
+
+
+# --- what workers measure ---------------------------------------------------------------------------
+
+
+async def test_monitoring_shows_what_was_measured_and_leaves_the_rest_out(api: Api) -> None:
+    job_id = await api.create_job()
+
+    async def read() -> dict[str, Any]:
+        answer = await api.post("jobs/disaster-recovery-monitoring-data", {"jobs": [job_id]})
+        return answer.json()["results"][0]["data_guard_minitor"]
+
+    assert await read() == {}
+    await api.bring_to(job_id, JobStatus.STREAMING)
+    now_us = api.clock.us
+    await api.report(
+        job_id,
+        Progress(
+            now_us,
+            Phase.STREAM,
+            percent=100,
+            rows_copied=10,
+            changes_applied=5,
+            bytes_copied=3 * 1024 * 1024,
+            apply_rows_per_s=7.0,
+            apply_bytes_per_s=1024 * 1024.0,
+            proven_source_time_us=now_us - 3_000_000,
+            applied_position="0/1",
+        ),
+    )
+    lease = await api.store.work.take_lease(job_id, "a worker", ttl_s=10)
+    assert lease is not None
+    await api.store.work.save_sample(lease, NodeSample(now_us, 12.5, 100, 384, 50, 20.5))
+    seen = await read()
+    assert (seen["cpuUsed_percent"], seen["mem_used_inMB"], seen["node_mem_inMB"]) == ("12.5", "100", 384)
+    assert (seen["trans_inMB"], seen["trans_lines"], seen["dst_rps"]) == ("3.00", "15", "7")
+    assert (seen["dst_offset"], seen["migration_bytes_per_second"], seen["bandwidth"]) == ("0/1", 1024 * 1024, "1.00")
+    assert seen["sr_delay"] + seen["dst_delay"] == 3
+    assert "src_offset" not in seen
+    api.clock.advance(60)
+    seen = await read()
+    assert "cpuUsed_percent" not in seen, "nobody knows what a silent worker uses"
+    assert "dst_rps" not in seen
