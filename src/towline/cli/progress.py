@@ -12,6 +12,7 @@ import typer
 
 from towline.cli.display import Display, open_display
 from towline.cli.options import DataDirOption, JsonOption, StoreOption, ending_on_error
+from towline.cli.score import show_scores
 from towline.cli.view import JobView, render_record, view_of
 from towline.clock import SystemClock
 from towline.domain.errors import JobNotFound
@@ -47,6 +48,9 @@ class Row:
 def progress(
     ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Left out: all jobs.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C.")] = False,
+    score: Annotated[
+        bool, typer.Option("--score", help="Instead: how good the estimates of remaining time were.")
+    ] = False,
     store: StoreOption = None,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
@@ -54,6 +58,9 @@ def progress(
     """Show how far jobs are, how long they still take and how far behind they are; the worst first."""
     with ending_on_error():
         settings = read_settings(os.environ, store=store, data_dir=data_dir)
+        if score:
+            asyncio.run(show_scores(settings, [job_id.lower() for job_id in ids or []], is_json=as_json))
+            return
         display = open_display(is_json=as_json)
         try:
             asyncio.run(_show(settings, [job_id.lower() for job_id in ids or []], display, watch=watch))

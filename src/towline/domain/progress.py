@@ -59,6 +59,8 @@ class TableProgress:
     is_finished: bool
 
 
+CONFIDENCE = 0.8
+"""The share of remaining times that are meant to lie in the range given with the estimate."""
 WAITING_FOR_PAUSE = "the pause to end"
 """`Progress.waiting_for` of a stream whose applier has come to rest because the operator asked for a pause."""
 WAITING_FOR_SPEED = "the speed limit"
@@ -70,12 +72,13 @@ class Progress:
     """All figures of a job at one moment.
 
     `at_us`: worker's clock, microseconds since the epoch, UTC.  `percent`: of the full phase, 0..100, never
-    backwards, 100 only when the full phase is over.  `remaining_s`: None when not known, 0 only when nothing
-    remains.  `proven_source_time_us`: T of the delay proof, on the *source's* clock; None when nothing has
-    been proven.  `source_clock_offset_us`: source clock minus worker clock.  Rates are per second over the last
-    seconds, None outside the stream.  `received_*`: as the proof, but of what has been read from the source.
-    `applying_since_us`: when the batch was begun that the target is at, worker's clock.  `diagnosis` is left out
-    where many jobs are read at once, as `tables` is.
+    backwards, 100 only when the full phase is over.  `remaining_s`: until the job has copied everything and, if it
+    follows, is in step; None when not known, 0 only when nothing remains; estimated at `remaining_at_us`, and with
+    `CONFIDENCE` between `remaining_low_s` and `remaining_high_s`.  `proven_source_time_us`: T of the delay proof, on
+    the *source's* clock; None when nothing has been proven.  `source_clock_offset_us`: source clock minus worker
+    clock.  Rates are per second over the last seconds, None outside the stream.  `received_*`: as the proof, but of
+    what has been read from the source.  `applying_since_us`: when the batch was begun that the target is at, worker's
+    clock.  `diagnosis` is left out where many jobs are read at once, as `tables` is.
     """
 
     at_us: int
@@ -85,6 +88,9 @@ class Progress:
     data: PartProgress = PartProgress()
     index: PartProgress = PartProgress()
     remaining_s: int | None = None
+    remaining_low_s: int | None = None
+    remaining_high_s: int | None = None
+    remaining_at_us: int | None = None
     proven_source_time_us: int | None = None
     source_clock_offset_us: int | None = None
     rows_copied: int = 0

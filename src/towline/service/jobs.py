@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import structlog
 
 from towline.domain.errors import JobDeleted, JobNotFound, RequestError, TowlineError
+from towline.domain.forecast import Score
 from towline.domain.health import judge
 from towline.domain.jobs import DEFAULT_MAX_JOBS, ConflictPolicy, JobStatus, PauseMode, SpeedWindow
 from towline.domain.progress import Progress
@@ -131,6 +132,21 @@ class JobService:
         now_us = self._clock.now_us()
         judged = {job_id: _judge(job, now_us) for job_id, job in known.items()}
         return [_known_outcome(job_id, judged.get(job_id), lambda health: health.job.status) for job_id in job_ids]
+
+    async def health_of_one(self, caller: Caller, job_id: str) -> JobHealth:
+        """As `health`, with what the estimates of the job's remaining time were worth.
+
+        Raises: JobNotFound, JobDeleted.
+        """
+        (outcome,) = await self.health(caller, [job_id])
+        if outcome.value is None:
+            raise outcome.error or LookupError()
+        track = await self._store.load_track_record(job_id, project_id=caller.project_id)
+        return replace(outcome.value, track=track)
+
+    async def scores(self) -> dict[str, Score]:
+        """How good the estimates of remaining time were, of all projects: for metrics only, never for a caller."""
+        return await self._store.load_scores()
 
     async def health_of_all(self) -> list[JobHealth]:
         """Every job of every project that is not deleted: for metrics only, never for a caller."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Generic, Protocol, TypeVar
 
+from towline.domain.forecast import Score, TrackRecord
 from towline.domain.health import Health
 from towline.domain.jobs import (
     ConflictPolicy,
@@ -169,6 +170,7 @@ class JobHealth:
 
     job: JobProgress
     health: Health
+    track: TrackRecord = field(default_factory=TrackRecord)  # for a single job only
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +267,14 @@ class JobStore(Protocol):
 
     async def load_all_health(self) -> list[JobProgress]: ...
     async def load_table_progress(self, job_id: str, *, project_id: str) -> Progress | None: ...
+    async def load_track_record(self, job_id: str, *, project_id: str) -> TrackRecord:
+        """What was said of the time that the job needs; an empty one when there is nothing."""
+        ...
+
+    async def load_scores(self) -> dict[str, Score]:
+        """The scores of the jobs, deleted ones included, that were done last; some thousands at most."""
+        ...
+
     async def load_events(self, job_id: str, *, project_id: str) -> list[JobEvent]: ...
     async def forget(self, job_id: str) -> None:
         """Erase secrets, figures and prechecks of a deleted job; its id and history stay."""
@@ -382,6 +392,10 @@ class WorkStore(Protocol):
         """
         ...
 
+    async def count_running(self, *, at_most: int) -> int:
+        """How many jobs have a worker, as far as that is fewer than `at_most`."""
+        ...
+
     async def forgive_crashes(self, lease: Lease) -> None:
         """The job runs well again: start counting anew."""
         ...
@@ -393,8 +407,21 @@ class WorkStore(Protocol):
         """Raises LeaseLost, and what `JobStore.edit` raises."""
         ...
 
-    async def save_progress(self, lease: Lease, progress: Progress, *, decide: DecideJob | None = None) -> Job:
+    async def load_track_record(self, job_id: str) -> TrackRecord:
+        """An empty one before anything was estimated."""
+        ...
+
+    async def save_progress(
+        self,
+        lease: Lease,
+        progress: Progress,
+        *,
+        decide: DecideJob | None = None,
+        track: TrackRecord | None = None,
+    ) -> Job:
         """Write a job's figures, all from one moment, and what they make of its status, in one transaction.
+
+        `track` replaces the job's estimates; None leaves them.
 
         Raises: LeaseLost.
         """

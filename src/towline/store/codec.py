@@ -10,6 +10,7 @@ import msgspec
 from sqlalchemy import RowMapping
 
 from towline.domain.diagnosis import Diagnosis
+from towline.domain.forecast import Score, TrackRecord
 from towline.domain.jobs import (
     ConflictPolicy,
     Endpoint,
@@ -31,6 +32,7 @@ V = TypeVar("V")
 _progress = msgspec.json.Decoder(Progress)
 _diagnosis = msgspec.json.Decoder(Diagnosis)
 _failure = msgspec.json.Decoder(Failure)
+_score = msgspec.json.Decoder(Score)
 
 
 def encode_text(value: Any) -> str:
@@ -157,6 +159,24 @@ def decode_job_health(row: Sequence[Any]) -> JobProgress:
 
 def decode_progress(body: str) -> Progress:
     return _progress.decode(body)
+
+
+def encode_track(track: TrackRecord, *, at_us: int) -> dict[str, Any]:
+    """All columns of the row but the job's id."""
+    return {
+        "at_us": at_us,
+        "finished_us": track.finished_us,
+        "score": encode_text(track.score) if track.score else None,
+        "body": encode_text(track),
+    }
+
+
+def decode_track(body: str) -> TrackRecord:
+    return decode_text(body, TrackRecord)
+
+
+def decode_score(body: str) -> Score:
+    return _score.decode(body)
 
 
 def decode_precheck(body: str) -> PrecheckRun:

@@ -66,10 +66,7 @@ class ProgressRoutes:
         return RpoAndRtoAnswer(count=len(records), results=records)
 
     async def read_health(self, call: Call) -> Answer:
-        (outcome,) = await self._jobs.health(call.caller, [require_id(call.path.get("job_id"))])
-        if outcome.value is None:
-            raise outcome.error or LookupError()
-        return render_health(outcome.value)
+        return render_health(await self._jobs.health_of_one(call.caller, require_id(call.path.get("job_id"))))
 
     async def read_verdicts(self, call: Call) -> Answer:
         found = await self._find(call)
