@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Protocol
 
 from towline.domain.diagnosis import Diagnosis
 from towline.domain.tables import TotalOrigin
@@ -15,6 +16,8 @@ from towline.domain.tables import TotalOrigin
 
 class Phase(Enum):
     """What a job is doing, derived from stored facts."""
+
+    __hash__ = object.__hash__  # members are single objects; Enum's own is Python code, and called by the thousand
 
     PRECHECK = "precheck"
     STRUCTURE = "structure"
@@ -112,6 +115,33 @@ class Progress:
     diagnosis: Diagnosis | None = None
 
 
+class Figures(Protocol):
+    """The part of a `Progress` that is read for thousands of jobs at once; see there."""
+
+    @property
+    def at_us(self) -> int: ...
+    @property
+    def phase(self) -> Phase: ...
+    @property
+    def percent(self) -> int: ...
+    @property
+    def structure(self) -> PartProgress: ...
+    @property
+    def data(self) -> PartProgress: ...
+    @property
+    def index(self) -> PartProgress: ...
+    @property
+    def remaining_s(self) -> int | None: ...
+    @property
+    def proven_source_time_us(self) -> int | None: ...
+    @property
+    def source_clock_offset_us(self) -> int | None: ...
+    @property
+    def apply_rows_per_s(self) -> float | None: ...
+    @property
+    def apply_bytes_per_s(self) -> float | None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class DelaySplit:
     """Where the delay arises, in milliseconds; the three parts add up to `total_ms`.
@@ -129,7 +159,7 @@ class DelaySplit:
 _FUTURE_US = 250_000
 
 
-def proven_here_us(progress: Progress) -> int | None:
+def proven_here_us(progress: Figures) -> int | None:
     """T on the worker's clock; None when nothing has been proven.
 
     A T that the worker had not reached when it reported was measured by a clock that had just been set: no proof.
@@ -140,7 +170,7 @@ def proven_here_us(progress: Progress) -> int | None:
     return None if here_us > progress.at_us + _FUTURE_US else here_us
 
 
-def delay_ms(progress: Progress, *, now_us: int) -> int | None:
+def delay_ms(progress: Figures, *, now_us: int) -> int | None:
     """How far the target is behind at `now_us` (this machine's clock), in milliseconds; None when not proven.
 
     delay = now - T, with T moved from the source's clock to ours.  Never negative.

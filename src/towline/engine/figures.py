@@ -12,7 +12,7 @@ from towline.domain.structure import Section, StructureItem
 from towline.domain.tables import Table, TableName
 from towline.engine.chunking import chunk_bytes
 from towline.engine.diagnose import DiagnosisBoard
-from towline.engine.forecast import TABLE_COST_BYTES, Forecast, Forecaster, Left, index_cost
+from towline.engine.forecast import Forecast, Forecaster, Left, index_cost
 from towline.engine.ports import ChunkDone, Clock, StreamFigures
 from towline.engine.progress import CopyFigures, FullPhase, RateMeter
 
@@ -158,7 +158,7 @@ class JobFigures:
         )
 
     def _take_paces(self, now_s: float, full: FullPhase) -> Left:
-        done, left = self.copy.left(table_cost_bytes=TABLE_COST_BYTES)
+        done, left = self.copy.work()
         if self.phase is Phase.COPY:
             self._forecaster.data.add(now_s, done)
             self._row_rate.add(now_s, self.copy.rows_done)

@@ -2,8 +2,8 @@
 
 Three amounts are left, each with a speed of its own, and each with an uncertainty:
 
-- rows: by the speed since the copy began, or of the last seconds if less is left than was copied.  A table costs
-  something beside its bytes, so that many small ones do not look quick;
+- rows: by the speed since the copy began, or of the last seconds if less is left than was copied, in units that take
+  about the same time wherever they are copied (`CopyFigures.work`);
 - indexes: before any is built, by their sizes and the copy's speed, which tells what the target can take; later
   by the speed at which they are built;
 - the catch-up of a job that follows: what the source writes meanwhile, by the log that it keeps for the job, and once
@@ -22,14 +22,17 @@ from typing import Final
 
 from towline.domain.structure import StructureItem
 
-TABLE_COST_BYTES: Final = 256 * 1024
 _MIN_EVIDENCE_S: Final = 1.5
 _RECENT_S: Final = 20.0
 _MAX_SAMPLES: Final = 512
 _IN_STEP_S: Final = 5.0
 # How many bytes are copied in the time that one byte of an index takes, by access method; before anything is measured.
 _INDEX_COST: Final = {"gin": 8.0, "gist": 12.0, "spgist": 8.0, "hash": 4.0, "brin": 2.0}
-_PLAIN_INDEX_COST: Final = 2.5
+_PLAIN_INDEX_COST: Final = 2.0
+# What is no index: these weigh what they read of a table.
+_READING_COST: Final = {"STATISTICS DATA": 1.0, "FK CONSTRAINT": 0.4, "MATERIALIZED VIEW DATA": 2.0}
+# From the last index until a first proof, on a source that writes nothing.
+_FIRST_PROOF_S: Final = 1.0
 # What the target applies of the source's log in a second; before anything is measured.
 _APPLY_BYTES_PER_S: Final = 15_000_000.0
 _INDEX_PRIOR_SHARE: Final = 0.15
@@ -55,6 +58,8 @@ class Pace:
     def add(self, now_s: float, done: float) -> None:
         """`done` is a running total."""
         self._newest = now_s, done
+        if len(self._samples) == 1 and done == self._samples[0][1]:
+            self._samples[0] = self._newest  # the work has not begun: sessions are being opened
         if self._samples and now_s - self._samples[-1][0] < self._spacing_s:
             return
         self._samples.append(self._newest)
@@ -87,6 +92,8 @@ class Pace:
 
 def index_cost(item: StructureItem) -> float:
     """Bytes of rows that are copied in the time that the item takes to build: a guess, before anything is known."""
+    if item.kind in _READING_COST:
+        return item.weight_bytes * _READING_COST[item.kind]
     text = item.statements[0].lower() if item.kind == "INDEX" and item.statements else ""
     method = next((name for name in _INDEX_COST if f" using {name} " in text), "")
     return item.weight_bytes * _INDEX_COST.get(method, _PLAIN_INDEX_COST)
@@ -177,11 +184,13 @@ class Forecaster:
     def _catch_up_ahead_s(self, until_then_s: float) -> float | None:
         """How long the catch-up will take that begins in `until_then_s`; None if the target would never get there."""
         if self._held is None or self._held[0] < _MIN_EVIDENCE_S:
-            return 0.0  # the source has not said yet; most sources write little beside a migration
+            return _FIRST_PROOF_S  # the source has not said yet; most write little beside a migration
         kept_s, held_bytes = self._held
         per_s = held_bytes / kept_s
         backlog = per_s * (kept_s + until_then_s)
-        return backlog / (_APPLY_BYTES_PER_S - per_s) if per_s < _APPLY_BYTES_PER_S * 0.9 else None
+        if per_s >= _APPLY_BYTES_PER_S * 0.9:
+            return None
+        return _FIRST_PROOF_S + backlog / (_APPLY_BYTES_PER_S - per_s)
 
 
 def _forecast(parts: Sequence[tuple[float, float]]) -> Forecast:

@@ -24,6 +24,10 @@ _RATE_WINDOW_S = 20.0
 _MIN_EVIDENCE_S = 2.0
 _GAPS = 16
 _PAGE_BYTES = 8192
+# A table costs something beside its bytes, so that many small ones do not look quick.
+_TABLE_COST_BYTES = 256 * 1024
+# Bytes on the wire for one of a page, if nobody has deleted anything; and what it costs to look at one.
+_USUAL_DENSITY, _SCAN_COST = 0.8, 0.2
 # Of an open chunk; the rest comes with its acknowledgement.
 _OPEN_SHARE = 0.98
 
@@ -97,6 +101,13 @@ class _TableFigures:
         done = self.source_bytes if self.is_finished else min(self.source_bytes, self._estimate_bytes_done())
         self._most_bytes_done = max(self._most_bytes_done, done)
         return self._most_bytes_done
+
+    def time_per_byte(self) -> float:
+        """How much work a byte of the table is: dead rows take room, but hardly any time."""
+        is_seen = self.source_bytes_done * 20 >= self.source_bytes
+        if self._share_in_pages() < 1.0 or not is_seen or not self.source_bytes_done:
+            return _USUAL_DENSITY + _SCAN_COST
+        return min(2.0, self.wire_bytes_done / self.source_bytes_done) + _SCAN_COST
 
     def rows_total(self) -> tuple[int, TotalOrigin]:
         """How many rows there are to copy, and how that is known: chunks that were counted say more than statistics."""
@@ -187,12 +198,12 @@ class CopyFigures:
         """In source bytes; chunks in flight count by what has passed, at most their planned weight."""
         return sum(figures.bytes_done() for figures in self._tables.values())
 
-    def left(self, *, table_cost_bytes: int) -> tuple[float, float]:
-        """What is done and what is left, in bytes, if each table costs so much beside its own."""
+    def work(self) -> tuple[float, float]:
+        """What is done and what is left, in the bytes that stand for the time it takes."""
         done = left = 0.0
         for figures in self._tables.values():
             share = figures.bytes_done() / figures.source_bytes if figures.source_bytes else float(figures.is_finished)
-            whole = figures.source_bytes + table_cost_bytes
+            whole = figures.source_bytes * figures.time_per_byte() + _TABLE_COST_BYTES
             done += whole * share
             left += whole * (1 - share)
         return done, left

@@ -49,7 +49,7 @@ from towline.engine.relay import Relay
 from towline.engine.retry import choose_failure, is_worth_retrying, retry_delays_s
 from towline.engine.spill import Spill
 
-_NUDGE_AFTER_S: Final = 2.0
+_NUDGE_AFTER_S: Final = 1.0
 _NUDGE_INTERVAL_S: Final = 5.0
 _WATCH_INTERVAL_S: Final = 0.5
 _SLOW_APPLY_S: Final = 1.0
@@ -231,8 +231,8 @@ class _Stream:
 
     async def _keep_probing(self) -> None:
         probe = self._sides.new_probe()
-        nudged_at_s = self._clock.monotonic_s()
-        moved_at_s, position = nudged_at_s, self._state.applied_position
+        moved_at_s, position = self._clock.monotonic_s(), self._state.applied_position
+        nudged_at_s = moved_at_s - _NUDGE_INTERVAL_S
         try:
             while True:
                 # T stands still while the source does not answer, and the delay grows by itself.

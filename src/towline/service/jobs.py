@@ -33,6 +33,7 @@ from towline.service.ports import (
     JobFilter,
     JobHealth,
     JobIds,
+    JobLine,
     JobProgress,
     JobStore,
     JobTables,
@@ -121,7 +122,7 @@ class JobService:
         known = await self._store.load(job_ids, project_id=caller.project_id)
         return [_known_outcome(job_id, known.get(job_id), lambda job: job.status) for job_id in job_ids]
 
-    async def progress(self, caller: Caller, job_ids: JobIds) -> list[Outcome[JobProgress]]:
+    async def progress(self, caller: Caller, job_ids: JobIds) -> list[Outcome[JobLine]]:
         """One outcome per id, in request order, duplicates included; all read in one query."""
         known = await self._store.load_progress(job_ids, project_id=caller.project_id)
         return [_known_outcome(job_id, known.get(job_id), lambda job: job.status) for job_id in job_ids]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from towline.domain.forecast import Score, TrackRecord
 from towline.domain.health import Health
@@ -24,7 +24,7 @@ from towline.domain.jobs import (
     TaskMode,
 )
 from towline.domain.prechecks import PrecheckItem
-from towline.domain.progress import Progress
+from towline.domain.progress import Figures, Progress
 from towline.domain.tables import ObjectSelection
 from towline.engine.ports import Clock as Clock
 
@@ -149,9 +149,22 @@ class JobFilter:
     instance_ids: tuple[str, ...] = ()  # of the source or the target, as the API names them
 
 
+class JobLine(NamedTuple):
+    """What batch-progress needs of one job, read in one query together with its neighbours; there may be thousands.
+
+    `progress` is None before any worker has reported.
+    """
+
+    job_id: str
+    mode: TaskMode
+    status: JobStatus
+    progress: Figures | None
+    failure: Failure | None
+
+
 @dataclass(frozen=True, slots=True)
 class JobProgress:
-    """What batch-progress needs of one job, read in one query together with its neighbours.
+    """A job's status and figures, read in one query together with its neighbours.
 
     `progress` is None before any worker has reported. Its `tables` are left out here, and its `diagnosis` unless
     the health was asked for.
@@ -256,7 +269,7 @@ class JobStore(Protocol):
         """How many match, and one page of them, newest first. `project_id` None: of all projects."""
         ...
 
-    async def load_progress(self, job_ids: JobIds, *, project_id: str) -> dict[str, JobProgress]:
+    async def load_progress(self, job_ids: JobIds, *, project_id: str) -> dict[str, JobLine]:
         """One indexed query, one moment, any number of ids."""
         ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 from sqlalchemy import RowMapping
@@ -22,13 +22,46 @@ from towline.domain.jobs import (
     TaskMode,
 )
 from towline.domain.nodes import size_of
-from towline.domain.progress import Progress
+from towline.domain.progress import PartProgress, Phase, Progress
 from towline.domain.tables import ObjectSelection
-from towline.service.ports import Job, JobProgress, PrecheckRun, Wanted
+from towline.service.ports import Job, JobLine, JobProgress, PrecheckRun, Wanted
 from towline.store.keyring import Keyring
 
 V = TypeVar("V")
 
+_NO_PART: Final = msgspec.Raw(b"{}")
+
+
+class ProgressLine(msgspec.Struct, frozen=True, gc=False):
+    """`domain.progress.Figures` of a stored `Progress`; the parts stay JSON until somebody asks for them."""
+
+    at_us: int
+    phase: Phase
+    percent: int = 0
+    remaining_s: int | None = None
+    proven_source_time_us: int | None = None
+    source_clock_offset_us: int | None = None
+    apply_rows_per_s: float | None = None
+    apply_bytes_per_s: float | None = None
+    structure_json: msgspec.Raw = msgspec.field(name="structure", default=_NO_PART)
+    data_json: msgspec.Raw = msgspec.field(name="data", default=_NO_PART)
+    index_json: msgspec.Raw = msgspec.field(name="index", default=_NO_PART)
+
+    @property
+    def structure(self) -> PartProgress:
+        return _part.decode(self.structure_json)
+
+    @property
+    def data(self) -> PartProgress:
+        return _part.decode(self.data_json)
+
+    @property
+    def index(self) -> PartProgress:
+        return _part.decode(self.index_json)
+
+
+_part = msgspec.json.Decoder(PartProgress)
+_line = msgspec.json.Decoder(ProgressLine)
 _progress = msgspec.json.Decoder(Progress)
 _diagnosis = msgspec.json.Decoder(Diagnosis)
 _failure = msgspec.json.Decoder(Failure)
@@ -134,6 +167,20 @@ def seal_password(endpoint: Endpoint, keyring: Keyring, *, job_id: str, side: st
 
 def encode_progress(progress: Progress) -> str:
     return encode_text(replace(progress, tables=(), diagnosis=None))
+
+
+# Looking a value up costs a third of making the member from it, and there are two for every line.
+_MODES = {mode.value: mode for mode in TaskMode}
+_STATUSES = {status.value: status for status in JobStatus}
+
+
+def decode_job_line(row: Sequence[Any]) -> JobLine:
+    """From the columns job_id, mode, status, failure, body, in this order."""
+    job_id, mode, status, failure, body = row
+    progress = None if body is None else _line.decode(body)
+    return JobLine(
+        job_id, _MODES[mode], _STATUSES[status], progress, None if failure is None else decode_failure(failure)
+    )
 
 
 def decode_job_progress(row: Sequence[Any]) -> JobProgress:

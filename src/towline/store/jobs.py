@@ -23,6 +23,7 @@ from towline.service.ports import (
     JobEvent,
     JobFilter,
     JobIds,
+    JobLine,
     JobProgress,
     PrecheckRun,
 )
@@ -123,7 +124,7 @@ class SqlJobStore:
 
     # --- figures --------------------------------------------------------------------------------
 
-    async def load_progress(self, job_ids: JobIds, *, project_id: str) -> dict[str, JobProgress]:
+    async def load_progress(self, job_ids: JobIds, *, project_id: str) -> dict[str, JobLine]:
         query = (
             select(*_PROGRESS_COLUMNS)
             .select_from(_JOB_WITH_PROGRESS)
@@ -132,7 +133,7 @@ class SqlJobStore:
                 self._database.is_in_project(tables.job.c.project_id, project_id),
             )
         )
-        return {row.job_id: codec.decode_job_progress(row) for row in await self._database.fetch(query)}
+        return {row[0]: codec.decode_job_line(row) for row in await self._database.fetch(query)}
 
     async def load_all_progress(self) -> list[JobProgress]:
         query = (

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from towline.domain.progress import Phase
-
 SLOWEST_S: Final = 1.0
 QUICKEST_S: Final = 0.25
 WRITES_PER_S: Final = 100
 """Of all jobs of a store together, until each of them is down to one a second."""
 JOBS_THAT_MATTER: Final = int(WRITES_PER_S * SLOWEST_S)
 """From so many running jobs on each writes once a second; how many more there are changes nothing."""
-_STREAMING: Final = (Phase.CATCH_UP, Phase.STREAM)
 
 
-def choose_interval_s(running_jobs: int | None, phase: Phase | None) -> float:
+def choose_interval_s(running_jobs: int | None) -> float:
     """Seconds between two writes of one job. `running_jobs` of the whole store; None when not known."""
-    if running_jobs is None or phase not in _STREAMING:
-        return SLOWEST_S  # a copy is not told apart by tenths of a second
+    if running_jobs is None:
+        return SLOWEST_S
     return min(SLOWEST_S, max(QUICKEST_S, running_jobs / WRITES_PER_S))

@@ -14,6 +14,7 @@ from towline.worker.pace import JOBS_THAT_MATTER, choose_interval_s
 
 # A schema of a hundred thousand objects with one missing role must not fill the store.
 _MAX_NOTES = 2_000
+_TABLES_INTERVAL_US = 1_000_000
 
 
 class StoreReporter:
@@ -27,6 +28,7 @@ class StoreReporter:
         self._notes_taken = 0
         self._diagnosis_at_us: int | None = None
         self._tables: tuple[TableProgress, ...] = ()
+        self._tables_at_us = 0
         self._take: Callable[[], Progress] | None = None
         self._running_jobs: int | None = None
         self._track: TrackRecord | None = None
@@ -35,7 +37,7 @@ class StoreReporter:
 
     @property
     def interval_s(self) -> float:
-        return choose_interval_s(self._running_jobs, self.last_phase)
+        return choose_interval_s(self._running_jobs)
 
     def report(self, progress: Progress) -> None:
         self._newest = progress
@@ -78,15 +80,20 @@ class StoreReporter:
         seen, tables = newest.diagnosis, newest.tables
         if seen is not None and seen.at_us == self._diagnosis_at_us:
             newest = replace(newest, diagnosis=None)  # it is in the store already
-        if tables == self._tables:
-            newest = replace(newest, tables=())
+        if tables == self._tables or not self._are_tables_due(newest):
+            newest, tables = replace(newest, tables=()), self._tables
         track = await self._follow_estimates(newest)
         job = await self._store.save_progress(self._lease, newest, decide=follow_progress(newest), track=track)
         self._is_track_written = True
         self._diagnosis_at_us = seen.at_us if seen is not None else None
-        self._tables = tables
+        if newest.tables:
+            self._tables, self._tables_at_us = tables, newest.at_us
         self.last_phase = newest.phase
         return job
+
+    def _are_tables_due(self, newest: Progress) -> bool:
+        """There may be thousands: once a second will do, but the last word on them is always written."""
+        return newest.at_us - self._tables_at_us >= _TABLES_INTERVAL_US or newest.phase is not self.last_phase
 
     async def _follow_estimates(self, newest: Progress) -> TrackRecord | None:
         """The job's estimates with the newest one, if it is to be written."""
