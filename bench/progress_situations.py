@@ -97,14 +97,14 @@ def _churning(scale: float) -> Statements:
 
 
 def _huge_rows(scale: float) -> Statements:
-    """The second half's rows are a thousand times as large, and lie outside of the table's pages."""
-    rows = int(3_000_000 * scale)
-    huge = "(SELECT string_agg(md5(g::text || n::text), '') FROM generate_series(1, 1600) AS n)"
+    """The second half's rows are a hundred times as large, and lie outside of the table's pages."""
+    rows = int(60_000 * scale)
+    huge = "(SELECT string_agg(md5(g::text || n::text), '') FROM generate_series(1, 1000) AS n)"
     return (
         "CREATE TABLE documents (id bigint PRIMARY KEY, note text)",
         "ALTER TABLE documents ALTER note SET STORAGE EXTERNAL",
-        f"INSERT INTO documents SELECT g, md5(g::text) FROM generate_series(1, {rows}) AS g",
-        f"INSERT INTO documents SELECT g, {huge} FROM generate_series({rows + 1}, {rows + int(30_000 * scale)}) AS g",
+        f"INSERT INTO documents SELECT g, {_filler(9)} FROM generate_series(1, {rows}) AS g",
+        f"INSERT INTO documents SELECT g, {huge} FROM generate_series({rows + 1}, {2 * rows}) AS g",
     )
 
 

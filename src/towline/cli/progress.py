@@ -127,6 +127,8 @@ def view_of_row(row: Row, *, now_us: int) -> JobView:
         rows_per_s=None,
         bytes_per_s=None,
         remaining_s=None,
+        remaining_range_s=None,
+        is_stalled=False,
         delay_ms=None if status in _OVER else view.delay_ms,
         split=None if status in _OVER else view.split,
         tables=(),
@@ -148,15 +150,18 @@ def record_of_row(row: Row, *, now_us: int) -> dict[str, Any]:
         "phase": record["phase"] if row.progress else None,
         "percent": view.percent,
         "remaining_s": view.remaining_s,
+        "remaining_low_s": view.remaining_range_s[0] if view.remaining_range_s else None,
+        "remaining_high_s": view.remaining_range_s[1] if view.remaining_range_s else None,
         "delay_ms": view.delay_ms,
         "failure": job.failure.message if job.failure else None,
     }
 
 
-def rank(view: JobView) -> tuple[bool, int, int, str]:
-    """Sorts the worst first: failed, then the longest delay, then the lowest percent. Pure."""
+def rank(view: JobView) -> tuple[bool, bool, int, int, str]:
+    """Sorts the worst first: failed, then stalled, then the longest delay, then the lowest percent. Pure."""
     return (
         not view.is_failed,
+        not view.is_stalled,
         -(view.delay_ms or 0),
         view.percent if view.percent is not None else 101,
         view.label,

@@ -45,7 +45,7 @@ class JobFigures:
         self._percent = 0
         self._follows = follows
         self._forecaster = Forecaster()
-        self._index_cost_bytes = 0.0
+        self._fractions: dict[int, float] = {}
         self._kept_since_s: float | None = None
         self._row_rate = RateMeter()
         self._wire_rate = RateMeter()
@@ -57,7 +57,7 @@ class JobFigures:
             self._index_done[section] = sum(
                 weigh(item) for item in items if item.section is section and item.number in done
             )
-        self._index_cost_bytes = sum(index_cost(item) for item in items if item.section is not Section.BEFORE_DATA)
+        self._fractions = dict.fromkeys(done, 1.0)
 
     def plan_copy(self, tables: Sequence[tuple[Table, int]]) -> None:
         self.copy = CopyFigures(tables)
@@ -80,6 +80,10 @@ class JobFigures:
             self._structure_done = max(self._structure_done, done_items)
         else:
             self._index_done[section] = max(self._index_done.get(section, 0), done_weight)
+
+    def note_items(self, fractions: Mapping[int, float]) -> None:
+        """How far single items are, 0..1 by their numbers."""
+        self._fractions.update(fractions)
 
     def finish(self, part: str) -> None:
         """`part` is 'structure', 'data' or 'index'."""
@@ -159,23 +163,34 @@ class JobFigures:
 
     def _take_paces(self, now_s: float, full: FullPhase) -> Left:
         done, left = self.copy.work()
+        index_total, index_left = (0.0, 0.0) if full.is_index_finished else self._index_work()
         if self.phase is Phase.COPY:
             self._forecaster.data.add(now_s, done)
             self._row_rate.add(now_s, self.copy.rows_done)
             self._wire_rate.add(now_s, self.copy.wire_bytes_moved)
         elif self.phase is Phase.INDEXES:
-            self._forecaster.index.add(now_s, full.index_done_bytes)
+            self._forecaster.index.add(now_s, index_total - index_left)
         elif self.stream is not None:
             self._forecaster.add_proven(now_s, self.stream.proven_source_time_us)
         self._take_held_log(now_s)
         return Left(
             data=left,
             is_data_finished=full.is_data_finished,
-            index=full.index_total_bytes - full.index_done_bytes,
-            index_total=full.index_total_bytes,
-            index_cost_bytes=self._index_cost_bytes,
+            index=index_left,
+            index_total=index_total,
             is_index_finished=full.is_index_finished,
         )
+
+    def _index_work(self) -> tuple[float, float]:
+        """All of it and what is left, in bytes of rows that are copied in the same time."""
+        rows = self.copy.rows_expected()
+        total = left = 0.0
+        for item in self._items:
+            if item.section is not Section.BEFORE_DATA:
+                cost = index_cost(item, rows=rows.get(item.table, 0) if item.table else 0)
+                total += cost
+                left += cost * (1 - self._fractions.get(item.number, 0.0))
+        return total, left
 
     def _take_held_log(self, now_s: float) -> None:
         seen = self.board.newest

@@ -23,13 +23,16 @@ from typing import Final
 from towline.domain.structure import StructureItem
 
 _MIN_EVIDENCE_S: Final = 1.5
+_SMALL_COST: Final = 64 * 1024
 _RECENT_S: Final = 20.0
 _MAX_SAMPLES: Final = 512
 _IN_STEP_S: Final = 5.0
-# How many bytes are copied in the time that one byte of an index takes, by access method; before anything is measured.
-_INDEX_COST: Final = {"gin": 8.0, "gist": 12.0, "spgist": 8.0, "hash": 4.0, "brin": 2.0}
-_PLAIN_INDEX_COST: Final = 2.0
-# What is no index: these weigh what they read of a table.
+# How many bytes of rows are copied in the time that an index takes: for each of its bytes, and at least for each row of
+# its table, as equal keys take no room.  Before anything is measured.
+_PER_INDEX_BYTE: Final = 3.0
+_PER_ROW: Final = {"gin": 350.0, "gist": 500.0, "spgist": 300.0, "brin": 15.0}
+_PER_ROW_PLAIN: Final = 50.0
+# What is no index weighs what it reads of a table.
 _READING_COST: Final = {"STATISTICS DATA": 1.0, "FK CONSTRAINT": 0.4, "MATERIALIZED VIEW DATA": 2.0}
 # From the last index until a first proof, on a source that writes nothing.
 _FIRST_PROOF_S: Final = 1.0
@@ -90,24 +93,25 @@ class Pace:
         return max(0.0, done - first) / max(now_s - first_s, 1e-3)
 
 
-def index_cost(item: StructureItem) -> float:
-    """Bytes of rows that are copied in the time that the item takes to build: a guess, before anything is known."""
+def index_cost(item: StructureItem, *, rows: int) -> float:
+    """Bytes of rows that are copied in the time that the item takes to build: a guess. `rows`: of its table."""
     if item.kind in _READING_COST:
         return item.weight_bytes * _READING_COST[item.kind]
+    if not item.weight_bytes:
+        return _SMALL_COST
     text = item.statements[0].lower() if item.kind == "INDEX" and item.statements else ""
-    method = next((name for name in _INDEX_COST if f" using {name} " in text), "")
-    return item.weight_bytes * _INDEX_COST.get(method, _PLAIN_INDEX_COST)
+    method = next((name for name in _PER_ROW if f" using {name} " in text), "")
+    return _SMALL_COST + max(item.weight_bytes * _PER_INDEX_BYTE, rows * _PER_ROW.get(method, _PER_ROW_PLAIN))
 
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What is left of the full phase. `index_cost_bytes`: see `index_cost`, of all items, done or not."""
+    """What is left of the full phase, in bytes of rows that are copied in the same time; see `index_cost`."""
 
     data: float
     is_data_finished: bool
     index: float
     index_total: float
-    index_cost_bytes: float
     is_index_finished: bool
 
 
@@ -171,7 +175,7 @@ class Forecaster:
         if left.index_total <= 0:
             return 0.0
         share = left.index / left.index_total
-        guessed = None if data_rate is None else left.index_cost_bytes * share / data_rate
+        guessed = None if data_rate is None else left.index / data_rate
         rate = self.index.per_s(left.index)
         if rate is None:
             return guessed

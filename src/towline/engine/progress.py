@@ -24,6 +24,8 @@ _RATE_WINDOW_S = 20.0
 _MIN_EVIDENCE_S = 2.0
 _GAPS = 16
 _PAGE_BYTES = 8192
+# How late the room outside the pages is counted if nothing has come from there: the larger, the later.
+_LATE = 16
 # A table costs something beside its bytes, so that many small ones do not look quick.
 _TABLE_COST_BYTES = 256 * 1024
 # Bytes on the wire for one of a page, if nobody has deleted anything; and what it costs to look at one.
@@ -126,7 +128,7 @@ class _TableFigures:
         share = min(1.0, (self.source_bytes_done + self.open_source_bytes * _OPEN_SHARE) / self.source_bytes)
         beside = self.wire_bytes_done + self.wire_bytes_open - pages_done
         finished_share = min(1.0, self.source_bytes_done / self.source_bytes)
-        return pages_done + int(max(min(outside * share, beside), outside * finished_share**3))
+        return pages_done + int(max(min(outside * share, beside), outside * finished_share**_LATE))
 
     def _share_in_pages(self) -> float:
         if not self.source_bytes or not self.table.pages:
@@ -207,6 +209,10 @@ class CopyFigures:
             done += whole * share
             left += whole * (1 - share)
         return done, left
+
+    def rows_expected(self) -> dict[TableName, int]:
+        """How many rows each table has, as far as that is known."""
+        return {name: figures.rows_total()[0] for name, figures in self._tables.items()}
 
     @property
     def wire_bytes_moved(self) -> int:

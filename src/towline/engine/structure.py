@@ -36,6 +36,7 @@ _FOLLOW_INTERVAL_S = 1.0
 _SIDE_BY_SIDE = frozenset({"COMMENT", "DEFAULT", "SEQUENCE", "SEQUENCE OWNED BY", "TABLE"})
 
 OnProgress = Callable[[int, int, int, int], None]
+OnItems = Callable[[Mapping[int, float]], None]
 
 
 async def run_structure(
@@ -46,11 +47,13 @@ async def run_structure(
     on_progress: OnProgress,
     on_report: Callable[[StructureReport], None],
     should_stop: Callable[[], bool],
+    on_items: OnItems = lambda _: None,
 ) -> None:
     """Create what is missing of the section; returns when all of it is done, or a stop is wanted.
 
     `on_progress(done_weight, total_weight, done_items, total_items)` counts what earlier runs did, too; an
-    item's weight is `figures.weigh`.  The source is not asked again: the plan is on the target.
+    item's weight is `figures.weigh`.  `on_items` hears the same by the items' numbers, each 0..1.  The source is not
+    asked again: the plan is on the target.
 
     Raises:
         StructureFailed, TargetNotEmpty, MissingPrivilege: name the object that stands in the way.
@@ -58,7 +61,12 @@ async def run_structure(
     """
     items, done = await target.load_structure()
     schedule = Schedule(items, done, section=section, workers=workers)
-    schedule.tell(on_progress)
+
+    def tell() -> None:
+        schedule.tell(on_progress)
+        on_items(schedule.fractions())
+
+    tell()
     changed = asyncio.Event()
 
     async def work() -> None:
@@ -71,7 +79,7 @@ async def run_structure(
                 continue
             await target.apply_items(batch, on_report=on_report)
             schedule.finish(batch)
-            schedule.tell(on_progress)
+            tell()
             changed.set()
         changed.set()
 
@@ -81,7 +89,7 @@ async def run_structure(
             # Figures only: the builds themselves tell what goes wrong.
             with suppress(TowlineError):
                 schedule.note_builds(await target.read_build_progress())
-                schedule.tell(on_progress)
+                tell()
 
     following = asyncio.ensure_future(follow())
     try:
@@ -224,6 +232,10 @@ class Schedule:
     def tell(self, on_progress: OnProgress) -> None:
         partly = sum(self._weights[number] * fraction for number, fraction in self._partly.items())
         on_progress(self._done_weight + int(partly), self._total_weight, self._done_items, self._total_items)
+
+    def fractions(self) -> dict[int, float]:
+        """How far each item of the section is that has been begun, 0..1."""
+        return {number: 1.0 for number in self._locks if number in self._done} | self._partly
 
     def _take_in_order(self) -> list[StructureItem]:
         """Items up to the next one that must run alone, or a row of such items."""

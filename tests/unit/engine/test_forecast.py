@@ -5,8 +5,8 @@ from __future__ import annotations
 from towline.engine.forecast import Forecaster, Left, Pace
 
 
-def left(data: float, index: float = 0.0, *, index_total: float = 0.0, index_cost: float = 0.0) -> Left:
-    return Left(data, data == 0, index, index_total, index_cost, index_total == 0)
+def left(data: float, index: float = 0.0, *, index_total: float = 0.0) -> Left:
+    return Left(data, data == 0, index, index_total, index_total == 0)
 
 
 def run(pace: Pace, *, begin_s: float, seconds: int, per_s: float, done: float = 0.0) -> float:
@@ -26,7 +26,7 @@ def test_nothing_is_known_without_evidence():
 def test_rows_and_unbuilt_indexes_are_counted_by_the_speed_of_the_copy():
     forecaster = Forecaster()
     run(forecaster.data, begin_s=0, seconds=10, per_s=100.0)
-    known = forecaster.full_phase(left(1000, 500, index_total=500, index_cost=2000), follows=False)
+    known = forecaster.full_phase(left(1000, 2000, index_total=2000), follows=False)
     assert known is not None
     assert known.seconds == 30
     assert known.low_s < 30 < known.high_s
@@ -36,7 +36,7 @@ def test_the_speed_of_building_replaces_the_guess():
     forecaster = Forecaster()
     run(forecaster.data, begin_s=0, seconds=10, per_s=100.0)
     run(forecaster.index, begin_s=10, seconds=10, per_s=20.0)
-    known = forecaster.full_phase(left(0, 300, index_total=500, index_cost=2000), follows=False)
+    known = forecaster.full_phase(left(0, 300, index_total=500), follows=False)
     assert known is not None
     assert known.seconds == 15
 
