@@ -7,7 +7,7 @@ time never want conflicting locks on the same table, so they cannot wait for eac
 building plain indexes on a table may share it, everything else wants it alone.  An item that belongs to
 no table (an owner, a grant) runs while nothing else does.
 
-One more task asks once a second how far the index builds are, so that a long one shows.
+One more task asks twice a second how far the index builds are, so that a long one shows.
 
 A stop is obeyed between batches.  A failure cancels the other batches; what was committed stays done.
 """
@@ -27,10 +27,13 @@ from towline.engine.ports import StructureTarget
 
 # From here on an index build is worth a worker and a transaction of its own.
 BIG_BYTES = 16 * 1024 * 1024
+# Of indexes that keep equal keys once, or many of them in a few pages: small ones take long, too.
+BIG_DENSE_BYTES = 2 * 1024 * 1024
+_DENSE = (" using gin ", " using gist ", " using spgist ")
 MAX_BATCH_ITEMS = 100
 MAX_BATCH_BYTES = 64 * 1024 * 1024
 MAX_BATCH_ITEMS_BEFORE_DATA = 200
-_FOLLOW_INTERVAL_S = 1.0
+_FOLLOW_INTERVAL_S = 0.5
 
 # Of what comes before the rows, these concern single tables; all else is created strictly in order.
 _SIDE_BY_SIDE = frozenset({"COMMENT", "DEFAULT", "SEQUENCE", "SEQUENCE OWNED BY", "TABLE"})
@@ -115,6 +118,15 @@ def plan_ready(items: Sequence[StructureItem], done: Collection[int]) -> list[St
     return [item for item in items if item.number not in done and item.depends_on.issubset(done)]
 
 
+def is_big(item: StructureItem) -> bool:
+    """Whether the item is worth a transaction of its own, and can then be followed."""
+    if item.weight_bytes >= BIG_BYTES:
+        return True
+    if item.kind != "INDEX" or item.weight_bytes < BIG_DENSE_BYTES:
+        return False
+    return any(method in statement.lower() for statement in item.statements[:1] for method in _DENSE)
+
+
 @dataclass(frozen=True, slots=True)
 class LockNeed:
     """What an item locks. `is_shared`: others that share may run at the same time."""
@@ -188,7 +200,7 @@ class Schedule:
         self._locks = plan_locks(items, section)
         self._done = set(done)
         self._waiting = {item.number: item for item in sorted(mine, key=lambda i: i.number) if item.number not in done}
-        self._big = {number for number, item in self._waiting.items() if item.weight_bytes >= BIG_BYTES}
+        self._big = {number for number, item in self._waiting.items() if is_big(item)}
         self._running: dict[int, LockNeed] = {}  # by the number of the batch's first item
         self._partly: dict[int, float] = {}  # how far single builds in flight are, 0..1
         self._total_items = len(mine)
@@ -269,7 +281,7 @@ class Schedule:
         for item in self._waiting.values():
             if len(batch) >= limit or size_bytes >= MAX_BATCH_BYTES:
                 break
-            if item.weight_bytes >= BIG_BYTES or not item.depends_on.issubset(met):
+            if is_big(item) or not item.depends_on.issubset(met):
                 continue
             is_alone = self._locks[item.number].is_alone
             if (batch and is_alone != self._locks[batch[0].number].is_alone) or self._is_blocked(item):
