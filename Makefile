@@ -20,7 +20,7 @@ INSTALL = $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input in
 COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras \
 	--allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --build-deps-for editable
 
-.PHONY: help demo test unit lint fmt bench-pg bench-memory bench-api referee fuzz-api lock clean system-packages
+.PHONY: help demo test unit lint fmt bench-pg bench-memory bench-api referee progress-situations fuzz-api lock clean system-packages
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -55,6 +55,9 @@ bench-api: $(TEST_READY) ## Measure batch-progress with many jobs, beside a bare
 referee: $(TEST_READY) ## Hold the claimed delay against the true one while things go wrong, one JSON line each
 	@scripts/system-packages referee
 	@$(BIN)/python bench/referee.py $(ARGS)
+
+progress-situations: $(TEST_READY) ## Hold percent and remaining time against what happens to deceiving tables
+	@$(BIN)/python bench/progress.py $(ARGS)
 
 bench-memory: $(TEST_READY) ## Measure a worker's peak memory with large tables, rows and transactions
 	@scripts/system-packages bench

@@ -23,16 +23,19 @@ _WHOLE_DAY = {"begin": "16:00", "end": "15:59", "is_utc": True}
 @asynccontextmanager
 async def serving(log_path: Path | None) -> AsyncIterator[Service]:
     """A server with an empty store, and its workers; all of it ends with the context."""
-    with _server_process(log_path) as (address, account, pid):
+    with _server_process(log_path) as (address, account, pid, place):
         async with httpx.AsyncClient(base_url=address, timeout=30) as http:
-            service = Service(http, account, pid)
+            service = Service(http, account, pid, place)
             await service.log_in()
             yield service
 
 
 @contextmanager
-def _server_process(log_path: Path | None) -> Iterator[tuple[str, dict[str, str], int]]:
-    """Where it listens, who may call, and its process id. Blocks until it listens, and until it has ended."""
+def _server_process(log_path: Path | None) -> Iterator[tuple[str, dict[str, str], int, list[str]]]:
+    """Where it listens, who may call, its process id, and where it keeps things.
+
+    Blocks until it listens, and until it has ended.
+    """
     with tempfile.TemporaryDirectory() as folder, (log_path or Path(os.devnull)).open("ab") as log:
         place = ["--store", f"sqlite:///{folder}/store.db", "--data-dir", f"{folder}/data"]
         told = subprocess.run(towline("init", "--json", *place), check=True, capture_output=True)
@@ -46,7 +49,7 @@ def _server_process(log_path: Path | None) -> Iterator[tuple[str, dict[str, str]
         )
         try:
             assert process.stdout is not None
-            yield process.stdout.readline().split()[-1], json.loads(told.stdout), process.pid
+            yield process.stdout.readline().split()[-1], json.loads(told.stdout), process.pid, place
         finally:
             process.terminate()
             process.wait(60)
@@ -55,10 +58,11 @@ def _server_process(log_path: Path | None) -> Iterator[tuple[str, dict[str, str]
 class Service:
     """The calls that a referee needs."""
 
-    def __init__(self, http: httpx.AsyncClient, account: Mapping[str, str], pid: int) -> None:
+    def __init__(self, http: httpx.AsyncClient, account: Mapping[str, str], pid: int, place: list[str]) -> None:
         self._http = http
         self._account = account
         self._pid = pid
+        self._place = place
 
     async def log_in(self) -> None:
         account = self._account
@@ -113,6 +117,11 @@ class Service:
         except httpx.HTTPError:
             return None
         return claimed if claimed >= 0 else None
+
+    def read_scores(self) -> dict[str, Any]:
+        """What Towline says of its own estimates."""
+        told = subprocess.run(towline("progress", "--score", "--json", *self._place), check=True, capture_output=True)
+        return dict(json.loads(told.stdout))
 
     def signal_workers(self, number: signal.Signals) -> int:
         """Send the signal to the server's children; how many there were."""

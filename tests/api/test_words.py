@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from towline.api.routes.unbuilt import UNBUILT
 from towline.api.wire import words
 from towline.api.wire.errors import as_api_error
-from towline.api.wire.progress import _SHOWN, render_record
+from towline.api.wire.progress import _SHOWN, render_record, splice_record
 from towline.api.wire.texts import TEXTS, Language, parse_language, render_text
 from towline.domain import errors
 from towline.domain.errors import TowlineError
 from towline.domain.jobs import ConflictPolicy, JobStatus, PauseMode, TaskMode
 from towline.domain.prechecks import Verdict
-from towline.domain.progress import Phase, Progress
-from towline.service.ports import JobProgress
+from towline.domain.progress import PartProgress, Phase, Progress
+from towline.service.ports import JobLine
 
 
 def test_every_status_has_one_word_and_back() -> None:
@@ -88,13 +89,14 @@ def test_record_never_contradicts_itself(status: JobStatus, phase: Phase | None,
         remaining_s=0,
         proven_source_time_us=now_us - 1_500_000,
         apply_rows_per_s=10.0,
+        structure=PartProgress(3, 3, is_finished=True),
+        data=PartProgress(3, 10, remaining_s=7),
+        index=PartProgress(0, 10),
     )
     for progress in (None, figures, replace(figures, percent=0, remaining_s=None)):
-        record = render_record(
-            "id",
-            JobProgress(job_id="id", mode=mode, status=status, progress=progress if phase else None, failure=None),
-            now_us=now_us,
-        )
+        job = JobLine("id", mode, status, progress if phase else None, None)
+        record = render_record("id", job, now_us=now_us)
+        assert bytes(splice_record("id", job, now_us=now_us)) == msgspec.json.encode(record)
         word = record.transfer_status
         percent = int(record.progress or "x")
         assert 0 <= percent <= 100

@@ -14,6 +14,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,13 @@ class LastFigures:
     def __init__(self) -> None:
         self.progress: Progress | None = None
         self.notes: list[str] = []
+
+    @property
+    def interval_s(self) -> float:
+        return 1.0
+
+    def attach(self, take: Callable[[], Progress] | None) -> None:
+        pass
 
     def report(self, progress: Progress) -> None:
         if self.progress is not None:

@@ -10,7 +10,9 @@ import pytest
 
 from tests.integration.commands import Command, run
 from towline.clock import SystemClock
+from towline.domain.forecast import Score, TrackRecord
 from towline.domain.jobs import ConflictPolicy, Endpoint, Failure, JobStatus, TaskMode
+from towline.domain.progress import Phase, Progress
 from towline.domain.tables import ObjectSelection
 from towline.service.ports import Job
 from towline.store.opening import opened_store
@@ -75,6 +77,26 @@ def test_unknown_id_is_an_error(place: list[str]) -> None:
     code, command = run("progress", FIRST.replace("jb01", "jb99"), *place)
     assert code == 1
     assert "there is no job" in command.errors[0]
+
+
+async def test_scores_are_told_per_job_and_in_all(place: list[str], tmp_path: Path) -> None:
+    code, command = run("progress", "--score", *place)
+    assert code == 0, command.told()
+    assert "No job has been scored yet" in command.told()
+    done = TrackRecord(finished_us=9, score=Score(7, 0.1, 0.25, 0.9, 0.8, 60.0))
+    async with opened_store(f"sqlite:///{tmp_path / 'towline.db'}", tmp_path, clock=SystemClock()) as store:
+        lease = await store.work.take_lease(FIRST, "worker", ttl_s=30)
+        assert lease is not None
+        await store.work.save_progress(lease, Progress(9, Phase.STREAM, 100), track=done)
+
+    code, command = run("progress", "--score", "--json", *place)
+    assert code == 0, command.told()
+    (told,) = command.records()
+    assert (told["overall"]["jobs"], told["overall"]["median_error"]) == (1, 0.1)
+    assert [(entry["name"], entry["tenth_error"]) for entry in told["jobs"]] == [("first", 0.25)]
+    _, command = run("progress", "--score", FIRST, *place)
+    assert "25 %" in command.told()
+    assert run("progress", "--score", FIRST.replace("jb01", "jb99"), *place)[0] == 1
 
 
 def test_watch_goes_on_until_ctrl_c(place: list[str]) -> None:

@@ -12,6 +12,7 @@ import typer
 
 from towline.cli.display import Display, open_display
 from towline.cli.options import DataDirOption, JsonOption, StoreOption, ending_on_error
+from towline.cli.score import show_scores
 from towline.cli.view import JobView, render_record, view_of
 from towline.clock import SystemClock
 from towline.domain.errors import JobNotFound
@@ -47,6 +48,9 @@ class Row:
 def progress(
     ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Left out: all jobs.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C.")] = False,
+    score: Annotated[
+        bool, typer.Option("--score", help="Instead: how good the estimates of remaining time were.")
+    ] = False,
     store: StoreOption = None,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
@@ -54,6 +58,9 @@ def progress(
     """Show how far jobs are, how long they still take and how far behind they are; the worst first."""
     with ending_on_error():
         settings = read_settings(os.environ, store=store, data_dir=data_dir)
+        if score:
+            asyncio.run(show_scores(settings, [job_id.lower() for job_id in ids or []], is_json=as_json))
+            return
         display = open_display(is_json=as_json)
         try:
             asyncio.run(_show(settings, [job_id.lower() for job_id in ids or []], display, watch=watch))
@@ -120,6 +127,8 @@ def view_of_row(row: Row, *, now_us: int) -> JobView:
         rows_per_s=None,
         bytes_per_s=None,
         remaining_s=None,
+        remaining_range_s=None,
+        is_stalled=False,
         delay_ms=None if status in _OVER else view.delay_ms,
         split=None if status in _OVER else view.split,
         tables=(),
@@ -141,15 +150,18 @@ def record_of_row(row: Row, *, now_us: int) -> dict[str, Any]:
         "phase": record["phase"] if row.progress else None,
         "percent": view.percent,
         "remaining_s": view.remaining_s,
+        "remaining_low_s": view.remaining_range_s[0] if view.remaining_range_s else None,
+        "remaining_high_s": view.remaining_range_s[1] if view.remaining_range_s else None,
         "delay_ms": view.delay_ms,
         "failure": job.failure.message if job.failure else None,
     }
 
 
-def rank(view: JobView) -> tuple[bool, int, int, str]:
-    """Sorts the worst first: failed, then the longest delay, then the lowest percent. Pure."""
+def rank(view: JobView) -> tuple[bool, bool, int, int, str]:
+    """Sorts the worst first: failed, then stalled, then the longest delay, then the lowest percent. Pure."""
     return (
         not view.is_failed,
+        not view.is_stalled,
         -(view.delay_ms or 0),
         view.percent if view.percent is not None else 101,
         view.label,

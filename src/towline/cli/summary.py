@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from towline.cli.view import UNKNOWN, format_bytes, format_delay, format_seconds, render_report
@@ -13,6 +14,7 @@ from towline.engine.pipeline import RunResult
 from towline.engine.ports import Clock
 
 _SHOWN_REPORTS = 20
+_INTERVAL_S = 1.0
 
 
 class RunLog:
@@ -27,6 +29,13 @@ class RunLog:
         self.tables: set[TableName] = set()
         self.phase_seconds: dict[Phase, float] = {}
         self.reports: list[StructureReport] = []
+
+    @property
+    def interval_s(self) -> float:
+        return _INTERVAL_S
+
+    def attach(self, take: Callable[[], Progress] | None) -> None:
+        """Nothing is passed on from here, so what is reported is enough."""
 
     def report(self, progress: Progress) -> None:
         now_s = self._clock.monotonic_s()

@@ -55,6 +55,8 @@ class JobView:
     rows_per_s: float | None = None
     bytes_per_s: float | None = None
     remaining_s: int | None = None
+    remaining_range_s: tuple[int, int] | None = None
+    is_stalled: bool = False
     delay_ms: int | None = None
     split: DelaySplit | None = None
     structure: PartProgress | None = None
@@ -79,6 +81,8 @@ def view_of(label: str, progress: Progress, *, now_us: int) -> JobView:
         rows_per_s=None if is_stale else rows_per_s,
         bytes_per_s=None if is_stale else bytes_per_s,
         remaining_s=None if is_stale or is_streaming else progress.remaining_s,
+        remaining_range_s=None if is_stale or is_streaming else _range_s(progress),
+        is_stalled=judge(_status_of(progress), progress, now_us=now_us).stall is not None,
         delay_ms=delay_ms(progress, now_us=now_us),
         split=split_delay(progress, now_us=now_us),
         structure=progress.structure,
@@ -86,6 +90,11 @@ def view_of(label: str, progress: Progress, *, now_us: int) -> JobView:
         tables=progress.tables if progress.phase is Phase.COPY else (),
         note=_render_note(progress, is_stale=is_stale, now_us=now_us),
     )
+
+
+def _range_s(progress: Progress) -> tuple[int, int] | None:
+    low_s, high_s = progress.remaining_low_s, progress.remaining_high_s
+    return None if low_s is None or high_s is None or not progress.remaining_s else (low_s, high_s)
 
 
 def _render_note(progress: Progress, *, is_stale: bool, now_us: int) -> str:
@@ -144,7 +153,11 @@ def render_jobs(views: Sequence[JobView], *, max_rows: int | None = None) -> Ren
             _rate(view.bytes_per_s, 1_000_000, 1),
         )
     rest = len(views) - len(shown)
-    notes = [Text(f"  {view.label}: {_clip(view.note, 90)}", style="red") for view in shown if view.is_failed]
+    notes = [
+        Text(f"  {view.label}: {_clip(view.note, 90)}", style=_style(view))
+        for view in shown
+        if view.note and (view.is_failed or view.is_stalled)
+    ]
     return Group(table, *notes, *([Text(f"and {rest:,} more", style="dim")] if rest else []))
 
 
@@ -217,11 +230,16 @@ def _bar(percent: int | None, *, width: int) -> ProgressBar:
 
 
 def _style(view: JobView) -> str:
+    if view.is_stalled and not view.is_failed:
+        return "yellow"
     return "red" if view.is_failed else "green" if view.is_streaming else "cyan"
 
 
 def _remaining(view: JobView) -> str:
-    return f"left {format_seconds(view.remaining_s)}"
+    if view.remaining_range_s is None:
+        return f"left {format_seconds(view.remaining_s)}"
+    low_s, high_s = map(format_seconds, view.remaining_range_s)
+    return f"left {format_seconds(view.remaining_s)} ({low_s} to {high_s})"
 
 
 # --- plain text -----------------------------------------------------------------------------------
@@ -279,6 +297,8 @@ def render_record(job_id: str, progress: Progress, *, now_us: int, status: JobSt
         "phase": progress.phase.value,
         "percent": progress.percent,
         "remaining_s": progress.remaining_s,
+        "remaining_low_s": progress.remaining_low_s,
+        "remaining_high_s": progress.remaining_high_s,
         "delay_ms": delay_ms(progress, now_us=now_us),
         "rows_copied": progress.rows_copied,
         "bytes_copied": progress.bytes_copied,
@@ -296,8 +316,9 @@ def render_record(job_id: str, progress: Progress, *, now_us: int, status: JobSt
         "tables_total": len(progress.tables),
         "waiting_for": progress.waiting_for,
         "delay_parts_ms": _split_record(health.delay),
-        "waits": [{"kind": wait.kind.value, "text": wait.text, "remedy": wait.remedy} for wait in health.waits],
         "stalled": health.stall.reason if health.stall else None,
+        "remedy": health.stall.remedy if health.stall else None,
+        "waits": [{"kind": wait.kind.value, "text": wait.text, "remedy": wait.remedy} for wait in health.waits],
         "log": {"level": health.retention.level.value, "text": health.retention.text},
         "ready": health.verdict.is_ready,
         "not_ready_because": [reason.text for reason in health.verdict.reasons],

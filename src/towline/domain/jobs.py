@@ -20,6 +20,8 @@ DEFAULT_MAX_JOBS: Final = 9_999
 class JobStatus(Enum):
     """What users see. Values are stored; do not rename."""
 
+    __hash__ = object.__hash__  # members are single objects; Enum's own is Python code, and called by the thousand
+
     CREATING = "creating"
     CREATE_FAILED = "create_failed"
     CONFIGURING = "configuring"
@@ -84,6 +86,8 @@ def require_transition(job_id: str, status: JobStatus, wanted: JobStatus) -> Non
 
 class TaskMode(Enum):
     """Which phases a job has."""
+
+    __hash__ = object.__hash__  # members are single objects; Enum's own is Python code, and called by the thousand
 
     FULL = "full"
     FULL_AND_STREAM = "full_and_stream"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Protocol
 
 from towline.domain.diagnosis import Diagnosis
 from towline.domain.tables import TotalOrigin
@@ -15,6 +16,8 @@ from towline.domain.tables import TotalOrigin
 
 class Phase(Enum):
     """What a job is doing, derived from stored facts."""
+
+    __hash__ = object.__hash__  # members are single objects; Enum's own is Python code, and called by the thousand
 
     PRECHECK = "precheck"
     STRUCTURE = "structure"
@@ -59,6 +62,8 @@ class TableProgress:
     is_finished: bool
 
 
+CONFIDENCE = 0.8
+"""The share of remaining times that are meant to lie in the range given with the estimate."""
 WAITING_FOR_PAUSE = "the pause to end"
 """`Progress.waiting_for` of a stream whose applier has come to rest because the operator asked for a pause."""
 WAITING_FOR_SPEED = "the speed limit"
@@ -70,12 +75,13 @@ class Progress:
     """All figures of a job at one moment.
 
     `at_us`: worker's clock, microseconds since the epoch, UTC.  `percent`: of the full phase, 0..100, never
-    backwards, 100 only when the full phase is over.  `remaining_s`: None when not known, 0 only when nothing
-    remains.  `proven_source_time_us`: T of the delay proof, on the *source's* clock; None when nothing has
-    been proven.  `source_clock_offset_us`: source clock minus worker clock.  Rates are per second over the last
-    seconds, None outside the stream.  `received_*`: as the proof, but of what has been read from the source.
-    `applying_since_us`: when the batch was begun that the target is at, worker's clock.  `diagnosis` is left out
-    where many jobs are read at once, as `tables` is.
+    backwards, 100 only when the full phase is over.  `remaining_s`: until the job has copied everything and, if it
+    follows, is in step; None when not known, 0 only when nothing remains; estimated at `remaining_at_us`, and with
+    `CONFIDENCE` between `remaining_low_s` and `remaining_high_s`.  `proven_source_time_us`: T of the delay proof, on
+    the *source's* clock; None when nothing has been proven.  `source_clock_offset_us`: source clock minus worker
+    clock.  Rates are per second over the last seconds, None outside the stream.  `received_*`: as the proof, but of
+    what has been read from the source.  `applying_since_us`: when the batch was begun that the target is at, worker's
+    clock.  `diagnosis` is left out where many jobs are read at once, as `tables` is.
     """
 
     at_us: int
@@ -85,6 +91,9 @@ class Progress:
     data: PartProgress = PartProgress()
     index: PartProgress = PartProgress()
     remaining_s: int | None = None
+    remaining_low_s: int | None = None
+    remaining_high_s: int | None = None
+    remaining_at_us: int | None = None
     proven_source_time_us: int | None = None
     source_clock_offset_us: int | None = None
     rows_copied: int = 0
@@ -106,6 +115,33 @@ class Progress:
     diagnosis: Diagnosis | None = None
 
 
+class Figures(Protocol):
+    """The part of a `Progress` that is read for thousands of jobs at once; see there."""
+
+    @property
+    def at_us(self) -> int: ...
+    @property
+    def phase(self) -> Phase: ...
+    @property
+    def percent(self) -> int: ...
+    @property
+    def structure(self) -> PartProgress: ...
+    @property
+    def data(self) -> PartProgress: ...
+    @property
+    def index(self) -> PartProgress: ...
+    @property
+    def remaining_s(self) -> int | None: ...
+    @property
+    def proven_source_time_us(self) -> int | None: ...
+    @property
+    def source_clock_offset_us(self) -> int | None: ...
+    @property
+    def apply_rows_per_s(self) -> float | None: ...
+    @property
+    def apply_bytes_per_s(self) -> float | None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class DelaySplit:
     """Where the delay arises, in milliseconds; the three parts add up to `total_ms`.
@@ -123,7 +159,7 @@ class DelaySplit:
 _FUTURE_US = 250_000
 
 
-def proven_here_us(progress: Progress) -> int | None:
+def proven_here_us(progress: Figures) -> int | None:
     """T on the worker's clock; None when nothing has been proven.
 
     A T that the worker had not reached when it reported was measured by a clock that had just been set: no proof.
@@ -134,7 +170,7 @@ def proven_here_us(progress: Progress) -> int | None:
     return None if here_us > progress.at_us + _FUTURE_US else here_us
 
 
-def delay_ms(progress: Progress, *, now_us: int) -> int | None:
+def delay_ms(progress: Figures, *, now_us: int) -> int | None:
     """How far the target is behind at `now_us` (this machine's clock), in milliseconds; None when not proven.
 
     delay = now - T, with T moved from the source's clock to ours.  Never negative.

@@ -12,10 +12,14 @@ from towline.domain.structure import Section, StructureItem
 from towline.domain.tables import Table, TableName
 from towline.engine.chunking import chunk_bytes
 from towline.engine.diagnose import DiagnosisBoard
+from towline.engine.forecast import Forecast, Forecaster, Left, index_cost
 from towline.engine.ports import ChunkDone, Clock, StreamFigures
-from towline.engine.progress import CopyFigures, FullPhase, RateMeter, estimate_remaining_s
+from towline.engine.progress import CopyFigures, FullPhase, RateMeter
 
 _MIN_ITEM_BYTES = 16 * 1024
+# Nearer than this a target is in step: nothing remains but to follow.
+_IN_STEP_S = 10.0
+_NOTHING_LEFT = Forecast(0, 0, 0)
 
 
 def weigh(item: StructureItem) -> int:
@@ -26,7 +30,8 @@ def weigh(item: StructureItem) -> int:
 class JobFigures:
     """Mutable figures of one run. Percent never goes backwards while this object lives."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, follows: bool = False) -> None:
+        """`follows`: the job is not over with the full phase."""
         self._clock = clock
         self.phase = Phase.STRUCTURE
         self.copy = CopyFigures([])
@@ -38,10 +43,12 @@ class JobFigures:
         self._index_done: dict[Section, int] = {}
         self._finished: set[str] = set()
         self._percent = 0
-        self._data_rate = RateMeter()
+        self._follows = follows
+        self._forecaster = Forecaster()
+        self._fractions: dict[int, float] = {}
+        self._kept_since_s: float | None = None
         self._row_rate = RateMeter()
         self._wire_rate = RateMeter()
-        self._index_rate = RateMeter()
 
     def plan_structure(self, items: Sequence[StructureItem], done: frozenset[int]) -> None:
         self._items = list(items)
@@ -50,6 +57,7 @@ class JobFigures:
             self._index_done[section] = sum(
                 weigh(item) for item in items if item.section is section and item.number in done
             )
+        self._fractions = dict.fromkeys(done, 1.0)
 
     def plan_copy(self, tables: Sequence[tuple[Table, int]]) -> None:
         self.copy = CopyFigures(tables)
@@ -72,6 +80,10 @@ class JobFigures:
             self._structure_done = max(self._structure_done, done_items)
         else:
             self._index_done[section] = max(self._index_done.get(section, 0), done_weight)
+
+    def note_items(self, fractions: Mapping[int, float]) -> None:
+        """How far single items are, 0..1 by their numbers."""
+        self._fractions.update(fractions)
 
     def finish(self, part: str) -> None:
         """`part` is 'structure', 'data' or 'index'."""
@@ -106,15 +118,8 @@ class JobFigures:
         """All figures, taken now."""
         now_s = self._clock.monotonic_s()
         full = self.full_phase()
-        if self.phase is Phase.COPY:
-            self._data_rate.add(now_s, full.data_done_bytes)
-            self._row_rate.add(now_s, self.copy.rows_done)
-            self._wire_rate.add(now_s, self.copy.wire_bytes_moved)
-        elif self.phase is Phase.INDEXES:
-            self._index_rate.add(now_s, full.index_done_bytes)
-        data_s, index_s = estimate_remaining_s(
-            full, data_rate=self._data_rate.per_s(), index_rate=self._index_rate.per_s()
-        )
+        left = self._take_paces(now_s, full)
+        data_s, index_s = self._forecaster.parts_s(left)
         self._percent = max(self._percent, full.percent())
         structure, data, index = full.parts(data_remaining_s=data_s, index_remaining_s=index_s)
         is_copying = self.phase is Phase.COPY
@@ -122,14 +127,19 @@ class JobFigures:
         # A replay inside the full phase catches up with a snapshot, which is not yet to be in step.
         if self.phase is Phase.CATCH_UP and full.is_finished and stream is not None and stream.is_caught_up:
             self.phase = Phase.STREAM
+        now_us = self._clock.now_us()
+        remaining = self._forecast(full, left, now_us)
         return Progress(
-            at_us=self._clock.now_us(),
+            at_us=now_us,
             phase=self.phase,
             percent=self._percent,
             structure=structure,
             data=data,
             index=index,
-            remaining_s=_remaining_s(self.phase, full, data_s, index_s),
+            remaining_s=remaining.seconds if remaining else None,
+            remaining_low_s=remaining.low_s if remaining else None,
+            remaining_high_s=remaining.high_s if remaining else None,
+            remaining_at_us=now_us if remaining else None,
             rows_copied=self.copy.rows_done,
             bytes_copied=self.copy.wire_bytes_moved,
             copy_rows_per_s=self._row_rate.per_s() if is_copying else None,
@@ -151,15 +161,65 @@ class JobFigures:
             diagnosis=self.board.newest,
         )
 
+    def _take_paces(self, now_s: float, full: FullPhase) -> Left:
+        done, left = self.copy.work()
+        index_total, index_left = (0.0, 0.0) if full.is_index_finished else self._index_work()
+        if self.phase is Phase.COPY:
+            self._forecaster.data.add(now_s, done)
+            self._row_rate.add(now_s, self.copy.rows_done)
+            self._wire_rate.add(now_s, self.copy.wire_bytes_moved)
+        elif self.phase is Phase.INDEXES:
+            self._forecaster.index.add(now_s, index_total - index_left)
+        elif self.stream is not None:
+            self._forecaster.add_proven(now_s, self.stream.proven_source_time_us)
+        self._take_held_log(now_s)
+        return Left(
+            data=left,
+            is_data_finished=full.is_data_finished,
+            index=index_left,
+            index_total=index_total,
+            is_index_finished=full.is_index_finished,
+        )
+
+    def _index_work(self) -> tuple[float, float]:
+        """All of it and what is left, in bytes of rows that are copied in the same time."""
+        rows = self.copy.rows_expected()
+        total = left = 0.0
+        for item in self._items:
+            if item.section is not Section.BEFORE_DATA:
+                cost = index_cost(item, rows=rows.get(item.table, 0) if item.table else 0)
+                total += cost
+                left += cost * (1 - self._fractions.get(item.number, 0.0))
+        return total, left
+
+    def _take_held_log(self, now_s: float) -> None:
+        seen = self.board.newest
+        if self.phase is Phase.STRUCTURE and self._kept_since_s is None:
+            self._kept_since_s = now_s  # the source keeps its log from about here on
+        if self._kept_since_s is None or seen is None or seen.source is None or seen.source.log.held_bytes is None:
+            return
+        age_s = (self._clock.now_us() - seen.source.at_us) / 1e6
+        self._forecaster.add_held(now_s - age_s - self._kept_since_s, seen.source.log.held_bytes)
+
+    def _forecast(self, full: FullPhase, left: Left, now_us: int) -> Forecast | None:
+        """None when not known, 0 seconds only when nothing is left."""
+        if self.phase is Phase.DONE or (full.is_finished and not self._follows):
+            return _NOTHING_LEFT
+        if not full.is_structure_finished:
+            return None
+        if not full.is_finished:
+            return self._forecaster.full_phase(left, follows=self._follows)
+        delay_s = self._delay_s(now_us)
+        if self.phase is Phase.STREAM and delay_s is not None and delay_s < _IN_STEP_S:
+            return _NOTHING_LEFT
+        return self._forecaster.catch_up(delay_s)
+
+    def _delay_s(self, now_us: int) -> float | None:
+        proven_us = self.stream.proven_source_time_us if self.stream else None
+        if self.stream is None or proven_us is None:
+            return None
+        return (now_us + (self.stream.source_clock_offset_us or 0) - proven_us) / 1e6
+
     def _applying_since_us(self) -> int | None:
         applying_s = self.stream.applying_s() if self.stream else 0.0
         return self._clock.now_us() - int(applying_s * 1e6) if applying_s > 0 else None
-
-
-def _remaining_s(phase: Phase, full: FullPhase, data_s: float | None, index_s: float | None) -> int | None:
-    """Seconds left of the full phase; 0 only when it is over, None when not known."""
-    if full.is_finished or phase is Phase.DONE:
-        return 0
-    if not full.is_structure_finished or data_s is None or index_s is None:
-        return None
-    return max(1, round(data_s + index_s))

@@ -112,6 +112,7 @@ async def _create(run: Run, section: Section, items: Sequence[StructureItem]) ->
         section=section,
         workers=run.spec.index_workers,
         on_progress=on_progress,
+        on_items=run.figures.note_items,
         on_report=run.reporter.note,
         should_stop=run.is_stop_wanted,
     )

@@ -30,9 +30,9 @@ from towline.domain.errors import (
     TableMustStartOver,
     TowlineError,
 )
-from towline.domain.jobs import JobSpec
+from towline.domain.jobs import JobSpec, TaskMode
 from towline.domain.positions import Position
-from towline.domain.progress import Phase
+from towline.domain.progress import Phase, Progress
 from towline.domain.tables import Table, TableName
 from towline.engine.diagnose import run_diagnosis
 from towline.engine.figures import JobFigures
@@ -77,7 +77,7 @@ async def run_pipeline(
         TowlineError: time does not heal it, or a database never answered at all; what is on the target
             stays there, with its ledger.
     """
-    figures = JobFigures(clock)
+    figures = JobFigures(clock, follows=spec.mode is not TaskMode.FULL)
     delays_s = retry_delays_s()
     failures = 0
     was_open = False
@@ -136,6 +136,7 @@ class _Attempt:
     until_caught_up: bool
 
     async def to_the_goal(self) -> RunResult:
+        self.run.reporter.attach(self._take_figures)
         ticker = asyncio.create_task(self._tick())
         looking = asyncio.create_task(run_diagnosis(self.run.sides, self.run.figures.board))
         try:
@@ -151,6 +152,7 @@ class _Attempt:
             await asyncio.gather(looking, return_exceptions=True)
             with suppress(asyncio.CancelledError):
                 await ticker
+            self.run.reporter.attach(None)
             self._report()
 
     async def _phases(self) -> RunResult:
@@ -213,6 +215,7 @@ class _Attempt:
                 control=self.run.control,
                 clock=self.run.clock,
                 on_figures=self._take_stream_figures,
+                probe_interval_s=lambda: self.run.reporter.interval_s,
             )
         except TableMustStartOver as error:
             (table,) = [t for t in tables if t.name == TableName(error.context["schema"], error.context["name"])]
@@ -254,5 +257,8 @@ class _Attempt:
             await asyncio.sleep(_REPORT_INTERVAL_S)
 
     def _report(self) -> None:
+        self.run.reporter.report(self._take_figures())
+
+    def _take_figures(self) -> Progress:
         self.run.figures.tick(limit_bytes_per_s=self.run.control.limit_bytes_per_s())
-        self.run.reporter.report(self.run.figures.progress())
+        return self.run.figures.progress()

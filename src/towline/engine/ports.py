@@ -244,9 +244,18 @@ class CopyTarget(Protocol):
 
 
 class Reporter(Protocol):
-    """Takes figures; must be cheap, the store is written at most once a second by somebody else."""
+    """Takes figures; must be cheap, the store is written by somebody else, every `interval_s`."""
+
+    @property
+    def interval_s(self) -> float:
+        """How often figures are passed on at present: to know something sooner than that is of no use."""
+        ...
 
     def report(self, progress: Progress) -> None: ...
+    def attach(self, take: Callable[[], Progress] | None) -> None:
+        """Until told otherwise, `take` gives the figures of the very moment; None: only what was reported holds."""
+        ...
+
     def note(self, report: StructureReport) -> None: ...
 
 

@@ -1,7 +1,12 @@
-"""The figures of a running job, and the estimates made from them. Pure: time is passed in.
+"""The figures of a running job. Pure: time is passed in.
 
 Work is weighed in bytes of the source: a table weighs its heap and TOAST, an index its size on the source, an object of
 the structure a small constant.  Totals start from the catalog and are corrected by what was copied.
+
+What lies outside a table's pages (TOAST) belongs to rows that may lie anywhere in it, so it is not counted with the
+pages: it has been copied as far as more has passed than the pages could hold.  Values may be compressed there, so it
+is never counted ahead of the pages, and as nobody knows whether all of it is still alive, in the end it comes with
+them.
 """
 
 from __future__ import annotations
@@ -18,9 +23,15 @@ _STRUCTURE_ITEM_BYTES = 16 * 1024
 _RATE_WINDOW_S = 20.0
 _MIN_EVIDENCE_S = 2.0
 _GAPS = 16
-# Before any index has been built: building one costs about as much per byte as copying does. Replaced by the measured
-# rate as soon as there is one.
-_INDEX_COST_GUESS = 1.5
+_PAGE_BYTES = 8192
+# How late the room outside the pages is counted if nothing has come from there: the larger, the later.
+_LATE = 16
+# A table costs something beside its bytes, so that many small ones do not look quick.
+_TABLE_COST_BYTES = 256 * 1024
+# Bytes on the wire for one of a page, if nobody has deleted anything; and what it costs to look at one.
+_USUAL_DENSITY, _SCAN_COST = 0.8, 0.2
+# Of an open chunk; the rest comes with its acknowledgement.
+_OPEN_SHARE = 0.98
 
 
 @dataclass
@@ -85,6 +96,53 @@ class _TableFigures:
     wire_bytes_open: int = 0  # of chunks in flight
     open_source_bytes: int = 0  # planned weight of chunks in flight
     is_finished: bool = False
+    _most_bytes_done: int = 0
+
+    def bytes_done(self) -> int:
+        """Of `source_bytes`; never less than before while the table does not start over."""
+        done = self.source_bytes if self.is_finished else min(self.source_bytes, self._estimate_bytes_done())
+        self._most_bytes_done = max(self._most_bytes_done, done)
+        return self._most_bytes_done
+
+    def time_per_byte(self) -> float:
+        """How much work a byte of the table is: dead rows take room, but hardly any time."""
+        is_seen = self.source_bytes_done * 20 >= self.source_bytes
+        if self._share_in_pages() < 1.0 or not is_seen or not self.source_bytes_done:
+            return _USUAL_DENSITY + _SCAN_COST
+        return min(2.0, self.wire_bytes_done / self.source_bytes_done) + _SCAN_COST
+
+    def rows_total(self) -> tuple[int, TotalOrigin]:
+        """How many rows there are to copy, and how that is known: chunks that were counted say more than statistics."""
+        if self.is_finished:
+            return self.rows_done, TotalOrigin.EXACT
+        if self.rows_done and 0 < self.source_bytes_done <= self.source_bytes:
+            return self.rows_done * self.source_bytes // self.source_bytes_done, TotalOrigin.COUNTED
+        return max(self.table.estimated_rows, self.rows_done), TotalOrigin.STATISTICS
+
+    def _estimate_bytes_done(self) -> int:
+        in_pages = self._share_in_pages()
+        pages_done = int(in_pages * self.source_bytes_done) + self._open_pages_done(in_pages)
+        outside = self.source_bytes - int(in_pages * self.source_bytes)
+        if outside <= 0 or not self.source_bytes:
+            return pages_done
+        share = min(1.0, (self.source_bytes_done + self.open_source_bytes * _OPEN_SHARE) / self.source_bytes)
+        beside = self.wire_bytes_done + self.wire_bytes_open - pages_done
+        finished_share = min(1.0, self.source_bytes_done / self.source_bytes)
+        return pages_done + int(max(min(outside * share, beside), outside * finished_share**_LATE))
+
+    def _share_in_pages(self) -> float:
+        if not self.source_bytes or not self.table.pages:
+            return 1.0
+        return min(1.0, self.table.pages * _PAGE_BYTES / self.source_bytes)
+
+    def _open_pages_done(self, in_pages: float) -> int:
+        if self.open_source_bytes <= 0 or self.wire_bytes_open <= 0:
+            return 0
+        per_wire_byte = 1.0
+        if in_pages == 1.0 and self.source_bytes_done and self.wire_bytes_done:
+            per_wire_byte = self.source_bytes_done / self.wire_bytes_done
+        most = self.open_source_bytes * in_pages * _OPEN_SHARE
+        return min(int(most), int(self.wire_bytes_open * per_wire_byte))
 
 
 class CopyFigures:
@@ -132,6 +190,7 @@ class CopyFigures:
         figures = self._tables[name]
         figures.is_finished = True
         figures.source_bytes_done = figures.source_bytes
+        figures.open_source_bytes = figures.wire_bytes_open = 0
 
     @property
     def total_bytes(self) -> int:
@@ -139,37 +198,42 @@ class CopyFigures:
 
     def done_bytes(self) -> int:
         """In source bytes; chunks in flight count by what has passed, at most their planned weight."""
-        return sum(
-            min(f.source_bytes, f.source_bytes_done + self._open_source_bytes_done(f)) for f in self._tables.values()
-        )
+        return sum(figures.bytes_done() for figures in self._tables.values())
+
+    def work(self) -> tuple[float, float]:
+        """What is done and what is left, in the bytes that stand for the time it takes."""
+        done = left = 0.0
+        for figures in self._tables.values():
+            share = figures.bytes_done() / figures.source_bytes if figures.source_bytes else float(figures.is_finished)
+            whole = figures.source_bytes * figures.time_per_byte() + _TABLE_COST_BYTES
+            done += whole * share
+            left += whole * (1 - share)
+        return done, left
+
+    def rows_expected(self) -> dict[TableName, int]:
+        """How many rows each table has, as far as that is known."""
+        return {name: figures.rows_total()[0] for name, figures in self._tables.items()}
 
     @property
     def wire_bytes_moved(self) -> int:
         return self.wire_bytes_done + sum(f.wire_bytes_open for f in self._tables.values())
 
-    def _open_source_bytes_done(self, figures: _TableFigures) -> int:
-        if figures.open_source_bytes <= 0 or figures.wire_bytes_open <= 0:
-            return 0
-        if figures.source_bytes_done and figures.wire_bytes_done:
-            per_wire_byte = figures.source_bytes_done / figures.wire_bytes_done
-        else:
-            per_wire_byte = 1.0
-        return min(int(figures.open_source_bytes * 0.98), int(figures.wire_bytes_open * per_wire_byte))
-
     def table_progress(self) -> tuple[TableProgress, ...]:
-        return tuple(
-            TableProgress(
-                schema=f.table.name.schema,
-                name=f.table.name.name,
-                rows_done=f.rows_done,
-                rows_total=f.rows_done if f.is_finished else max(f.table.estimated_rows, f.rows_done),
-                bytes_done=min(f.source_bytes, f.source_bytes_done + self._open_source_bytes_done(f)),
-                bytes_total=f.source_bytes,
-                origin=TotalOrigin.EXACT if f.is_finished else TotalOrigin.STATISTICS,
-                is_finished=f.is_finished,
-            )
-            for f in self._tables.values()
-        )
+        return tuple(_table_progress(figures) for figures in self._tables.values())
+
+
+def _table_progress(figures: _TableFigures) -> TableProgress:
+    rows_total, origin = figures.rows_total()
+    return TableProgress(
+        schema=figures.table.name.schema,
+        name=figures.table.name.name,
+        rows_done=figures.rows_done,
+        rows_total=rows_total,
+        bytes_done=figures.bytes_done(),
+        bytes_total=figures.source_bytes,
+        origin=origin,
+        is_finished=figures.is_finished,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,26 +285,6 @@ class FullPhase:
                 _whole_seconds(index_remaining_s),
             ),
         )
-
-
-def estimate_remaining_s(
-    phase: FullPhase, *, data_rate: float | None, index_rate: float | None
-) -> tuple[float | None, float | None]:
-    """Seconds for data and for indexes; None when there is no evidence. Rates are source bytes per second."""
-    data_left = phase.data_total_bytes - phase.data_done_bytes
-    index_left = phase.index_total_bytes - phase.index_done_bytes
-    data_s: float | None = 0.0
-    if not phase.is_data_finished:
-        data_s = data_left / data_rate if data_rate else None
-    index_s: float | None = 0.0
-    if not phase.is_index_finished:
-        if index_rate:
-            index_s = index_left / index_rate
-        elif data_rate:
-            index_s = index_left * _INDEX_COST_GUESS / data_rate
-        else:
-            index_s = None
-    return data_s, index_s
 
 
 def _whole_seconds(seconds: float | None) -> int | None:

@@ -10,8 +10,8 @@ Tasks of one attempt, all on one event loop:
   the checkpoint in one target transaction; while the target works on a batch, the reader fills the next one;
 * the watcher notices when the target takes long, and says what it waits for.
 
-Beside them, and across attempts, runs the probe: once a second it asks the source for time and position on a
-connection of its own.  What the probe and the applier learn meets in the `LagProof`.
+Beside them, and across attempts, runs the probe: as often as figures are passed on it asks the source for time and
+position on a connection of its own.  What the probe and the applier learn meets in the `LagProof`.
 
 Exactly once: the target's checkpoint is the only memory of how far the stream is.  An attempt begins by reading it
 back and asks the source for everything after it; the source repeats what came later, the relay drops what
@@ -49,8 +49,7 @@ from towline.engine.relay import Relay
 from towline.engine.retry import choose_failure, is_worth_retrying, retry_delays_s
 from towline.engine.spill import Spill
 
-_PROBE_INTERVAL_S: Final = 1.0
-_NUDGE_AFTER_S: Final = 2.0
+_NUDGE_AFTER_S: Final = 1.0
 _NUDGE_INTERVAL_S: Final = 5.0
 _WATCH_INTERVAL_S: Final = 0.5
 _SLOW_APPLY_S: Final = 1.0
@@ -67,16 +66,17 @@ async def run_stream(
     control: Control,
     clock: Clock,
     on_figures: Callable[[StreamFigures], None],
+    probe_interval_s: Callable[[], float] = lambda: 1.0,
 ) -> None:
     """Stream until the goal is durable on the target or the operator wants a stop.
 
-    `on_figures` gets, once, an object that can be read at any moment.  Transient failures of either side are
-    retried with growing pauses.
+    `on_figures` gets, once, an object that can be read at any moment.  `probe_interval_s` says how often the source is
+    asked at present.  Transient failures of either side are retried with growing pauses.
 
     Raises:
         LeaseLost, DataError, SetupError, PositionLost: all that was confirmed stays applied, nothing else is.
     """
-    await _Stream(sides, goal, control, clock, on_figures).run()
+    await _Stream(sides, goal, control, clock, on_figures, probe_interval_s).run()
 
 
 class _Stream:
@@ -89,11 +89,13 @@ class _Stream:
         control: Control,
         clock: Clock,
         on_figures: Callable[[StreamFigures], None],
+        probe_interval_s: Callable[[], float],
     ) -> None:
         self._sides = sides
         self._goal = goal
         self._control = control
         self._clock = clock
+        self._probe_interval_s = probe_interval_s
         self._state = AppliedState(clock)
         self._reader: ChangeStream | None = None
         self._relay: Relay | None = None
@@ -229,8 +231,8 @@ class _Stream:
 
     async def _keep_probing(self) -> None:
         probe = self._sides.new_probe()
-        nudged_at_s = self._clock.monotonic_s()
-        moved_at_s, position = nudged_at_s, self._state.applied_position
+        moved_at_s, position = self._clock.monotonic_s(), self._state.applied_position
+        nudged_at_s = moved_at_s - _NUDGE_INTERVAL_S
         try:
             while True:
                 # T stands still while the source does not answer, and the delay grows by itself.
@@ -245,7 +247,7 @@ class _Stream:
                         # Written but not flushed on the source: nothing would move the sender past it.
                         nudged_at_s = now_s
                         await probe.nudge()
-                await asyncio.sleep(_PROBE_INTERVAL_S)
+                await asyncio.sleep(self._probe_interval_s())
         finally:
             await probe.close()
 

@@ -7,7 +7,7 @@ time never want conflicting locks on the same table, so they cannot wait for eac
 building plain indexes on a table may share it, everything else wants it alone.  An item that belongs to
 no table (an owner, a grant) runs while nothing else does.
 
-One more task asks once a second how far the index builds are, so that a long one shows.
+One more task asks twice a second how far the index builds are, so that a long one shows.
 
 A stop is obeyed between batches.  A failure cancels the other batches; what was committed stays done.
 """
@@ -27,15 +27,19 @@ from towline.engine.ports import StructureTarget
 
 # From here on an index build is worth a worker and a transaction of its own.
 BIG_BYTES = 16 * 1024 * 1024
+# Of indexes that keep equal keys once, or many of them in a few pages: small ones take long, too.
+BIG_DENSE_BYTES = 2 * 1024 * 1024
+_DENSE = (" using gin ", " using gist ", " using spgist ")
 MAX_BATCH_ITEMS = 100
 MAX_BATCH_BYTES = 64 * 1024 * 1024
 MAX_BATCH_ITEMS_BEFORE_DATA = 200
-_FOLLOW_INTERVAL_S = 1.0
+_FOLLOW_INTERVAL_S = 0.5
 
 # Of what comes before the rows, these concern single tables; all else is created strictly in order.
 _SIDE_BY_SIDE = frozenset({"COMMENT", "DEFAULT", "SEQUENCE", "SEQUENCE OWNED BY", "TABLE"})
 
 OnProgress = Callable[[int, int, int, int], None]
+OnItems = Callable[[Mapping[int, float]], None]
 
 
 def without_owners(items: Sequence[StructureItem]) -> list[StructureItem]:
@@ -52,11 +56,13 @@ async def run_structure(
     on_progress: OnProgress,
     on_report: Callable[[StructureReport], None],
     should_stop: Callable[[], bool],
+    on_items: OnItems = lambda _: None,
 ) -> None:
     """Create what is missing of the section; returns when all of it is done, or a stop is wanted.
 
     `on_progress(done_weight, total_weight, done_items, total_items)` counts what earlier runs did, too; an
-    item's weight is `figures.weigh`.  The source is not asked again: the plan is on the target.
+    item's weight is `figures.weigh`.  `on_items` hears the same by the items' numbers, each 0..1.  The source is not
+    asked again: the plan is on the target.
 
     Raises:
         StructureFailed, TargetNotEmpty, MissingPrivilege: name the object that stands in the way.
@@ -64,7 +70,12 @@ async def run_structure(
     """
     items, done = await target.load_structure()
     schedule = Schedule(items, done, section=section, workers=workers)
-    schedule.tell(on_progress)
+
+    def tell() -> None:
+        schedule.tell(on_progress)
+        on_items(schedule.fractions())
+
+    tell()
     changed = asyncio.Event()
 
     async def work() -> None:
@@ -77,7 +88,7 @@ async def run_structure(
                 continue
             await target.apply_items(batch, on_report=on_report)
             schedule.finish(batch)
-            schedule.tell(on_progress)
+            tell()
             changed.set()
         changed.set()
 
@@ -87,7 +98,7 @@ async def run_structure(
             # Figures only: the builds themselves tell what goes wrong.
             with suppress(TowlineError):
                 schedule.note_builds(await target.read_build_progress())
-                schedule.tell(on_progress)
+                tell()
 
     following = asyncio.ensure_future(follow())
     try:
@@ -111,6 +122,15 @@ async def _run_all(activities: Iterable[Coroutine[None, None, None]]) -> None:
 def plan_ready(items: Sequence[StructureItem], done: Collection[int]) -> list[StructureItem]:
     """The items that are not done and wait for nothing, in the order given."""
     return [item for item in items if item.number not in done and item.depends_on.issubset(done)]
+
+
+def is_big(item: StructureItem) -> bool:
+    """Whether the item is worth a transaction of its own, and can then be followed."""
+    if item.weight_bytes >= BIG_BYTES:
+        return True
+    if item.kind != "INDEX" or item.weight_bytes < BIG_DENSE_BYTES:
+        return False
+    return any(method in statement.lower() for statement in item.statements[:1] for method in _DENSE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +206,7 @@ class Schedule:
         self._locks = plan_locks(items, section)
         self._done = set(done)
         self._waiting = {item.number: item for item in sorted(mine, key=lambda i: i.number) if item.number not in done}
-        self._big = {number for number, item in self._waiting.items() if item.weight_bytes >= BIG_BYTES}
+        self._big = {number for number, item in self._waiting.items() if is_big(item)}
         self._running: dict[int, LockNeed] = {}  # by the number of the batch's first item
         self._partly: dict[int, float] = {}  # how far single builds in flight are, 0..1
         self._total_items = len(mine)
@@ -231,6 +251,10 @@ class Schedule:
         partly = sum(self._weights[number] * fraction for number, fraction in self._partly.items())
         on_progress(self._done_weight + int(partly), self._total_weight, self._done_items, self._total_items)
 
+    def fractions(self) -> dict[int, float]:
+        """How far each item of the section is that has been begun, 0..1."""
+        return {number: 1.0 for number in self._locks if number in self._done} | self._partly
+
     def _take_in_order(self) -> list[StructureItem]:
         """Items up to the next one that must run alone, or a row of such items."""
         batch: list[StructureItem] = []
@@ -263,7 +287,7 @@ class Schedule:
         for item in self._waiting.values():
             if len(batch) >= limit or size_bytes >= MAX_BATCH_BYTES:
                 break
-            if item.weight_bytes >= BIG_BYTES or not item.depends_on.issubset(met):
+            if is_big(item) or not item.depends_on.issubset(met):
                 continue
             is_alone = self._locks[item.number].is_alone
             if (batch and is_alone != self._locks[batch[0].number].is_alone) or self._is_blocked(item):

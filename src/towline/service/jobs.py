@@ -16,6 +16,7 @@ import structlog
 
 from towline.domain.accounts import Account, Parameter
 from towline.domain.errors import JobDeleted, JobNotFound, RequestError, TowlineError
+from towline.domain.forecast import Score
 from towline.domain.health import judge
 from towline.domain.jobs import DEFAULT_MAX_JOBS, ConflictPolicy, JobStatus, PauseMode, SpeedWindow
 from towline.domain.nodes import NodeSample
@@ -35,6 +36,7 @@ from towline.service.ports import (
     JobFilter,
     JobHealth,
     JobIds,
+    JobLine,
     JobProgress,
     JobStore,
     JobTables,
@@ -124,7 +126,7 @@ class JobService:
         known = await self._store.load(job_ids, project_id=caller.project_id)
         return [_known_outcome(job_id, known.get(job_id), lambda job: job.status) for job_id in job_ids]
 
-    async def progress(self, caller: Caller, job_ids: JobIds) -> list[Outcome[JobProgress]]:
+    async def progress(self, caller: Caller, job_ids: JobIds) -> list[Outcome[JobLine]]:
         """One outcome per id, in request order, duplicates included; all read in one query."""
         known = await self._store.load_progress(job_ids, project_id=caller.project_id)
         return [_known_outcome(job_id, known.get(job_id), lambda job: job.status) for job_id in job_ids]
@@ -139,6 +141,21 @@ class JobService:
     async def samples(self, caller: Caller, job_ids: JobIds) -> dict[str, NodeSample]:
         """What the workers of the caller's jobs used last."""
         return await self._store.load_samples(job_ids, project_id=caller.project_id)
+
+    async def health_of_one(self, caller: Caller, job_id: str) -> JobHealth:
+        """As `health`, with what the estimates of the job's remaining time were worth.
+
+        Raises: JobNotFound, JobDeleted.
+        """
+        (outcome,) = await self.health(caller, [job_id])
+        if outcome.value is None:
+            raise outcome.error or LookupError()
+        track = await self._store.load_track_record(job_id, project_id=caller.project_id)
+        return replace(outcome.value, track=track)
+
+    async def scores(self) -> dict[str, Score]:
+        """How good the estimates of remaining time were, of all projects: for metrics only, never for a caller."""
+        return await self._store.load_scores()
 
     async def health_of_all(self) -> list[JobHealth]:
         """Every job of every project that is not deleted: for metrics only, never for a caller."""

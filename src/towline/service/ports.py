@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from towline.domain.access import Role
 from towline.domain.accounts import Account, Parameter
+from towline.domain.forecast import Score, TrackRecord
 from towline.domain.health import Health
 from towline.domain.jobs import (
     ConflictPolicy,
@@ -26,7 +27,7 @@ from towline.domain.jobs import (
 )
 from towline.domain.nodes import NodeSample
 from towline.domain.prechecks import PrecheckItem
-from towline.domain.progress import Progress
+from towline.domain.progress import Figures, Progress
 from towline.domain.tables import ObjectSelection, RowFilter
 from towline.engine.ports import Clock as Clock
 
@@ -155,9 +156,22 @@ class JobFilter:
     instance_ids: tuple[str, ...] = ()  # of the source or the target, as the API names them
 
 
+class JobLine(NamedTuple):
+    """What batch-progress needs of one job, read in one query together with its neighbours; there may be thousands.
+
+    `progress` is None before any worker has reported.
+    """
+
+    job_id: str
+    mode: TaskMode
+    status: JobStatus
+    progress: Figures | None
+    failure: Failure | None
+
+
 @dataclass(frozen=True, slots=True)
 class JobProgress:
-    """What batch-progress needs of one job, read in one query together with its neighbours.
+    """A job's status and figures, read in one query together with its neighbours.
 
     `progress` is None before any worker has reported. Its `tables` are left out here, and its `diagnosis` unless
     the health was asked for.
@@ -176,6 +190,7 @@ class JobHealth:
 
     job: JobProgress
     health: Health
+    track: TrackRecord = field(default_factory=TrackRecord)  # for a single job only
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +289,7 @@ class JobStore(Protocol):
         """How many match, and one page of them, newest first. `project_id` None: of all projects."""
         ...
 
-    async def load_progress(self, job_ids: JobIds, *, project_id: str) -> dict[str, JobProgress]:
+    async def load_progress(self, job_ids: JobIds, *, project_id: str) -> dict[str, JobLine]:
         """One indexed query, one moment, any number of ids."""
         ...
 
@@ -289,6 +304,14 @@ class JobStore(Protocol):
         ...
 
     async def load_table_progress(self, job_id: str, *, project_id: str) -> Progress | None: ...
+    async def load_track_record(self, job_id: str, *, project_id: str) -> TrackRecord:
+        """What was said of the time that the job needs; an empty one when there is nothing."""
+        ...
+
+    async def load_scores(self) -> dict[str, Score]:
+        """The scores of the jobs, deleted ones included, that were done last; some thousands at most."""
+        ...
+
     async def load_events(self, job_id: str, *, project_id: str) -> list[JobEvent]: ...
     async def forget(self, job_id: str) -> None:
         """Erase secrets, figures and prechecks of a deleted job; its id and history stay."""
@@ -436,6 +459,10 @@ class WorkStore(Protocol):
         """
         ...
 
+    async def count_running(self, *, at_most: int) -> int:
+        """How many jobs have a worker, as far as that is fewer than `at_most`."""
+        ...
+
     async def forgive_crashes(self, lease: Lease) -> None:
         """The job runs well again: start counting anew."""
         ...
@@ -447,8 +474,21 @@ class WorkStore(Protocol):
         """Raises LeaseLost, and what `JobStore.edit` raises."""
         ...
 
-    async def save_progress(self, lease: Lease, progress: Progress, *, decide: DecideJob | None = None) -> Job:
+    async def load_track_record(self, job_id: str) -> TrackRecord:
+        """An empty one before anything was estimated."""
+        ...
+
+    async def save_progress(
+        self,
+        lease: Lease,
+        progress: Progress,
+        *,
+        decide: DecideJob | None = None,
+        track: TrackRecord | None = None,
+    ) -> Job:
         """Write a job's figures, all from one moment, and what they make of its status, in one transaction.
+
+        `track` replaces the job's estimates; None leaves them.
 
         Raises: LeaseLost.
         """

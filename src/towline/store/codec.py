@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 from sqlalchemy import RowMapping
 
 from towline.domain.accounts import AccountWish
 from towline.domain.diagnosis import Diagnosis
+from towline.domain.forecast import Score, TrackRecord
 from towline.domain.jobs import (
     ConflictPolicy,
     Endpoint,
@@ -22,16 +23,50 @@ from towline.domain.jobs import (
     TaskMode,
 )
 from towline.domain.nodes import tuned_size
-from towline.domain.progress import Progress
+from towline.domain.progress import PartProgress, Phase, Progress
 from towline.domain.tables import ObjectSelection
-from towline.service.ports import Job, JobProgress, PrecheckRun, Wanted
+from towline.service.ports import Job, JobLine, JobProgress, PrecheckRun, Wanted
 from towline.store.keyring import Keyring
 
 V = TypeVar("V")
 
+_NO_PART: Final = msgspec.Raw(b"{}")
+
+
+class ProgressLine(msgspec.Struct, frozen=True, gc=False):
+    """`domain.progress.Figures` of a stored `Progress`; the parts stay JSON until somebody asks for them."""
+
+    at_us: int
+    phase: Phase
+    percent: int = 0
+    remaining_s: int | None = None
+    proven_source_time_us: int | None = None
+    source_clock_offset_us: int | None = None
+    apply_rows_per_s: float | None = None
+    apply_bytes_per_s: float | None = None
+    structure_json: msgspec.Raw = msgspec.field(name="structure", default=_NO_PART)
+    data_json: msgspec.Raw = msgspec.field(name="data", default=_NO_PART)
+    index_json: msgspec.Raw = msgspec.field(name="index", default=_NO_PART)
+
+    @property
+    def structure(self) -> PartProgress:
+        return _part.decode(self.structure_json)
+
+    @property
+    def data(self) -> PartProgress:
+        return _part.decode(self.data_json)
+
+    @property
+    def index(self) -> PartProgress:
+        return _part.decode(self.index_json)
+
+
+_part = msgspec.json.Decoder(PartProgress)
+_line = msgspec.json.Decoder(ProgressLine)
 _progress = msgspec.json.Decoder(Progress)
 _diagnosis = msgspec.json.Decoder(Diagnosis)
 _failure = msgspec.json.Decoder(Failure)
+_score = msgspec.json.Decoder(Score)
 
 
 def encode_text(value: Any) -> str:
@@ -146,6 +181,20 @@ def encode_progress(progress: Progress) -> str:
     return encode_text(replace(progress, tables=(), diagnosis=None))
 
 
+# Looking a value up costs a third of making the member from it, and there are two for every line.
+_MODES = {mode.value: mode for mode in TaskMode}
+_STATUSES = {status.value: status for status in JobStatus}
+
+
+def decode_job_line(row: Sequence[Any]) -> JobLine:
+    """From the columns job_id, mode, status, failure, body, in this order."""
+    job_id, mode, status, failure, body = row
+    progress = None if body is None else _line.decode(body)
+    return JobLine(
+        job_id, _MODES[mode], _STATUSES[status], progress, None if failure is None else decode_failure(failure)
+    )
+
+
 def decode_job_progress(row: Sequence[Any]) -> JobProgress:
     """From the columns job_id, mode, status, failure, body, in this order."""
     job_id, mode, status, failure, body = row
@@ -169,6 +218,24 @@ def decode_job_health(row: Sequence[Any]) -> JobProgress:
 
 def decode_progress(body: str) -> Progress:
     return _progress.decode(body)
+
+
+def encode_track(track: TrackRecord, *, at_us: int) -> dict[str, Any]:
+    """All columns of the row but the job's id."""
+    return {
+        "at_us": at_us,
+        "finished_us": track.finished_us,
+        "score": encode_text(track.score) if track.score else None,
+        "body": encode_text(track),
+    }
+
+
+def decode_track(body: str) -> TrackRecord:
+    return decode_text(body, TrackRecord)
+
+
+def decode_score(body: str) -> Score:
+    return _score.decode(body)
 
 
 def decode_precheck(body: str) -> PrecheckRun:

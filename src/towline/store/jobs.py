@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
 from towline.domain.errors import InvariantBroken, JobDeleted, JobNameTaken, JobNotFound
+from towline.domain.forecast import Score, TrackRecord
 from towline.domain.jobs import Endpoint, JobSpec, JobStatus, require_transition
 from towline.domain.nodes import NodeSample
 from towline.domain.progress import Progress, TableProgress
@@ -23,6 +24,7 @@ from towline.service.ports import (
     JobEvent,
     JobFilter,
     JobIds,
+    JobLine,
     JobProgress,
     PrecheckRun,
 )
@@ -40,6 +42,8 @@ _PROGRESS_COLUMNS = (
 _JOB_WITH_PROGRESS = tables.job.outerjoin(tables.progress, tables.job.c.job_id == tables.progress.c.job_id)
 HEALTH_COLUMNS = (*_PROGRESS_COLUMNS, tables.diagnosis.c.body.label("diagnosis"))
 JOB_WITH_HEALTH = _JOB_WITH_PROGRESS.outerjoin(tables.diagnosis, tables.job.c.job_id == tables.diagnosis.c.job_id)
+
+_MAX_SCORES = 10_000
 
 
 class SqlJobStore:
@@ -121,7 +125,7 @@ class SqlJobStore:
 
     # --- figures --------------------------------------------------------------------------------
 
-    async def load_progress(self, job_ids: JobIds, *, project_id: str) -> dict[str, JobProgress]:
+    async def load_progress(self, job_ids: JobIds, *, project_id: str) -> dict[str, JobLine]:
         query = (
             select(*_PROGRESS_COLUMNS)
             .select_from(_JOB_WITH_PROGRESS)
@@ -130,7 +134,7 @@ class SqlJobStore:
                 self._database.is_in_project(tables.job.c.project_id, project_id),
             )
         )
-        return {row.job_id: codec.decode_job_progress(row) for row in await self._database.fetch(query)}
+        return {row[0]: codec.decode_job_line(row) for row in await self._database.fetch(query)}
 
     async def load_all_progress(self) -> list[JobProgress]:
         query = (
@@ -190,6 +194,27 @@ class SqlJobStore:
         if row.tables_body is None:
             return progress
         return replace(progress, tables=codec.decode_text(row.tables_body, tuple[TableProgress, ...]))
+
+    async def load_track_record(self, job_id: str, *, project_id: str) -> TrackRecord:
+        query = (
+            select(tables.forecast.c.body)
+            .join(tables.job, tables.job.c.job_id == tables.forecast.c.job_id)
+            .where(
+                tables.forecast.c.job_id == job_id, self._database.is_in_project(tables.job.c.project_id, project_id)
+            )
+        )
+        rows = await self._database.fetch(query)
+        return codec.decode_track(rows[0][0]) if rows else TrackRecord()
+
+    async def load_scores(self) -> dict[str, Score]:
+        columns = tables.forecast.c
+        query = (
+            select(columns.job_id, columns.score)
+            .where(columns.finished_us.is_not(None), columns.score.is_not(None))
+            .order_by(columns.finished_us.desc())
+            .limit(_MAX_SCORES)
+        )
+        return {job_id: codec.decode_score(score) for job_id, score in await self._database.fetch(query)}
 
     async def load_events(self, job_id: str, *, project_id: str) -> list[JobEvent]:
         query = (

@@ -7,6 +7,8 @@ from typing import Any
 
 from towline.domain.progress import Phase, Progress, proven_here_us
 
+_REMAINING = ("remaining_s", "remaining_low_s", "remaining_high_s", "remaining_at_us")
+_ESTIMATE_STANDS_US = 30_000_000
 _ORDER = {phase: number for number, phase in enumerate(Phase)}
 
 
@@ -25,7 +27,9 @@ def carry_forward(known: Progress | None, current: Progress) -> Progress:
     if _ORDER[current.phase] < _ORDER[known.phase]:
         changes["phase"] = known.phase
         if known.percent == 100:
-            changes["remaining_s"] = known.remaining_s
+            changes.update({name: getattr(known, name) for name in _REMAINING})
+    if _still_stands(known, current):
+        changes.update({name: getattr(known, name) for name in _REMAINING})
     proven_us, newly_us = proven_here_us(known), proven_here_us(current)
     if proven_us is not None and (newly_us is None or newly_us < proven_us):
         changes["proven_source_time_us"] = known.proven_source_time_us
@@ -37,3 +41,11 @@ def carry_forward(known: Progress | None, current: Progress) -> Progress:
         if getattr(known, part).is_finished and not getattr(current, part).is_finished:
             changes[part] = getattr(known, part)
     return replace(current, **changes) if changes else current
+
+
+def _still_stands(known: Progress, current: Progress) -> bool:
+    """A new worker has seen too little for an estimate; the work that is left is what it was a moment ago."""
+    if current.remaining_s is not None or not known.remaining_s or known.remaining_at_us is None:
+        return False
+    is_full_phase = known.percent < 100 and known.phase in (Phase.STRUCTURE, Phase.COPY, Phase.INDEXES)
+    return is_full_phase and current.percent < 100 and current.at_us - known.remaining_at_us < _ESTIMATE_STANDS_US

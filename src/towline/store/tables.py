@@ -149,6 +149,13 @@ lease = Table(
     Column("expires_us", BigInteger, nullable=False),
     Column("crashes", Integer, nullable=False),  # in a row
     Column("not_before_us", BigInteger, nullable=False),  # a crashed job waits until then
+    # Every worker counts the running jobs now and then, however many others there are.
+    Index(
+        "ix_lease_held",
+        "job_id",
+        sqlite_where=text("owner IS NOT NULL"),
+        postgresql_where=text("owner IS NOT NULL"),
+    ),
 )
 
 # The hot table: one row per job, rewritten at most once a second, read by batch-progress.
@@ -177,6 +184,17 @@ diagnosis = Table(
     Column("job_id", ForeignKey("job.job_id"), primary_key=True),
     Column("at_us", BigInteger, nullable=False),
     Column("body", Text, nullable=False),  # domain.diagnosis.Diagnosis
+)
+
+# What was said of the time that a job still needs. The scores of deleted jobs stay: they say how good Towline's are.
+forecast = Table(
+    "forecast",
+    metadata,
+    Column("job_id", ForeignKey("job.job_id"), primary_key=True),
+    Column("at_us", BigInteger, nullable=False),
+    Column("finished_us", BigInteger, index=True),
+    Column("score", Text),  # domain.forecast.Score, apart so that thousands are read with ease
+    Column("body", Text, nullable=False),  # domain.forecast.TrackRecord
 )
 
 precheck = Table(

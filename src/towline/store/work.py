@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
 from towline.domain.errors import JobNotFound, LeaseLost
+from towline.domain.forecast import TrackRecord
 from towline.domain.jobs import JobSpec, JobStatus, TaskMode
 from towline.domain.nodes import NodeSample
 from towline.domain.progress import Progress
@@ -105,6 +106,11 @@ class SqlWorkStore:
             released = await connection.execute(update(tables.lease).where(self._is_held(lease)).values(**values))
             return bool(released.rowcount == 1)
 
+    async def count_running(self, *, at_most: int) -> int:
+        held = select(tables.lease.c.job_id).where(tables.lease.c.owner.is_not(None)).limit(at_most).subquery()
+        async with self._database.reading() as connection:
+            return await connection.scalar(select(func.count()).select_from(held)) or 0
+
     async def forgive_crashes(self, lease: Lease) -> None:
         async with self._database.writing() as connection:
             await connection.execute(
@@ -142,7 +148,20 @@ class SqlWorkStore:
             await self._require(connection, lease)
             return await self._edit(connection, lease, decide)
 
-    async def save_progress(self, lease: Lease, progress: Progress, *, decide: DecideJob | None = None) -> Job:
+    async def load_track_record(self, job_id: str) -> TrackRecord:
+        async with self._database.reading() as connection:
+            query = select(tables.forecast.c.body).where(tables.forecast.c.job_id == job_id)
+            body = await connection.scalar(query)
+        return TrackRecord() if body is None else codec.decode_track(body)
+
+    async def save_progress(
+        self,
+        lease: Lease,
+        progress: Progress,
+        *,
+        decide: DecideJob | None = None,
+        track: TrackRecord | None = None,
+    ) -> Job:
         async with self._database.writing() as connection:
             await self._require(connection, lease)
             query = select(tables.progress.c.body).where(tables.progress.c.job_id == lease.job_id)
@@ -160,6 +179,9 @@ class SqlWorkStore:
             if progress.diagnosis is not None:
                 row = {"at_us": progress.diagnosis.at_us, "body": codec.encode_text(progress.diagnosis)}
                 await connection.execute(self._database.upsert(tables.diagnosis, lease.job_id, row))
+            if track is not None:
+                row = codec.encode_track(track, at_us=progress.at_us)
+                await connection.execute(self._database.upsert(tables.forecast, lease.job_id, row))
             return await self._edit(connection, lease, decide or JobEdit)
 
     async def _edit(self, connection: AsyncConnection, lease: Lease, decide: DecideJob) -> Job:

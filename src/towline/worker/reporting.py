@@ -1,20 +1,24 @@
-"""Carries the engine's figures and notes to the store, at most once a second."""
+"""Carries the engine's figures and notes to the store, see `pace` for how often."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
-from towline.domain.progress import Phase, Progress
+from towline.domain.forecast import TrackRecord
+from towline.domain.progress import Phase, Progress, TableProgress
 from towline.domain.structure import StructureReport
 from towline.service.ports import Job, Lease, WorkStore
 from towline.worker.outcomes import follow_progress
+from towline.worker.pace import JOBS_THAT_MATTER, choose_interval_s
 
 # A schema of a hundred thousand objects with one missing role must not fill the store.
 _MAX_NOTES = 2_000
+_TABLES_INTERVAL_US = 1_000_000
 
 
 class StoreReporter:
-    """`engine.ports.Reporter`: keeps the newest figures until `flush` writes them."""
+    """`engine.ports.Reporter`: `flush` writes the figures of its very moment, or the last ones that there were."""
 
     def __init__(self, store: WorkStore, lease: Lease) -> None:
         self._store = store
@@ -23,10 +27,27 @@ class StoreReporter:
         self._notes: list[str] = []
         self._notes_taken = 0
         self._diagnosis_at_us: int | None = None
+        self._tables: tuple[TableProgress, ...] = ()
+        self._tables_at_us = 0
+        self._take: Callable[[], Progress] | None = None
+        self._running_jobs: int | None = None
+        self._track: TrackRecord | None = None
+        self._is_track_written = True
         self.last_phase: Phase | None = None
+
+    @property
+    def interval_s(self) -> float:
+        return choose_interval_s(self._running_jobs)
 
     def report(self, progress: Progress) -> None:
         self._newest = progress
+
+    def attach(self, take: Callable[[], Progress] | None) -> None:
+        self._take = take
+
+    async def count_jobs(self) -> None:
+        """Learn how many jobs write into the store."""
+        self._running_jobs = await self._store.count_running(at_most=JOBS_THAT_MATTER)
 
     def note(self, report: StructureReport) -> None:
         self._notes_taken += 1
@@ -34,6 +55,13 @@ class StoreReporter:
             self._notes.append(f"{report.kind} {report.name}: {report.reason}")
         elif self._notes_taken == _MAX_NOTES:
             self._notes.append("more objects could not be made as they are; the rest is left out here")
+
+    async def pause(self, now_us: int) -> None:
+        """The operator wants a pause: what follows is no time that the job takes. Written with the last figures."""
+        if self._track is None:
+            self._track = await self._store.load_track_record(self._lease.job_id)
+        self._track = self._track.paused(now_us)
+        self._is_track_written = False
 
     async def flush(self) -> Job | None:
         """Write what is new; the job as it is after that, None when there was nothing to write.
@@ -45,12 +73,35 @@ class StoreReporter:
         if notes:
             await self._store.add_events(self._lease, "structure", notes)
         newest, self._newest = self._newest, None
+        if self._take is not None:
+            newest = self._take()
         if newest is None:
             return None
-        seen = newest.diagnosis
+        seen, tables = newest.diagnosis, newest.tables
         if seen is not None and seen.at_us == self._diagnosis_at_us:
             newest = replace(newest, diagnosis=None)  # it is in the store already
-        job = await self._store.save_progress(self._lease, newest, decide=follow_progress(newest))
+        if tables == self._tables or not self._are_tables_due(newest):
+            newest, tables = replace(newest, tables=()), self._tables
+        track = await self._follow_estimates(newest)
+        job = await self._store.save_progress(self._lease, newest, decide=follow_progress(newest), track=track)
+        self._is_track_written = True
         self._diagnosis_at_us = seen.at_us if seen is not None else None
+        if newest.tables:
+            self._tables, self._tables_at_us = tables, newest.at_us
         self.last_phase = newest.phase
         return job
+
+    def _are_tables_due(self, newest: Progress) -> bool:
+        """There may be thousands: once a second will do, but the last word on them is always written."""
+        return newest.at_us - self._tables_at_us >= _TABLES_INTERVAL_US or newest.phase is not self.last_phase
+
+    async def _follow_estimates(self, newest: Progress) -> TrackRecord | None:
+        """The job's estimates with the newest one, if it is to be written."""
+        if self._track is None:
+            self._track = await self._store.load_track_record(self._lease.job_id)
+        if self._track.paused_at_us is not None and not self._is_track_written:
+            return self._track  # these figures are the last before the pause
+        track = self._track.after(newest)
+        self._is_track_written = self._is_track_written and track is self._track
+        self._track = track
+        return None if self._is_track_written else track

@@ -4,7 +4,8 @@ Theory of operation.  A worker process lives for one lease.  Three tasks run sid
 
 - the engine (`run_job`), which does the work and only ever looks at its `Control`;
 - the keeper, which renews the lease every third of its time;
-- the follower, which once a second writes the newest figures and reads what is wanted of the job.
+- the follower, which writes the newest figures and reads what is wanted of the job, once a second or more often
+  (`pace`).
 
 Whoever wants the engine to stop says so to the control, with a reason.  The engine then ends at its next safe
 point; if it does not within the grace period it is cancelled, which is as safe as a crash, only not as tidy.
@@ -40,6 +41,7 @@ from towline.worker.sampling import Sampler
 log = structlog.get_logger(__name__)
 
 FOLLOW_INTERVAL_S = 1.0
+_COUNT_INTERVAL_S = 10.0
 STOP_GRACE_S = 20.0
 _CANCEL_GRACE_S = 5.0
 # A worker that has run for so long is not in a crash loop.
@@ -180,15 +182,19 @@ class _Run:
         return cls(setup, spec, control, keeper)
 
     async def follow(self) -> None:
-        """Once a second: figures out, wishes in. Until cancelled."""
+        """Figures out, wishes in, again and again. Until cancelled."""
         setup = self._setup
         began_s = setup.clock.monotonic_s()
+        counted_s: float | None = None
         is_forgiven = False
         sampler = Sampler(setup.clock, work_dir=setup.work_dir, memory_limit_bytes=self.spec.memory_limit_bytes)
         while True:
             try:
                 if sampler.is_due:
                     await setup.store.save_sample(setup.lease, sampler.take())
+                if counted_s is None or setup.clock.monotonic_s() - counted_s > _COUNT_INTERVAL_S:
+                    await self.reporter.count_jobs()
+                    counted_s = setup.clock.monotonic_s()
                 job = await self.reporter.flush()
                 self.control.follow(job or await setup.store.load_job(setup.lease.job_id))
                 if not is_forgiven and setup.clock.monotonic_s() - began_s > _HEALTHY_AFTER_S:
@@ -199,7 +205,7 @@ class _Run:
                 return
             except TransientError as error:
                 log.warning("store_not_reached", job_id=setup.lease.job_id, error=error.code)
-            await asyncio.sleep(setup.follow_interval_s)
+            await asyncio.sleep(min(setup.follow_interval_s, self.reporter.interval_s))
 
     async def pass_on_shutdown(self) -> None:
         await self._setup.shutdown.wait()
@@ -214,6 +220,8 @@ class _Run:
         reason = self.control.reason
         if reason is StopReason.LEASE_LOST or self.keeper.is_over:
             raise LeaseLost(f"job {self.spec.job_id}: the lease was lost while it ran")
+        if reason is StopReason.PAUSE:
+            await self.reporter.pause(self._setup.clock.now_us())
         await self.reporter.flush()
         error = _error_of(engine)
         if isinstance(error, LeaseLost):

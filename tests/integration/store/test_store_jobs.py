@@ -18,7 +18,7 @@ from tests.integration.store.conftest import (
 )
 from towline.domain.errors import IllegalTransition, JobDeleted, JobNameTaken, JobNotFound
 from towline.domain.jobs import JobStatus, SpeedWindow, TaskMode
-from towline.domain.progress import Phase, Progress, TableProgress
+from towline.domain.progress import PartProgress, Phase, Progress, TableProgress
 from towline.domain.tables import ObjectSelection, TableName, TotalOrigin
 from towline.service.jobs import JobService
 from towline.service.ports import Caller, Job, JobEdit, JobFilter
@@ -151,7 +151,9 @@ async def test_progress_of_many_jobs_is_one_query_in_request_order(store: Store,
     assert [outcome.job_id for outcome in outcomes] == asked
     assert isinstance(outcomes[1].error, JobNotFound)
     assert outcomes[0].value is not None
-    assert outcomes[0].value.progress == Progress(at_us=8, phase=Phase.COPY, percent=7)
+    seen = outcomes[0].value.progress
+    assert seen is not None
+    assert (seen.at_us, seen.phase, seen.percent, seen.data) == (8, Phase.COPY, 7, PartProgress())
 
 
 # On PostgreSQL the plan of so few rows says nothing.
@@ -199,8 +201,7 @@ async def test_tables_are_kept_apart_from_the_hot_row(store: Store, service: Job
     full = await service.table_progress(caller, job.job_id)
 
     assert hot.value is not None
-    assert hot.value.progress is not None
-    assert hot.value.progress.tables == ()
+    assert not hasattr(hot.value.progress, "tables")
     assert full is not None
     assert full.tables == (table,)
 

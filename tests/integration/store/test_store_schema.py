@@ -56,7 +56,7 @@ async def test_a_store_of_the_first_version_is_brought_up_with_its_data(store_ur
                 {"job": job_id, "body": body},
             )
             for newer in (
-                "DROP TABLE diagnosis",
+                *("DROP TABLE diagnosis", "DROP TABLE forecast", "DROP INDEX ix_lease_held"),
                 *("DROP TABLE node_sample", "DROP TABLE alarm", "DROP TABLE duty"),
                 *(f"ALTER TABLE job DROP COLUMN {name}" for name in ("accounts_secret", "is_watched", "is_shipped")),
                 "ALTER TABLE event DROP COLUMN shipped_us",

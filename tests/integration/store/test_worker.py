@@ -113,6 +113,35 @@ async def test_a_copy_ends_copied_with_its_last_figures(bench: Bench):
     assert await bench.is_lease_free()
 
 
+async def test_estimates_outlive_their_worker_and_are_scored_by_what_happened(bench: Bench):
+    def estimate(phase: Phase, percent: int, remaining_s: int) -> Progress:
+        now = figures(phase, percent, remaining_s=remaining_s, remaining_low_s=0, remaining_high_s=remaining_s * 2)
+        return replace(now, remaining_at_us=now.at_us)
+
+    async def begin(spec: JobSpec, control: Control, reporter: Reporter) -> RunResult:
+        reporter.report(replace(estimate(Phase.COPY, 40, 10), at_us=5, remaining_at_us=5))
+        await bench.until(JobStatus.COPYING)
+        bench.shutdown.set()
+        return await stopped(control)
+
+    async def end(spec: JobSpec, control: Control, reporter: Reporter) -> RunResult:
+        reporter.report(replace(estimate(Phase.DONE, 100, 0), at_us=8_000_005))
+        return RunResult.COPIED
+
+    assert await bench.run(begin) is ExitCode.DONE
+    kept = await bench.store.work.load_track_record(bench.job_id)
+    assert [(e.percent, e.remaining_s, e.high_s) for e in kept.estimates] == [(40, 10, 20)]
+    lease = await bench.store.work.take_lease(bench.job_id, "bench", ttl_s=30)
+    assert lease is not None
+    again = replace(bench, lease=lease, shutdown=asyncio.Event())
+    assert await again.run(end) is ExitCode.DONE
+
+    score = (await bench.store.jobs.load_scores())[bench.job_id]
+    assert (score.estimates, score.median_error, score.tenth_error, score.within) == (1, 0.25, 0.25, 1.0)
+    known = await bench.service.health_of_one(bench.caller, bench.job_id)
+    assert known.track.score == score
+
+
 async def test_status_follows_the_phases_and_a_shutdown_leaves_it(bench: Bench):
     seen = []
 

@@ -9,7 +9,7 @@ from towline.domain.progress import Phase, Progress, delay_ms
 from towline.domain.structure import Section, StructureItem
 from towline.domain.tables import Table, TableName, TotalOrigin
 from towline.engine.figures import JobFigures
-from towline.engine.progress import CopyFigures, FullPhase, RateMeter, estimate_remaining_s
+from towline.engine.progress import CopyFigures, RateMeter
 
 
 def table(name: str, size_bytes: int, rows: int = 100) -> Table:
@@ -79,20 +79,32 @@ def test_totals_say_where_they_come_from() -> None:
     (before,) = copy.table_progress()
     assert (before.rows_total, before.origin) == (77, TotalOrigin.STATISTICS)
     copy.begin_chunk(TableName("public", "t"), 1000)
-    copy.finish_chunk(TableName("public", "t"), source_bytes=1000, rows=5, wire_bytes=50)
+    copy.finish_chunk(TableName("public", "t"), source_bytes=400, rows=50, wire_bytes=50)
+    (counted,) = copy.table_progress()
+    assert (counted.rows_total, counted.rows_done, counted.origin) == (125, 50, TotalOrigin.COUNTED)
+    copy.begin_chunk(TableName("public", "t"), 600)
+    copy.finish_chunk(TableName("public", "t"), source_bytes=600, rows=60, wire_bytes=50)
     copy.finish_table(TableName("public", "t"))
     (after,) = copy.table_progress()
-    assert (after.rows_total, after.rows_done, after.origin) == (5, 5, TotalOrigin.EXACT)
+    assert (after.rows_total, after.rows_done, after.origin) == (110, 110, TotalOrigin.EXACT)
 
 
-def test_remaining_time_is_unknown_without_evidence_and_counts_indexes_with_it() -> None:
-    phase = FullPhase(1, 1, 500, 1000, 0, 200, True, False, False)
-    assert estimate_remaining_s(phase, data_rate=None, index_rate=None) == (None, None)
-    data_s, index_s = estimate_remaining_s(phase, data_rate=100.0, index_rate=None)
-    assert data_s == 5
-    assert index_s is not None
-    assert index_s > 0
-    assert estimate_remaining_s(phase, data_rate=100.0, index_rate=50.0) == (5, 4)
+def test_values_outside_the_pages_count_where_they_are() -> None:
+    """A tenth of the table lies in its pages; all the rest belongs to rows in their second half."""
+    planned = Table(TableName("public", "t"), 1, (), ("id",), "d", 1000, 81_920_000, 100, "1")
+    copy = CopyFigures([(planned, 81_920_000)])
+    name, half = planned.name, 40_960_000
+    copy.begin_chunk(name, half)
+    copy.finish_chunk(name, source_bytes=half, rows=50, wire_bytes=3_000_000)
+    assert copy.done_bytes() < 81_920_000 * 0.2
+    copy.begin_chunk(name, half)
+    seen = []
+    for _ in range(10):
+        copy.add_bytes(name, 7_500_000)
+        seen.append(copy.done_bytes())
+    assert seen == sorted(seen)
+    assert seen[4] < 81_920_000 * 0.6
+    assert seen[-1] > 81_920_000 * 0.9
 
 
 def test_rate_needs_time_between_samples() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from towline.domain.errors import InvariantBroken, StructureFailed
 from towline.domain.structure import Section, SequenceValue, StructureItem, StructureReport
 from towline.domain.tables import TableName
-from towline.engine.structure import BIG_BYTES, Schedule, plan_locks, plan_ready, run_structure
+from towline.engine.structure import BIG_BYTES, BIG_DENSE_BYTES, Schedule, plan_locks, plan_ready, run_structure
 
 
 def item(
@@ -49,6 +49,13 @@ def test_biggest_index_starts_first_and_alone() -> None:
     assert numbers(plan.take()) == [3]
     assert numbers(plan.take()) == [2]
     assert numbers(plan.take()) == [1]
+
+
+def test_an_index_that_is_small_for_what_it_takes_is_built_alone() -> None:
+    gin = "CREATE INDEX i1 ON s.a USING gin (tags);"
+    plan = schedule(item(1, table="a", weight=BIG_DENSE_BYTES, statement=gin), item(2, table="a"), item(3, table="a"))
+    assert numbers(plan.take()) == [1]
+    assert numbers(plan.take()) == [2]
 
 
 def test_small_items_share_a_batch_with_what_depends_on_them() -> None:

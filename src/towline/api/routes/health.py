@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter as Tally
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 
 from towline.api.wire.progress import choose_delay_ms, choose_percent, choose_stage
 from towline.api.wire.words import STATUS_WORD
+from towline.domain.forecast import Score, combine
 from towline.domain.jobs import JobStatus
 from towline.service.jobs import JobService
 from towline.service.ports import Clock, JobHealth
@@ -46,6 +47,7 @@ class JobFigures(Collector):
     """One moment of all jobs, for one scrape. Names, hosts and users stay out of it."""
 
     jobs: Sequence[JobHealth]
+    scores: Mapping[str, Score]
     now_us: int
 
     def collect(self) -> Iterable[Metric]:
@@ -66,7 +68,7 @@ class JobFigures(Collector):
             delay_ms = choose_delay_ms(job, now_us=self.now_us)
             if delay_ms is not None:
                 delay.add_metric((job.job_id,), delay_ms / 1000)
-        return (statuses, percent, delay, *_health_metrics(self.jobs))
+        return (statuses, percent, delay, *_health_metrics(self.jobs), *_forecast_metrics(self.jobs, self.scores))
 
 
 def _health_metrics(jobs: Sequence[JobHealth]) -> Iterable[Metric]:
@@ -94,6 +96,32 @@ def _health_metrics(jobs: Sequence[JobHealth]) -> Iterable[Metric]:
     return (parts, waits, stalled, ready, held, left)
 
 
+def _forecast_metrics(jobs: Sequence[JobHealth], scores: Mapping[str, Score]) -> Iterable[Metric]:
+    """The time that jobs still need, and what such estimates were worth."""
+    left = _per_job("towline_job_remaining_seconds", "Estimated time left; absent while it is not known.")
+    errors = _per_job("towline_job_remaining_error_ratio", "Median error of the job's estimates, when it was done.")
+    for entry in jobs:
+        job_id, progress = entry.job.job_id, entry.job.progress
+        if progress is not None and progress.remaining_s is not None:
+            left.add_metric((job_id,), progress.remaining_s)
+        if job_id in scores:
+            errors.add_metric((job_id,), scores[job_id].median_error)
+    overall = combine(list(scores.values()))
+    whole = GaugeMetricFamily(
+        "towline_remaining_error_ratio", "Median over the jobs that were done last.", labels=("estimates",)
+    )
+    for name, error in (("all", overall.median_error), ("after_a_tenth", overall.tenth_error)):
+        if error is not None:
+            whole.add_metric((name,), error)
+    within = GaugeMetricFamily(
+        "towline_remaining_within_ratio", f"Share of ranges that held the truth; meant to be {overall.confidence}."
+    )
+    if overall.within is not None:
+        within.add_metric((), overall.within)
+    scored = GaugeMetricFamily("towline_remaining_scored_jobs", "Jobs whose estimates were scored.", overall.jobs)
+    return (left, errors, whole, within, scored)
+
+
 def _per_job(name: str, documentation: str, *labels: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(name, documentation, labels=("job_id", *labels))
 
@@ -113,5 +141,5 @@ class HealthPages:
 
     async def metrics(self) -> bytes:
         figures = CollectorRegistry()
-        figures.register(JobFigures(await self._jobs.health_of_all(), self._clock.now_us()))
+        figures.register(JobFigures(await self._jobs.health_of_all(), await self._jobs.scores(), self._clock.now_us()))
         return generate_latest(self._meter.registry) + generate_latest(figures)

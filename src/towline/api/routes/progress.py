@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from towline.api.routing import Answer, Call, Route
 from towline.api.wire.fields import JobIds, read_ids, require_id
 from towline.api.wire.health import (
@@ -14,10 +16,10 @@ from towline.api.wire.health import (
     render_rpo_and_rto,
     render_verdict_record,
 )
-from towline.api.wire.progress import ProgressAnswer, ProgressRecord, render_missing, render_record
+from towline.api.wire.progress import ProgressAnswer, SplicedAnswer, render_missing, splice_record
 from towline.domain.access import Role
 from towline.service.jobs import JobService
-from towline.service.ports import JobHealth, JobProgress, Outcome
+from towline.service.ports import JobHealth, JobLine, Outcome
 
 
 class ProgressRoutes:
@@ -63,7 +65,7 @@ class ProgressRoutes:
         requested = read_ids(body.get("req") if asked is None else asked)
         outcomes = await self._jobs.progress(call.caller, [job_id.lower() for job_id in requested])
         records = [_render(job_id, outcome, call) for job_id, outcome in zip(requested, outcomes, strict=True)]
-        return ProgressAnswer(count=len(records), results=records)
+        return SplicedAnswer(count=len(records), results=records)
 
     async def read_rpo_and_rto(self, call: Call) -> Answer:
         found = await self._find(call)
@@ -76,10 +78,7 @@ class ProgressRoutes:
         return RpoAndRtoAnswer(count=len(records), results=records)
 
     async def read_health(self, call: Call) -> Answer:
-        (outcome,) = await self._jobs.health(call.caller, [require_id(call.path.get("job_id"))])
-        if outcome.value is None:
-            raise outcome.error or LookupError()
-        return render_health(outcome.value)
+        return render_health(await self._jobs.health_of_one(call.caller, require_id(call.path.get("job_id"))))
 
     async def read_verdicts(self, call: Call) -> Answer:
         found = await self._find(call)
@@ -99,7 +98,8 @@ class ProgressRoutes:
         return list(zip(requested, outcomes, strict=True))
 
 
-def _render(requested_id: str, outcome: Outcome[JobProgress], call: Call) -> ProgressRecord:
+def _render(requested_id: str, outcome: Outcome[JobLine], call: Call) -> msgspec.Raw:
     if outcome.value is None:
-        return render_missing(requested_id, outcome.error or LookupError(), call.language)
-    return render_record(requested_id, outcome.value, now_us=call.now_us)
+        missing = render_missing(requested_id, outcome.error or LookupError(), call.language)
+        return msgspec.Raw(msgspec.json.encode(missing))
+    return splice_record(requested_id, outcome.value, now_us=call.now_us)

@@ -16,8 +16,9 @@ from towline.api.wire.errors import as_api_error
 from towline.api.wire.texts import Language
 from towline.api.wire.words import STATUS_WORD
 from towline.domain.diagnosis import Session
+from towline.domain.forecast import TrackRecord
 from towline.domain.health import Health, Reason, Retention, Stall, Verdict, Wait
-from towline.domain.progress import DelaySplit, Progress
+from towline.domain.progress import CONFIDENCE, DelaySplit, Progress
 from towline.service.ports import JobHealth
 
 UNKNOWN: Final = "-1"
@@ -109,6 +110,32 @@ class VerdictBody(msgspec.Struct, frozen=True):
     advisories: list[ReasonBody]
 
 
+class ScoreBody(msgspec.Struct, frozen=True):
+    """What the estimates of a job were worth, once its work was over; see `domain.forecast.Score`."""
+
+    estimates: int
+    median_error: float
+    tenth_error: float | None
+    within: float
+    confidence: float
+    took_s: float
+
+
+class RemainingBody(msgspec.Struct, frozen=True):
+    """Seconds until the job is done or in step, and the range that holds the truth with `confidence`.
+
+    `estimated`: when. `estimates_kept`: how many are kept to be scored; `score`: null until the work is over.
+    """
+
+    seconds: int | None
+    low_s: int | None
+    high_s: int | None
+    confidence: float
+    estimated: int | None
+    estimates_kept: int
+    score: ScoreBody | None
+
+
 class HealthAnswer(msgspec.Struct, frozen=True):
     """`source_position` is the source's own, `received_position` what was read, `applied_position` what is durable."""
 
@@ -116,6 +143,7 @@ class HealthAnswer(msgspec.Struct, frozen=True):
     transfer_status: str
     process_time: int | None
     delay: DelayBody | None
+    remaining: RemainingBody
     source_position: str | None
     received_position: str | None
     applied_position: str | None
@@ -186,6 +214,7 @@ def render_health(job: JobHealth) -> HealthAnswer:
         transfer_status=STATUS_WORD[job.job.status],
         process_time=None if progress is None else progress.at_us // 1000,
         delay=_render_delay(health.delay),
+        remaining=_render_remaining(progress, job.track),
         source_position=_of(progress, "source_position"),
         received_position=_of(progress, "received_position"),
         applied_position=_of(progress, "applied_position"),
@@ -214,6 +243,24 @@ def _of(progress: Progress | None, member: str) -> str | None:
 
 def _render_delay(delay: DelaySplit | None) -> DelayBody | None:
     return None if delay is None else DelayBody(delay.total_ms, delay.read_ms, delay.queue_ms, delay.apply_ms)
+
+
+def _render_remaining(progress: Progress | None, track: TrackRecord) -> RemainingBody:
+    score = track.score
+    at_us = None if progress is None else progress.remaining_at_us
+    return RemainingBody(
+        seconds=None if progress is None else progress.remaining_s,
+        low_s=None if progress is None else progress.remaining_low_s,
+        high_s=None if progress is None else progress.remaining_high_s,
+        confidence=CONFIDENCE,
+        estimated=None if at_us is None else at_us // 1000,
+        estimates_kept=len(track.estimates),
+        score=None
+        if score is None
+        else ScoreBody(
+            score.estimates, score.median_error, score.tenth_error, score.within, score.confidence, score.took_s
+        ),
+    )
 
 
 def _render_wait(wait: Wait) -> WaitBody:

@@ -30,7 +30,7 @@ from towline.api.wire.words import (
 )
 from towline.domain.jobs import Endpoint, PauseMode
 from towline.service.decisions import Tags
-from towline.service.ports import Job, JobChange, JobEvent, JobProgress, PrecheckRun
+from towline.service.ports import Job, JobChange, JobEvent, JobLine, PrecheckRun
 
 _RESOURCE_TYPES: Final = DB_USE_TYPES | {"subscription", "backupMigration", "replay"}
 _TAG_TEXT: Final = re.compile(r"[\w .:=+\-@]*")
@@ -410,7 +410,7 @@ def render_job(job: Job) -> JobDetail:
     )
 
 
-def render_progress(job: Job, progress: JobProgress, *, now_us: int) -> JobDetail:
+def render_progress(job: Job, progress: JobLine, *, now_us: int) -> JobDetail:
     record = render_record(job.job_id, progress, now_us=now_us)
     return JobDetail(
         id=job.job_id,

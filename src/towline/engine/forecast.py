@@ -1,0 +1,208 @@
+"""How long a job still takes, from what it has done so far. Pure: time is passed in.
+
+Three amounts are left, each with a speed of its own, and each with an uncertainty:
+
+- rows: by the speed since the copy began, or of the last seconds if less is left than was copied, in units that take
+  about the same time wherever they are copied (`CopyFigures.work`);
+- indexes: before any is built, by their sizes and the copy's speed, which tells what the target can take; later
+  by the speed at which they are built;
+- the catch-up of a job that follows: what the source writes meanwhile, by the log that it keeps for the job, and once
+  it runs by how fast the proven source time moves.
+
+What has no evidence is not known, and neither is a sum with such a part in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from towline.domain.structure import StructureItem
+
+_MIN_EVIDENCE_S: Final = 1.5
+_SMALL_COST: Final = 64 * 1024
+_RECENT_S: Final = 20.0
+_MAX_SAMPLES: Final = 512
+_IN_STEP_S: Final = 5.0
+# How many bytes of rows are copied in the time that an index takes: for each of its bytes, and at least for each row of
+# its table, as equal keys take no room.  Before anything is measured.
+_PER_INDEX_BYTE: Final = 3.0
+_PER_ROW: Final = {"gin": 350.0, "gist": 500.0, "spgist": 300.0, "brin": 15.0}
+_PER_ROW_PLAIN: Final = 50.0
+# What is no index weighs what it reads of a table.
+_READING_COST: Final = {"STATISTICS DATA": 1.0, "FK CONSTRAINT": 0.4, "MATERIALIZED VIEW DATA": 2.0}
+# From the last index until a first proof, on a source that writes nothing.
+_FIRST_PROOF_S: Final = 1.0
+# What the target applies of the source's log in a second; before anything is measured.
+_APPLY_BYTES_PER_S: Final = 15_000_000.0
+_INDEX_PRIOR_SHARE: Final = 0.15
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Seconds left: the one figure, and the range that holds the truth with `domain.progress.CONFIDENCE`."""
+
+    seconds: int
+    low_s: int
+    high_s: int
+
+
+class Pace:
+    """A growing amount of work, and how fast it grows. Keeps samples of all of its time, ever further apart."""
+
+    def __init__(self) -> None:
+        self._samples: deque[tuple[float, float]] = deque()
+        self._spacing_s = 0.2
+        self._newest: tuple[float, float] | None = None
+
+    def add(self, now_s: float, done: float) -> None:
+        """`done` is a running total."""
+        self._newest = now_s, done
+        if len(self._samples) == 1 and done == self._samples[0][1]:
+            self._samples[0] = self._newest  # the work has not begun: sessions are being opened
+        if self._samples and now_s - self._samples[-1][0] < self._spacing_s:
+            return
+        self._samples.append(self._newest)
+        if len(self._samples) > _MAX_SAMPLES:
+            self._samples = deque(list(self._samples)[::2])
+            self._spacing_s *= 2
+
+    @property
+    def elapsed_s(self) -> float:
+        return 0.0 if self._newest is None else self._newest[0] - self._samples[0][0]
+
+    def per_s(self, left: float) -> float | None:
+        """The speed that `left` more units will be done with; None without evidence, or if nothing moves any more.
+
+        The more is left, the more of the past counts.
+        """
+        if self._newest is None or self.elapsed_s < _MIN_EVIDENCE_S:
+            return None
+        if self._since(_RECENT_S) <= 0:
+            return None
+        whole = self._since(self.elapsed_s)
+        return self._since(max(_RECENT_S, min(self.elapsed_s, left / whole)))
+
+    def _since(self, window_s: float) -> float:
+        assert self._newest is not None
+        now_s, done = self._newest
+        first_s, first = next(s for s in self._samples if now_s - s[0] <= window_s + self._spacing_s)
+        return max(0.0, done - first) / max(now_s - first_s, 1e-3)
+
+
+def index_cost(item: StructureItem, *, rows: int) -> float:
+    """Bytes of rows that are copied in the time that the item takes to build: a guess. `rows`: of its table."""
+    if item.kind in _READING_COST:
+        return item.weight_bytes * _READING_COST[item.kind]
+    if not item.weight_bytes:
+        return _SMALL_COST
+    text = item.statements[0].lower() if item.kind == "INDEX" and item.statements else ""
+    method = next((name for name in _PER_ROW if f" using {name} " in text), "")
+    return _SMALL_COST + max(item.weight_bytes * _PER_INDEX_BYTE, rows * _PER_ROW.get(method, _PER_ROW_PLAIN))
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What is left of the full phase, in bytes of rows that are copied in the same time; see `index_cost`."""
+
+    data: float
+    is_data_finished: bool
+    index: float
+    index_total: float
+    is_index_finished: bool
+
+
+class Forecaster:
+    """Gathers the paces of one run."""
+
+    def __init__(self) -> None:
+        self.data = Pace()
+        self.index = Pace()
+        self._proven = Pace()
+        self._held: tuple[float, float] | None = None  # seconds since the source began to keep it, bytes
+
+    def add_held(self, kept_s: float, held_bytes: float) -> None:
+        """The source has kept its log for the job for `kept_s`, and it has come to `held_bytes`."""
+        self._held = kept_s, held_bytes
+
+    def add_proven(self, now_s: float, proven_us: int | None) -> None:
+        if proven_us is not None:
+            self._proven.add(now_s, proven_us / 1e6)
+
+    def parts_s(self, left: Left) -> tuple[float | None, float | None]:
+        """Seconds for rows and for indexes; None when not known."""
+        data_rate = self.data.per_s(left.data)
+        data_s: float | None = 0.0
+        if not left.is_data_finished:
+            data_s = None if data_rate is None else left.data / data_rate
+        return data_s, self._index_s(left, self.data.per_s(math.inf) or data_rate)
+
+    def full_phase(self, left: Left, *, follows: bool) -> Forecast | None:
+        """Until the full phase is over, and with `follows` until the target is in step."""
+        data_s, index_s = self.parts_s(left)
+        if data_s is None or index_s is None:
+            return None
+        catch_up_s = self._catch_up_ahead_s(data_s + index_s) if follows else 0.0
+        if catch_up_s is None:
+            return None
+        seen = self.data.elapsed_s / (self.data.elapsed_s + data_s + 1e-3)
+        built = 1 - left.index / left.index_total if left.index_total else 1.0
+        return _forecast(
+            [
+                (data_s, 0.15 + 0.25 * (1 - seen)),
+                (index_s, 0.25 if built > _INDEX_PRIOR_SHARE else 0.5),
+                (catch_up_s, 0.7),
+            ]
+        )
+
+    def catch_up(self, delay_s: float | None) -> Forecast | None:
+        """Until the target is in step, while the stream runs; None when it does not come nearer."""
+        if delay_s is None:
+            return None
+        if delay_s <= _IN_STEP_S:
+            return Forecast(1, 0, int(_IN_STEP_S))
+        speed = self._proven.per_s(delay_s)  # seconds of the source per second
+        if speed is None or speed <= 1.05:
+            return None
+        return _forecast([(delay_s / (speed - 1), 0.4)])
+
+    def _index_s(self, left: Left, data_rate: float | None) -> float | None:
+        if left.is_index_finished:
+            return 0.0
+        if left.index_total <= 0:
+            return 0.0
+        share = left.index / left.index_total
+        guessed = None if data_rate is None else left.index / data_rate
+        rate = self.index.per_s(left.index)
+        if rate is None:
+            return guessed
+        measured = left.index / rate
+        if guessed is None:
+            return measured
+        trust = min(1.0, (1 - share) / _INDEX_PRIOR_SHARE)
+        return measured * trust + guessed * (1 - trust)
+
+    def _catch_up_ahead_s(self, until_then_s: float) -> float | None:
+        """How long the catch-up will take that begins in `until_then_s`; None if the target would never get there."""
+        if self._held is None or self._held[0] < _MIN_EVIDENCE_S:
+            return _FIRST_PROOF_S  # the source has not said yet; most write little beside a migration
+        kept_s, held_bytes = self._held
+        per_s = held_bytes / kept_s
+        backlog = per_s * (kept_s + until_then_s)
+        if per_s >= _APPLY_BYTES_PER_S * 0.9:
+            return None
+        return _FIRST_PROOF_S + backlog / (_APPLY_BYTES_PER_S - per_s)
+
+
+def _forecast(parts: Sequence[tuple[float, float]]) -> Forecast:
+    """`parts`: seconds, and how wrong they may be as a share; their errors do not depend on each other."""
+    seconds = sum(part for part, _ in parts)
+    spread = math.sqrt(sum((part * doubt) ** 2 for part, doubt in parts))
+    return Forecast(
+        seconds=max(1, round(seconds)),
+        low_s=max(0, math.floor(seconds - spread)),
+        high_s=math.ceil(seconds + spread * 1.3) + 1,
+    )

@@ -1,0 +1,86 @@
+"""How long a job still takes, by the paces of its work."""
+
+from __future__ import annotations
+
+from towline.engine.forecast import Forecaster, Left, Pace
+
+
+def left(data: float, index: float = 0.0, *, index_total: float = 0.0) -> Left:
+    return Left(data, data == 0, index, index_total, index_total == 0)
+
+
+def run(pace: Pace, *, begin_s: float, seconds: int, per_s: float, done: float = 0.0) -> float:
+    for tenth in range(seconds * 10 + 1):
+        pace.add(begin_s + tenth / 10, done + per_s * tenth / 10)
+    return done + per_s * seconds
+
+
+def test_nothing_is_known_without_evidence():
+    forecaster = Forecaster()
+    assert forecaster.full_phase(left(1000), follows=False) is None
+    forecaster.data.add(0.0, 0.0)
+    forecaster.data.add(0.5, 100.0)
+    assert forecaster.full_phase(left(1000), follows=False) is None
+
+
+def test_rows_and_unbuilt_indexes_are_counted_by_the_speed_of_the_copy():
+    forecaster = Forecaster()
+    run(forecaster.data, begin_s=0, seconds=10, per_s=100.0)
+    known = forecaster.full_phase(left(1000, 2000, index_total=2000), follows=False)
+    assert known is not None
+    assert known.seconds == 30
+    assert known.low_s < 30 < known.high_s
+
+
+def test_the_speed_of_building_replaces_the_guess():
+    forecaster = Forecaster()
+    run(forecaster.data, begin_s=0, seconds=10, per_s=100.0)
+    run(forecaster.index, begin_s=10, seconds=10, per_s=20.0)
+    known = forecaster.full_phase(left(0, 300, index_total=500), follows=False)
+    assert known is not None
+    assert known.seconds == 15
+
+
+def test_a_standstill_is_not_known():
+    pace = Pace()
+    done = run(pace, begin_s=0, seconds=10, per_s=100.0)
+    run(pace, begin_s=10, seconds=25, per_s=0.0, done=done)
+    assert pace.per_s(1000) is None
+
+
+def test_the_near_future_is_told_by_the_near_past():
+    pace = Pace()
+    done = run(pace, begin_s=0, seconds=100, per_s=10.0)
+    run(pace, begin_s=100, seconds=30, per_s=100.0, done=done)
+    soon, later = pace.per_s(500), pace.per_s(1_000_000)
+    assert soon is not None
+    assert later is not None
+    assert 95 < soon <= 101
+    assert 25 < later < 40
+
+
+def test_the_catch_up_is_counted_by_what_the_source_writes_meanwhile():
+    forecaster = Forecaster()
+    run(forecaster.data, begin_s=0, seconds=10, per_s=100.0)
+    forecaster.add_held(10.0, 50_000_000)
+    known = forecaster.full_phase(left(1000), follows=True)
+    assert known is not None
+    assert (
+        known.seconds == 21
+    )  # 10 for the rows, 1 for the proof; 5 MB/s for 20 s, which the target catches up at 10 MB/s
+    forecaster.add_held(10.0, 500_000_000)
+    assert forecaster.full_phase(left(1000), follows=True) is None  # it would never get there
+
+
+def test_a_stream_that_comes_nearer_says_when_it_is_there():
+    forecaster = Forecaster()
+    for second in range(11):
+        forecaster.add_proven(float(second), second * 5_000_000)
+    known = forecaster.catch_up(40.0)
+    assert known is not None
+    assert known.seconds == 10
+    assert forecaster.catch_up(None) is None
+    slow = Forecaster()
+    for second in range(11):
+        slow.add_proven(float(second), second * 900_000)
+    assert slow.catch_up(40.0) is None
