@@ -18,7 +18,7 @@ from towline.domain.accounts import Account, Parameter
 from towline.domain.errors import JobDeleted, JobNotFound, RequestError, TowlineError
 from towline.domain.health import judge
 from towline.domain.jobs import DEFAULT_MAX_JOBS, ConflictPolicy, JobStatus, PauseMode, SpeedWindow
-from towline.domain.nodes import NodeSample
+from towline.domain.nodes import DEFAULT_ZONE, ZONE_GONE_AFTER_S, NodeSample
 from towline.domain.progress import Progress
 from towline.domain.tables import ObjectSelection, RowFilter
 from towline.service import decisions
@@ -77,7 +77,9 @@ class JobService:
         clock: Clock,
         on_change: Callable[[], None] = lambda: None,
         max_jobs: int = DEFAULT_MAX_JOBS,
+        zone: str = DEFAULT_ZONE,
     ) -> None:
+        self._zone = zone
         self._max_jobs = max_jobs
         self._store = store
         self._probes = probes
@@ -112,6 +114,12 @@ class JobService:
         """How many jobs the caller's project has, and how many it may have. Deleted ones do not count."""
         used, _ = await self._store.find(JobFilter(), project_id=caller.project_id, limit=1, offset=0)
         return used, caller.max_jobs or self._max_jobs
+
+    async def zones(self) -> dict[str, bool]:
+        """Groups of servers that share the store, and whether one of each was there lately; our own always is."""
+        latest_us = self._clock.now_us() - int(ZONE_GONE_AFTER_S * 1_000_000)
+        seen = {name: seen_us >= latest_us for name, seen_us in (await self._store.load_zones()).items()}
+        return {**seen, self._zone: True}
 
     async def list_jobs(
         self, caller: Caller, job_filter: JobFilter, *, limit: int | None, offset: int
@@ -294,6 +302,9 @@ class JobService:
     # --- inside -----------------------------------------------------------------------------------
 
     async def _create(self, caller: Caller, draft: JobDraft) -> Outcome[Job]:
+        wanted = [draft.attributes[name] for name in ("master_az", "slave_az") if draft.attributes.get(name)]
+        if wanted and (unknown := set(wanted) - set(await self.zones())):
+            return Outcome("", error=RequestError(f"there is no zone {min(unknown)}"))
         now_us = self._clock.now_us()
         job = Job(
             job_id=mint_job_id(),
