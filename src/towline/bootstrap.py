@@ -14,11 +14,12 @@ from towline.adapters.postgres import sides as postgres_sides
 from towline.adapters.postgres.checks import run_prechecks as run_postgres_prechecks
 from towline.adapters.postgres.connection import connect as connect_postgres
 from towline.adapters.postgres.row_filters import check_row_filter as check_postgres_row_filter
+from towline.adapters.postgres.structure_view import read_structure as read_postgres_structure
 from towline.domain.accounts import Account, AccountWish, Parameter
 from towline.domain.errors import NotBuilt, Side
 from towline.domain.jobs import Endpoint, JobSpec
 from towline.domain.prechecks import PrecheckItem
-from towline.domain.structure import StructureReport
+from towline.domain.structure import StructureEntry, StructureReport
 from towline.domain.tables import RowFilter
 from towline.engine.pipeline import RunResult, run_pipeline
 from towline.engine.ports import Clock, Control, Reporter, Sides
@@ -38,6 +39,7 @@ class _Family(Protocol):
     async def read_parameters(self, source: Endpoint, target: Endpoint) -> list[Parameter]: ...
     async def write_parameters(self, target: Endpoint, values: Mapping[str, str]) -> bool: ...
     async def check_row_filter(self, source: Endpoint, wish: RowFilter, *, follow: bool) -> None: ...
+    async def read_structure(self, target: Endpoint, job_id: str) -> list[StructureEntry]: ...
 
 
 class _Postgres:
@@ -67,6 +69,9 @@ class _Postgres:
 
     async def write_parameters(self, target: Endpoint, values: Mapping[str, str]) -> bool:
         return await postgres_parameters.write_parameters(target, values)
+
+    async def read_structure(self, target: Endpoint, job_id: str) -> list[StructureEntry]:
+        return await read_postgres_structure(target, job_id)
 
     async def check_row_filter(self, source: Endpoint, wish: RowFilter, *, follow: bool) -> None:
         await check_postgres_row_filter(source, wish, follow=follow)
@@ -142,6 +147,9 @@ class DatabaseProbes:
 
     async def write_parameters(self, target: Endpoint, values: Mapping[str, str]) -> bool:
         return await _family(target).write_parameters(target, values)
+
+    async def read_structure(self, target: Endpoint, job_id: str) -> list[StructureEntry]:
+        return await _family(target).read_structure(target, job_id)
 
     async def check_row_filter(self, source: Endpoint, wish: RowFilter, *, follow: bool) -> None:
         await _family(source).check_row_filter(source, wish, follow=follow)

@@ -85,6 +85,7 @@ class JobService:
         self._probes = probes
         self._clock = clock
         self._on_change = on_change
+        self._asking = asyncio.Semaphore(_MAX_TESTS_AT_ONCE)
         self._databases = JobDatabases(store, probes, on_change=on_change)
         self._prechecks = PrecheckRunner(
             store,
@@ -160,6 +161,11 @@ class JobService:
         """
         await self._require_known(caller, job_id)
         return await self._store.load_table_progress(job_id, project_id=caller.project_id)
+
+    async def structure(self, caller: Caller, job_ids: JobIds) -> list[Outcome[JobTables]]:
+        """As `tables`, with the objects that the targets remember; a target that does not answer is an error inside."""
+        outcomes = await self.tables(caller, job_ids)
+        return list(await asyncio.gather(*(self._with_entries(caller, outcome) for outcome in outcomes)))
 
     async def tables(self, caller: Caller, job_ids: JobIds) -> list[Outcome[JobTables]]:
         """One outcome per id, in request order, duplicates included; one query for each job that exists."""
@@ -298,6 +304,17 @@ class JobService:
     async def delete(self, caller: Caller, job_id: str) -> Outcome[Job]:
         """The job's secrets and figures are erased; its id is remembered as deleted."""
         return await _outcome(job_id, self._delete(caller, job_id))
+
+    async def _with_entries(self, caller: Caller, outcome: Outcome[JobTables]) -> Outcome[JobTables]:
+        known = outcome.value
+        if known is None or known.progress is None:
+            return outcome
+        try:
+            async with self._asking:
+                entries = await self._databases.structure(caller, known.job.job_id)
+        except TowlineError as error:
+            return Outcome(outcome.job_id, replace(known, entries_error=error))
+        return Outcome(outcome.job_id, replace(known, entries=tuple(entries)))
 
     # --- inside -----------------------------------------------------------------------------------
 

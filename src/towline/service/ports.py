@@ -13,6 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from towline.domain.access import Role
 from towline.domain.accounts import Account, Parameter
+from towline.domain.errors import TowlineError
 from towline.domain.health import Health
 from towline.domain.jobs import (
     ConflictPolicy,
@@ -27,6 +28,7 @@ from towline.domain.jobs import (
 from towline.domain.nodes import NodeSample
 from towline.domain.prechecks import PrecheckItem
 from towline.domain.progress import Progress
+from towline.domain.structure import StructureEntry
 from towline.domain.tables import ObjectSelection, RowFilter
 from towline.engine.ports import Clock as Clock
 
@@ -184,6 +186,8 @@ class JobTables:
 
     job: Job
     progress: Progress | None
+    entries: tuple[StructureEntry, ...] = ()
+    entries_error: TowlineError | None = None  # why the target could not be asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +234,10 @@ class Probes(Protocol):
     async def read_parameters(self, source: Endpoint, target: Endpoint) -> list[Parameter]: ...
     async def write_parameters(self, target: Endpoint, values: Mapping[str, str]) -> bool:
         """All or none; True when some wait for a restart of the target. Raises: ParameterRefused."""
+        ...
+
+    async def read_structure(self, target: Endpoint, job_id: str) -> list[StructureEntry]:
+        """The job's objects as the target remembers them; empty before they are known and after the job's end."""
         ...
 
     async def check_row_filter(self, source: Endpoint, wish: RowFilter, *, follow: bool) -> None:
