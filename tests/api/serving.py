@@ -41,9 +41,8 @@ def served(
     code, made = run("init", *options, "--project", project, "--json")
     assert code == 0, made.told()
     account: dict[str, Any] = json.loads(made.lines[-1])
-    if config is not None:
-        options = (*options, "--config", str(config))
-    with Command("serve", "--listen", "127.0.0.1:0", *options) as command:
+    configured = () if config is None else ("--config", str(config))
+    with Command("serve", "--listen", "127.0.0.1:0", *options, *configured) as command:
         line = command.wait_for(lambda line: line.startswith("towline serves "))
         yield Served(url=line.split()[-1], command=command, **account)
         command.interrupt()
