@@ -20,7 +20,7 @@ INSTALL = $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input in
 COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras \
 	--allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --build-deps-for editable
 
-.PHONY: help demo test unit lint fmt bench-pg bench-memory bench-api referee progress-situations fuzz-api lock clean system-packages
+.PHONY: help demo test unit lint fmt bench-pg bench-memory bench-api referee progress-situations fuzz-api reference lock clean system-packages
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -68,6 +68,9 @@ system-packages:
 
 fuzz-api: $(TEST_READY) ## Send 20,000 generated requests to a server, from /openapi.json
 	@$(BIN)/python -m tests.api.generated
+
+reference: $(TEST_READY) ## Make the reference page of the HTTP API from the code
+	@$(BIN)/python -m towline.api.reference > docs/reference.md
 
 lock: $(TEST_READY) ## Choose new versions of all packages; ARGS="--upgrade" for the newest
 	@$(INSTALL) pip-tools

@@ -14,11 +14,12 @@ from towline.adapters.postgres import sides as postgres_sides
 from towline.adapters.postgres.checks import run_prechecks as run_postgres_prechecks
 from towline.adapters.postgres.connection import connect as connect_postgres
 from towline.adapters.postgres.row_filters import check_row_filter as check_postgres_row_filter
+from towline.adapters.postgres.structure_view import read_structure as read_postgres_structure
 from towline.domain.accounts import Account, AccountWish, Parameter
 from towline.domain.errors import NotBuilt, Side
 from towline.domain.jobs import Endpoint, JobSpec
 from towline.domain.prechecks import PrecheckItem
-from towline.domain.structure import StructureReport
+from towline.domain.structure import StructureEntry, StructureReport
 from towline.domain.tables import RowFilter
 from towline.engine.pipeline import RunResult, run_pipeline
 from towline.engine.ports import Clock, Control, Reporter, Sides
@@ -33,11 +34,6 @@ class _Family(Protocol):
     async def remove_traces(self, spec: JobSpec) -> None: ...
     async def run_prechecks(self, spec: JobSpec) -> list[PrecheckItem]: ...
     async def check_connection(self, endpoint: Endpoint, *, side: Side) -> None: ...
-    async def read_accounts(self, source: Endpoint) -> list[Account]: ...
-    async def ensure_accounts(self, spec: JobSpec, wish: AccountWish, on_report: OnReport) -> None: ...
-    async def read_parameters(self, source: Endpoint, target: Endpoint) -> list[Parameter]: ...
-    async def write_parameters(self, target: Endpoint, values: Mapping[str, str]) -> bool: ...
-    async def check_row_filter(self, source: Endpoint, wish: RowFilter, *, follow: bool) -> None: ...
 
 
 class _Postgres:
@@ -56,6 +52,21 @@ class _Postgres:
         connection = await connect_postgres(endpoint, purpose="test", side=side)
         connection.terminate()
 
+
+class _Extras(Protocol):
+    """What a family can say and do besides moving rows; a family may lack it."""
+
+    async def read_accounts(self, source: Endpoint) -> list[Account]: ...
+    async def ensure_accounts(self, spec: JobSpec, wish: AccountWish, on_report: OnReport) -> None: ...
+    async def read_parameters(self, source: Endpoint, target: Endpoint) -> list[Parameter]: ...
+    async def write_parameters(self, target: Endpoint, values: Mapping[str, str]) -> bool: ...
+    async def check_row_filter(self, source: Endpoint, wish: RowFilter, *, follow: bool) -> None: ...
+    async def read_structure(self, target: Endpoint, job_id: str) -> list[StructureEntry]: ...
+
+
+class _PostgresExtras:
+    """Of PostgreSQL."""
+
     async def read_accounts(self, source: Endpoint) -> list[Account]:
         return await postgres_accounts.read_accounts(source)
 
@@ -68,6 +79,9 @@ class _Postgres:
     async def write_parameters(self, target: Endpoint, values: Mapping[str, str]) -> bool:
         return await postgres_parameters.write_parameters(target, values)
 
+    async def read_structure(self, target: Endpoint, job_id: str) -> list[StructureEntry]:
+        return await read_postgres_structure(target, job_id)
+
     async def check_row_filter(self, source: Endpoint, wish: RowFilter, *, follow: bool) -> None:
         await check_postgres_row_filter(source, wish, follow=follow)
 
@@ -75,6 +89,7 @@ class _Postgres:
 _POSTGRES = _Postgres()
 _PAIRS: dict[tuple[str, str], _Family] = {("postgresql", "postgresql"): _POSTGRES}
 _FAMILIES: dict[str, _Family] = {"postgresql": _POSTGRES}
+_EXTRAS: dict[str, _Extras] = {"postgresql": _PostgresExtras()}
 
 WORKER_COMMAND = (sys.executable, "-m", "towline.worker_main")
 
@@ -125,7 +140,7 @@ async def _ensure_accounts(spec: JobSpec, wish: AccountWish, sides: Sides, repor
     """Before the structure, which grants them things; later whoever removed one on the target meant it."""
     try:
         if not (await sides.copy_target.load_facts()).is_complete:
-            await _pair(spec).ensure_accounts(spec, wish, reporter.note)
+            await _extras(spec.source, spec.target).ensure_accounts(spec, wish, reporter.note)
     except BaseException:
         await sides.close()
         raise
@@ -135,19 +150,25 @@ class DatabaseProbes:
     """`service.ports.Probes` by the adapters."""
 
     async def read_accounts(self, source: Endpoint) -> list[Account]:
-        return await _family(source).read_accounts(source)
+        return await _extras(source).read_accounts(source)
 
     async def read_parameters(self, source: Endpoint, target: Endpoint) -> list[Parameter]:
-        return await _family(source).read_parameters(source, target)
+        return await _extras(source, target).read_parameters(source, target)
 
     async def write_parameters(self, target: Endpoint, values: Mapping[str, str]) -> bool:
-        return await _family(target).write_parameters(target, values)
+        return await _extras(target).write_parameters(target, values)
+
+    async def read_structure(self, target: Endpoint, job_id: str) -> list[StructureEntry]:
+        return await _extras(target).read_structure(target, job_id)
 
     async def check_row_filter(self, source: Endpoint, wish: RowFilter, *, follow: bool) -> None:
-        await _family(source).check_row_filter(source, wish, follow=follow)
+        await _extras(source).check_row_filter(source, wish, follow=follow)
 
     async def check_connection(self, endpoint: Endpoint, *, is_source: bool) -> None:
-        await _family(endpoint).check_connection(endpoint, side=Side.SOURCE if is_source else Side.TARGET)
+        family = _FAMILIES.get(endpoint.family)
+        if family is None:
+            raise NotBuilt(f"Towline cannot reach {endpoint.family or 'unnamed'} databases yet")
+        await family.check_connection(endpoint, side=Side.SOURCE if is_source else Side.TARGET)
 
     async def run_prechecks(self, spec: JobSpec) -> list[PrecheckItem]:
         return await _pair(spec).run_prechecks(spec)
@@ -156,11 +177,13 @@ class DatabaseProbes:
         await remove_traces(spec)
 
 
-def _family(endpoint: Endpoint) -> _Family:
-    family = _FAMILIES.get(endpoint.family)
-    if family is None:
-        raise NotBuilt(f"Towline cannot reach {endpoint.family or 'unnamed'} databases yet")
-    return family
+def _extras(*endpoints: Endpoint) -> _Extras:
+    """Of the family that all of the endpoints have."""
+    families = {endpoint.family for endpoint in endpoints}
+    extras = _EXTRAS.get(min(families)) if len(families) == 1 else None
+    if extras is None:
+        raise NotBuilt(f"Towline cannot do this with {' and '.join(sorted(families))} databases yet")
+    return extras
 
 
 def _pair(spec: JobSpec) -> _Family:

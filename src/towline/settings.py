@@ -5,12 +5,14 @@ A command-line option wins over the environment variable `TOWLINE_<NAME>`, which
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from towline.domain.errors import RequestError
 from towline.domain.jobs import DEFAULT_MAX_JOBS
+from towline.domain.nodes import DEFAULT_ZONE
 from towline.logs import LEVELS
 from towline.outside_config import OutsideConfig, read_outside_config
 
@@ -31,6 +33,7 @@ class Settings:
     max_jobs: int
     tls_certificate: Path | None
     tls_key: Path | None
+    zone: str = DEFAULT_ZONE
     outside: OutsideConfig = field(default_factory=OutsideConfig, repr=False)
 
 
@@ -70,6 +73,7 @@ def read_settings(
         max_jobs=_number(environment, "MAX_JOBS") or DEFAULT_MAX_JOBS,
         tls_certificate=certificate,
         tls_key=key,
+        zone=_zone(environment),
         outside=read_outside_config(config or _path(environment, "CONFIG")),
     )
 
@@ -87,6 +91,13 @@ def _absolute(path: Path) -> Path:
 def _path(environment: Mapping[str, str], name: str) -> Path | None:
     text = environment.get(f"TOWLINE_{name}")
     return Path(text) if text else None
+
+
+def _zone(environment: Mapping[str, str]) -> str:
+    zone = environment.get("TOWLINE_ZONE") or DEFAULT_ZONE
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", zone):
+        raise RequestError("TOWLINE_ZONE is not a name of letters, digits, '_', '.' and '-'")
+    return zone
 
 
 def _number(environment: Mapping[str, str], name: str) -> int | None:

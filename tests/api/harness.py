@@ -26,6 +26,7 @@ from towline.domain.errors import ConnectionRefused, Side, TowlineError
 from towline.domain.jobs import NEXT, Endpoint, Failure, JobSpec, JobStatus
 from towline.domain.prechecks import PrecheckItem, Verdict
 from towline.domain.progress import Progress
+from towline.domain.structure import StructureEntry
 from towline.domain.tables import RowFilter
 from towline.service.identity import IdentityService
 from towline.service.jobs import JobService
@@ -65,6 +66,7 @@ class PlayedDatabases:
         ]
     )
     seen: list[Endpoint] = field(default_factory=list)
+    entries: list[StructureEntry] = field(default_factory=list)
 
     async def check_connection(self, endpoint: Endpoint, *, is_source: bool) -> None:
         self.seen.append(endpoint)
@@ -87,6 +89,11 @@ class PlayedDatabases:
 
     async def write_parameters(self, target: Endpoint, values: Mapping[str, str]) -> bool:
         return "max_connections" in values
+
+    async def read_structure(self, target: Endpoint, job_id: str) -> list[StructureEntry]:
+        if self.error is not None:
+            raise self.error
+        return self.entries
 
     async def check_row_filter(self, source: Endpoint, wish: RowFilter, *, follow: bool) -> None: ...
 

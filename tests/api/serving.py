@@ -32,14 +32,17 @@ class Served:
 
 
 @contextmanager
-def served(folder: Path, *, store_url: str | None = None, project: str = "eu-de") -> Iterator[Served]:
+def served(
+    folder: Path, *, store_url: str | None = None, project: str = "eu-de", config: Path | None = None
+) -> Iterator[Served]:
     """`towline init` and `towline serve` in `folder`, stopped at the end as Ctrl-C does."""
     store = store_url or f"sqlite:///{folder / 'store.db'}"
     options = ("--store", store, "--data-dir", str(folder / "data"))
     code, made = run("init", *options, "--project", project, "--json")
     assert code == 0, made.told()
     account: dict[str, Any] = json.loads(made.lines[-1])
-    with Command("serve", "--listen", "127.0.0.1:0", *options) as command:
+    configured = () if config is None else ("--config", str(config))
+    with Command("serve", "--listen", "127.0.0.1:0", *options, *configured) as command:
         line = command.wait_for(lambda line: line.startswith("towline serves "))
         yield Served(url=line.split()[-1], command=command, **account)
         command.interrupt()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.api.harness import Api, job_body
+from towline.domain.jobs import JobStatus
 from towline.domain.nodes import NODE_SIZES
 
 KIND = "engine_type=postgresql&db_use_type=sync&job_direction=up"
@@ -48,3 +49,24 @@ async def test_quota_counts_jobs_and_is_kept(api: Api, monkeypatch: pytest.Monke
     assert refused["error_code"] == "DRS.M00305"
     assert "TOWLINE_MAX_JOBS" in refused["error_msg"]
     assert (await api.call("GET", "quotas")).json()["quotas"]["resource"]["used"] == 2
+
+
+async def test_zones_are_groups_of_servers(api: Api) -> None:
+    body = {"engine_type": "postgresql", "db_use_type": "sync", "job_direction": "up", "node_type": "high"}
+
+    async def zones() -> dict[str, str]:
+        answer = await api.post("available-zone", body)
+        return {zone["code"]: zone["status"] for zone in answer.json()["az_infos"]}
+
+    for name in ("north", "south"):
+        for _ in range(2):
+            await api.store.work.see_zone(name)
+    assert await zones() == {"north": "ENABLED", "south": "ENABLED", "towline": "ENABLED"}
+    refused = await api.post("jobs/batch-creation", {"jobs": [job_body(master_az="north", slave_az="moon")]})
+    assert (refused.status_code, refused.json()["error_code"]) == (400, "DRS.M00305")
+    job_id = await api.create_job(master_az="north", slave_az="south")
+    await api.bring_to(job_id, JobStatus.STARTING)
+    found = {zone: len(await api.store.work.find_waiting(limit=9, zone=zone)) for zone in ("north", "south", "towline")}
+    assert found == {"north": 1, "south": 1, "towline": 0}
+    api.clock.advance(61)
+    assert await zones() == {"north": "DISABLED", "south": "DISABLED", "towline": "ENABLED"}

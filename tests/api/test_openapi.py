@@ -12,7 +12,9 @@ import pytest
 from tests.api.generated import count_generated, run_generated
 from tests.api.harness import Api
 from tests.api.serving import served
-from towline.api.openapi import EXAMPLES
+from towline.api.app import all_routes
+from towline.api.openapi import EXAMPLES, render_openapi
+from towline.api.reference import render_reference
 from towline.api.routes.unbuilt import UNBUILT
 
 # All of them take a minute: `make fuzz-api`.
@@ -71,3 +73,9 @@ def test_generated_requests_get_only_documented_answers(tmp_path: Path) -> None:
         code, output = run_generated(server, tmp_path, examples=8, phases="fuzzing", paths=PATHS)
     assert code == 0, output[-6000:]
     assert count_generated(output) >= 40
+
+
+async def test_reference_page_is_that_of_the_code(api: Api) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference.md").read_text()
+    assert page == render_reference(render_openapi(all_routes(api.jobs, api.identity), version="")), "make reference"
+    assert "## POST /v3/{project_id}/jobs/batch-progress" in page

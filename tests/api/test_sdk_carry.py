@@ -5,12 +5,13 @@ filters, owners and accounts chosen -> only the structure -> rows -> changes tha
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from huaweicloudsdkdrs import v3 as drs
 
-from tests.api.serving import served, vendor_client, vendor_home
+from tests.api.serving import served, vendor_client, vendor_home, wait_until
 from tests.api.test_sdk_life import Life
 from tests.servers.fixtures import DatabaseFactory
 from towline.embedded import EmbeddedPostgres
@@ -95,14 +96,43 @@ def configure_more(life: Life) -> None:
     assert (changed.success, changed.should_restart) == (True, "false")
 
 
+def check_monitoring(life: Life) -> None:
+    """Figures of the worker's own process, once it has run for a few seconds."""
+
+    def read() -> Any:
+        request = drs.ShowMonitoringDataRequest(body=drs.BatchQueryJobReq(jobs=[life.job_id]))
+        return life.client.show_monitoring_data(request).results[0].data_guard_minitor
+
+    data = wait_until(read, lambda data: data.mem_used_in_mb is not None, timeout_s=30, what="a sample of the worker")
+    assert 10 < int(data.mem_used_in_mb) < data.node_mem_in_mb
+    assert float(data.cpu_used_percent) >= 0
+    assert 0 < float(data.volume_used_in_gb) <= data.node_volume_in_gb
+    assert (data.src_normal, data.dst_normal) == (True, True)
+    assert int(data.trans_lines) > 2500
+
+
+def ship_history(life: Life) -> None:
+    info = drs.LtsInfoJob(log_group_id="files", log_stream_id="carry", lts_enabled=True)
+    request = drs.ModifyGroupAndStreamRequest(job_id=life.job_id, body=drs.LtsInfo(job=info))
+    life.client.modify_group_and_stream(request)
+    read = life.client.select_group_and_stream(drs.SelectGroupAndStreamRequest(job_id=life.job_id))
+    assert (read.job.lts_enabled, read.job.log_stream_id) == (True, "carry")
+
+
 @pytest.mark.timeout(240)
 async def test_a_job_takes_along_what_was_chosen(
-    tmp_path: Any, pg18: EmbeddedPostgres, pg18_second: EmbeddedPostgres, fresh_database: DatabaseFactory
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    pg18: EmbeddedPostgres,
+    pg18_second: EmbeddedPostgres,
+    fresh_database: DatabaseFactory,
 ) -> None:
     source, target = fresh_database(pg18, "source"), fresh_database(pg18_second, "target")
     source.execute(SCHEMA)
+    config, logs = tmp_path / "towline.toml", tmp_path / "logs"
+    config.write_text(f'[log_groups.files]\nfolder = "{logs}"\n')
     try:
-        with served(tmp_path / "towline") as server:
+        with served(tmp_path / "towline", config=config) as server:
             life = Life(vendor_client(server), source, target)
             life.configure()
             configure_more(life)
@@ -135,8 +165,16 @@ async def test_a_job_takes_along_what_was_chosen(
             assert rule.transformation_info.value == CONDITION
             assert detail.migrate_user
             assert detail.replace_definer
+            check_monitoring(life)
+            ship_history(life)
             life.delete("terminate")
             life.wait_for("RELEASE_RESOURCE_COMPLETE")
+            wait_until(
+                lambda: (logs / "carry.jsonl").read_text() if logs.exists() else "",
+                lambda text: "created as whole-life" in text and "ending -> ended" in text,
+                timeout_s=30,
+                what="the history in its file",
+            )
     finally:
         target.execute("ALTER SYSTEM RESET work_mem; ")
         for database in (source, target):

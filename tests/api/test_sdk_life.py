@@ -166,6 +166,10 @@ class Life:
         answer = self.client.batch_list_struct_detail(drs.BatchListStructDetailRequest(type="table", body=body))
         listed = answer.results[0].struct_detail.list
         assert {entry.src_tb: entry.progress for entry in listed} == {"public.item": 100, "public.sale": 100}
+        assert (kinds["index"].src_count, kinds["foreign_key"].src_count, kinds["sequence"].src_count) == (1, 1, 1)
+        answer = self.client.batch_list_struct_detail(drs.BatchListStructDetailRequest(type="index", body=body))
+        (index,) = answer.results[0].struct_detail.list
+        assert (index.src_tb, index.progress) == ("public.item_name_idx", 100)
 
     def wait_for(self, word: str, *, timeout_s: float = 90) -> Any:
         return wait_until(self.progress, lambda record: record.transfer_status == word, timeout_s=timeout_s, what=word)

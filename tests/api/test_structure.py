@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
-from tests.api.harness import UNKNOWN_ID, Api, create_foreign_job
+from tests.api.harness import UNKNOWN_ID, Api, create_foreign_job, refused
 from towline.domain.jobs import JobStatus
 from towline.domain.progress import PartProgress, Phase, Progress, TableProgress
-from towline.domain.tables import TotalOrigin
+from towline.domain.structure import StructureEntry
+from towline.domain.tables import TableName, TotalOrigin
 
 
 def table(schema: str, name: str, done: int, total: int, *, is_finished: bool = False) -> TableProgress:
@@ -113,9 +112,41 @@ async def test_jobs_out_of_sight_have_an_error_of_their_own(api: Api) -> None:
     assert counted[0]["error_message"] == "未找到任务信息。"
 
 
-@pytest.mark.parametrize(
-    ("kind", "code"), [("view", "DRS.M00300"), ("table_indexs", "DRS.M00300"), ("x", "DRS.M00202")]
-)
-async def test_kinds_without_figures_are_refused(api: Api, kind: str, code: str) -> None:
-    answer = await api.post(f"jobs/{kind}/batch-struct-detail", {"jobs": [UNKNOWN_ID]})
-    assert (answer.status_code, answer.json()["error_code"]) == (400, code)
+async def test_other_objects_come_from_the_target(api: Api) -> None:
+    job_id = await create_copying_job(api)
+    sale = TableName("shop", "sale")
+    api.databases.entries = [
+        StructureEntry("VIEW", "shop", "v", None, is_done=True, is_made=True),
+        StructureEntry("INDEX", "shop", "i2", sale, is_done=False, is_made=False),
+        StructureEntry("INDEX", "shop", "i1", sale, is_done=True, is_made=True),
+        StructureEntry("EXTENSION", None, "postgis", None, is_done=True, is_made=False),
+        StructureEntry("TRIGGER", "shop", "t", sale, is_done=False, is_made=False),
+        StructureEntry("COMMENT", None, "not counted", None, is_done=True, is_made=True),
+    ]
+    answer = await api.post("jobs/batch-struct-process", {"jobs": [job_id]})
+    kinds = answer.json()["results"][0]["struct_process"]["result"]
+    assert [(k["type"], k["status"], k["src_count"], k["dst_count"]) for k in kinds[2:]] == [
+        ("extension", 2, 1, 0),
+        ("view", 2, 1, 1),
+        ("index", 1, 2, 1),
+        ("trigger", 1, 1, 0),
+    ]
+
+    async def listed(kind: str) -> list[tuple[str, int]]:
+        (result,) = (await detail(api, kind, {"jobs": [job_id]}))["results"]
+        return [(entry["src_TB"], entry["progress"]) for entry in result["struct_detail"]["list"]]
+
+    assert await listed("index") == [("shop.i1", 100), ("shop.i2", 0)]
+    assert await listed("trigger") == [("shop.sale.t", 0)]
+    assert await listed("procedure") == []
+    # A target that does not answer takes the figures of the worker from nobody.
+    api.databases.error = refused()
+    kinds = (await api.post("jobs/batch-struct-process", {"jobs": [job_id]})).json()["results"][0]["struct_process"]
+    assert [kind["type"] for kind in kinds["result"]] == ["table_structure", "table"]
+    (result,) = (await detail(api, "index", {"jobs": [job_id]}))["results"]
+    assert result["error_code"] == "DRS.M00305"
+
+
+async def test_unknown_kinds_are_refused(api: Api) -> None:
+    answer = await api.post("jobs/x/batch-struct-detail", {"jobs": [UNKNOWN_ID]})
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "DRS.M00202")

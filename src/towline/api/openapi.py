@@ -67,6 +67,38 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "PUT /v3/{project_id}/jobs/batch-limit-speed": {
         "speed_limits": [{"job_id": _JOB, "speed_limit": [{"begin": "00:00", "end": "05:59", "speed": "20"}]}]
     },
+    "POST /v3/{project_id}/jobs/batch-transformation": {
+        "jobs": [
+            {
+                "job_id": _JOB,
+                "object_info": [{"id": "shop-*-*-public-*-*-sale", "select": "true"}],
+                "transformation_info": {"transformation_type": "contentConditionalFilter", "value": "region = 'eu'"},
+            }
+        ]
+    },
+    "PUT /v3/{project_id}/jobs/batch-update-user": {
+        "jobs": [
+            {
+                "job_id": _JOB,
+                "is_set_password": False,
+                "is_migrate_user": True,
+                "list": [{"account": "app", "selected": True}],
+                "user_roles": [{"role": "staff", "selected": True}],
+            }
+        ]
+    },
+    "POST /v3/{project_id}/jobs/batch-set-smn": {
+        "jobs": [{"job_id": _JOB, "status": "CONFIGURATION", "engine_type": "postgresql"}],
+        "alarm_notify_info": {"topic_urn": "urn:smn:eu-de:1:ops", "delay_time": 60},
+    },
+    "PUT /v3/{project_id}/jobs/{job_id}/lts-log-switch": {
+        "job": {"lts_enabled": True, "log_group_id": "files", "log_stream_id": "shop"}
+    },
+    "POST /v3/{project_id}/jobs/{job_id}/params": {
+        "group": "performance",
+        "params": [{"key": "work_mem", "target_value": "16MB"}],
+    },
+    "PUT /v3/{project_id}/job/{job_id}/tuning-params/modify-params": {"full_sync": {"copy_workers": "4"}},
     "DELETE /v3/{project_id}/jobs/batch-jobs": {"jobs": [{"job_id": _JOB, "delete_type": "terminate"}]},
 }
 """Requests that one can send, by method and path."""
@@ -149,6 +181,8 @@ def _operation(route: Route, schemas: dict[Any, Any], refusal: dict[str, Any]) -
         operation["requestBody"] = {"required": True, "content": {"application/json": content}}
     if route.is_open:
         operation["security"] = []
+    elif "{project_id}" in route.path:
+        operation["x-towline-role"] = route.needed_role.value
     return operation
 
 

@@ -93,7 +93,9 @@ async def run_server(settings: Settings) -> None:
     async with opened_store(settings.store_url, settings.data_dir, clock=clock) as store:
         probes = DatabaseProbes()
         supervisor = _supervise(settings, store, probes, clock)
-        jobs = JobService(store.jobs, probes, clock=clock, on_change=supervisor.poke, max_jobs=settings.max_jobs)
+        jobs = JobService(
+            store.jobs, probes, clock=clock, on_change=supervisor.poke, max_jobs=settings.max_jobs, zone=settings.zone
+        )
         identity = IdentityService(store.identities, clock=clock, foreign=_foreign_tokens(settings, store, clock))
         app = create_app(jobs, identity, clock=clock, version=__version__, outlets=_outlets(settings.outside))
         duties = _duties(settings.outside, store, clock, owner=supervisor.owner)
@@ -142,7 +144,10 @@ def _supervise(settings: Settings, store: Store, probes: DatabaseProbes, clock: 
         log_level=settings.log_level,
     )
     supervision = SupervisorSettings(
-        work_root=settings.data_dir / "work", max_workers=settings.max_workers, ttl_s=LEASE_TTL_S
+        work_root=settings.data_dir / "work",
+        max_workers=settings.max_workers,
+        ttl_s=LEASE_TTL_S,
+        zone=settings.zone,
     )
     return Supervisor(store.work, runner, probes, clock=clock, settings=supervision)
 

@@ -8,6 +8,10 @@ from types import MappingProxyType
 from typing import Final
 
 DEFAULT_NODE_TYPE: Final = "high"
+DEFAULT_ZONE: Final = "towline"
+"""The group of servers that a server belongs to unless it is told another one."""
+ZONE_SEEN_EVERY_S: Final = 10.0
+ZONE_GONE_AFTER_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)

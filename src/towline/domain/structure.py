@@ -41,6 +41,18 @@ class StructureItem:
 
 
 @dataclass(frozen=True, slots=True)
+class StructureEntry:
+    """One object of a job as the target remembers it. `is_done` and not `is_made`: the target could not have it."""
+
+    kind: str
+    schema: str | None
+    name: str
+    table: TableName | None
+    is_done: bool
+    is_made: bool
+
+
+@dataclass(frozen=True, slots=True)
 class SequenceValue:
     """Where a sequence of the source stands."""
 

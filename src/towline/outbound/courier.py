@@ -13,11 +13,14 @@ from email.message import EmailMessage
 from email.utils import format_datetime, make_msgid
 
 import msgspec
+import structlog
 
 from towline.domain.errors import NotDelivered
 from towline.outbound.http import HttpFailed, send
 from towline.outside_config import SmtpConfig, TopicConfig
 from towline.service.ports import Message
+
+log = structlog.get_logger(__name__)
 
 SIGNATURE_HEADER = "X-Towline-Signature"
 
@@ -31,7 +34,9 @@ class OutsideCourier:
 
     async def send_mail(self, recipients: Sequence[str], message: Message) -> None:
         if self._smtp is None:
-            raise NotDelivered("the server has no mail server in its configuration")
+            # A modification may name addresses anywhere, so that clients work unchanged; see the page of the API.
+            log.warning("mail_not_configured", job_id=message.job_id, kind=message.kind)
+            return
         mail = render_mail(self._smtp.sender, recipients, message)
         try:
             await asyncio.to_thread(_send_mail, self._smtp, mail)

@@ -12,6 +12,7 @@ from typing import TypeVar
 from towline.domain.accounts import Account, Parameter
 from towline.domain.errors import EndpointIncomplete, RequestError, TransientError, UnknownParameter
 from towline.domain.jobs import JobSpec, JobStatus, TaskMode
+from towline.domain.structure import StructureEntry
 from towline.domain.tables import RowFilter
 from towline.service import decisions
 from towline.service.ports import Caller, Job, JobStore, Probes
@@ -57,6 +58,10 @@ class JobDatabases:
         decide = decisions.choose_accounts(names, passwords)
         await self._store.edit(job_id, decide, project_id=caller.project_id)
         return list(known.values())
+
+    async def structure(self, caller: Caller, job_id: str) -> list[StructureEntry]:
+        spec = await self._spec(caller, job_id, needs_target=True)
+        return await _bounded(self._probes.read_structure(spec.target, job_id), "the target")
 
     async def parameters(self, caller: Caller, job_id: str) -> list[Parameter]:
         spec = await self._spec(caller, job_id, needs_target=True)

@@ -1,9 +1,9 @@
 """Sends messages about jobs and their histories to where operators want them.
 
 Theory of operation.  Each server of a store runs one of these, and one at a time does the work: the duty is taken for
-half a minute and taken again every round.  A message or a line is marked as sent after it was; so a server that dies
-in between has its successor send it once more, and none is lost.  What is not delivered is tried again after a pause,
-which grows by nothing: a collector that is back shall not wait.
+half a minute and taken again before that is over.  A message or a line is marked as sent after it was; so a server that
+dies in between has its successor send it once more, and none is lost.  What is not delivered is tried again after a
+pause, which does not grow: a collector that is back shall not wait.
 
 An alarm is a row while its condition holds: raised when the condition is first seen, told once, gone when it has
 passed, which is told too (that message is sent once, and not again if it fails).
@@ -49,6 +49,7 @@ class Duties:
         self._sink = sink
         self._clock = clock
         self._owner = owner
+        self._duty_until_s = 0.0
         self._not_before_s: dict[str, float] = {}  # of what was not delivered
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -65,9 +66,17 @@ class Duties:
 
     async def do_round(self) -> None:
         """Send what is due, if this server has the duty."""
-        if await self._store.take_duty("outside", self._owner, ttl_s=_DUTY_S):
+        if await self._has_duty():
             await self._ship()
             await self._alarm()
+
+    async def _has_duty(self) -> bool:
+        """Asked for anew in good time, not every round: each asking is a write."""
+        now_s = self._clock.monotonic_s()
+        if now_s >= self._duty_until_s - _DUTY_S / 2:
+            has_it = await self._store.take_duty("outside", self._owner, ttl_s=_DUTY_S)
+            self._duty_until_s = now_s + _DUTY_S if has_it else 0.0
+        return now_s < self._duty_until_s
 
     # --- histories ------------------------------------------------------------------------------
 

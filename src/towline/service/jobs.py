@@ -19,7 +19,7 @@ from towline.domain.errors import JobDeleted, JobNotFound, RequestError, Towline
 from towline.domain.forecast import Score
 from towline.domain.health import judge
 from towline.domain.jobs import DEFAULT_MAX_JOBS, ConflictPolicy, JobStatus, PauseMode, SpeedWindow
-from towline.domain.nodes import NodeSample
+from towline.domain.nodes import DEFAULT_ZONE, ZONE_GONE_AFTER_S, NodeSample
 from towline.domain.progress import Progress
 from towline.domain.tables import ObjectSelection, RowFilter
 from towline.service import decisions
@@ -79,12 +79,15 @@ class JobService:
         clock: Clock,
         on_change: Callable[[], None] = lambda: None,
         max_jobs: int = DEFAULT_MAX_JOBS,
+        zone: str = DEFAULT_ZONE,
     ) -> None:
+        self._zone = zone
         self._max_jobs = max_jobs
         self._store = store
         self._probes = probes
         self._clock = clock
         self._on_change = on_change
+        self._asking = asyncio.Semaphore(_MAX_TESTS_AT_ONCE)
         self._databases = JobDatabases(store, probes, on_change=on_change)
         self._prechecks = PrecheckRunner(
             store,
@@ -114,6 +117,12 @@ class JobService:
         """How many jobs the caller's project has, and how many it may have. Deleted ones do not count."""
         used, _ = await self._store.find(JobFilter(), project_id=caller.project_id, limit=1, offset=0)
         return used, caller.max_jobs or self._max_jobs
+
+    async def zones(self) -> dict[str, bool]:
+        """Groups of servers that share the store, and whether one of each was there lately; our own always is."""
+        latest_us = self._clock.now_us() - int(ZONE_GONE_AFTER_S * 1_000_000)
+        seen = {name: seen_us >= latest_us for name, seen_us in (await self._store.load_zones()).items()}
+        return {**seen, self._zone: True}
 
     async def list_jobs(
         self, caller: Caller, job_filter: JobFilter, *, limit: int | None, offset: int
@@ -169,6 +178,11 @@ class JobService:
         """
         await self._require_known(caller, job_id)
         return await self._store.load_table_progress(job_id, project_id=caller.project_id)
+
+    async def structure(self, caller: Caller, job_ids: JobIds) -> list[Outcome[JobTables]]:
+        """As `tables`, with the objects that the targets remember; a target that does not answer is an error inside."""
+        outcomes = await self.tables(caller, job_ids)
+        return list(await asyncio.gather(*(self._with_entries(caller, outcome) for outcome in outcomes)))
 
     async def tables(self, caller: Caller, job_ids: JobIds) -> list[Outcome[JobTables]]:
         """One outcome per id, in request order, duplicates included; one query for each job that exists."""
@@ -308,9 +322,23 @@ class JobService:
         """The job's secrets and figures are erased; its id is remembered as deleted."""
         return await _outcome(job_id, self._delete(caller, job_id))
 
+    async def _with_entries(self, caller: Caller, outcome: Outcome[JobTables]) -> Outcome[JobTables]:
+        known = outcome.value
+        if known is None or known.progress is None:
+            return outcome
+        try:
+            async with self._asking:
+                entries = await self._databases.structure(caller, known.job.job_id)
+        except TowlineError as error:
+            return Outcome(outcome.job_id, replace(known, entries_error=error))
+        return Outcome(outcome.job_id, replace(known, entries=tuple(entries)))
+
     # --- inside -----------------------------------------------------------------------------------
 
     async def _create(self, caller: Caller, draft: JobDraft) -> Outcome[Job]:
+        wanted = [draft.attributes[name] for name in ("master_az", "slave_az") if draft.attributes.get(name)]
+        if wanted and (unknown := set(wanted) - set(await self.zones())):
+            return Outcome("", error=RequestError(f"there is no zone {min(unknown)}"))
         now_us = self._clock.now_us()
         job = Job(
             job_id=mint_job_id(),

@@ -13,6 +13,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from towline.domain.access import Role
 from towline.domain.accounts import Account, Parameter
+from towline.domain.errors import TowlineError
 from towline.domain.forecast import Score, TrackRecord
 from towline.domain.health import Health
 from towline.domain.jobs import (
@@ -28,6 +29,7 @@ from towline.domain.jobs import (
 from towline.domain.nodes import NodeSample
 from towline.domain.prechecks import PrecheckItem
 from towline.domain.progress import Figures, Progress
+from towline.domain.structure import StructureEntry
 from towline.domain.tables import ObjectSelection, RowFilter
 from towline.engine.ports import Clock as Clock
 
@@ -199,6 +201,8 @@ class JobTables:
 
     job: Job
     progress: Progress | None
+    entries: tuple[StructureEntry, ...] = ()
+    entries_error: TowlineError | None = None  # why the target could not be asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +249,10 @@ class Probes(Protocol):
     async def read_parameters(self, source: Endpoint, target: Endpoint) -> list[Parameter]: ...
     async def write_parameters(self, target: Endpoint, values: Mapping[str, str]) -> bool:
         """All or none; True when some wait for a restart of the target. Raises: ParameterRefused."""
+        ...
+
+    async def read_structure(self, target: Endpoint, job_id: str) -> list[StructureEntry]:
+        """The job's objects as the target remembers them; empty before they are known and after the job's end."""
         ...
 
     async def check_row_filter(self, source: Endpoint, wish: RowFilter, *, follow: bool) -> None:
@@ -301,6 +309,10 @@ class JobStore(Protocol):
     async def load_all_health(self) -> list[JobProgress]: ...
     async def load_samples(self, job_ids: JobIds, *, project_id: str) -> dict[str, NodeSample]:
         """What the workers of the jobs used last, for jobs that ever had one."""
+        ...
+
+    async def load_zones(self) -> dict[str, int]:
+        """When a server of each zone was last there."""
         ...
 
     async def load_table_progress(self, job_id: str, *, project_id: str) -> Progress | None: ...
@@ -442,7 +454,13 @@ class WorkStore(Protocol):
         """Move jobs whose scheduled time has come to STARTING; their ids."""
         ...
 
-    async def find_waiting(self, *, limit: int) -> list[Waiting]: ...
+    async def see_zone(self, name: str) -> None:
+        """A server of this zone is there."""
+        ...
+
+    async def find_waiting(self, *, limit: int, zone: str | None = None) -> list[Waiting]:
+        """`zone`: leave out jobs that belong to other zones."""
+        ...
 
     async def take_lease(self, job_id: str, owner: str, *, ttl_s: float) -> Lease | None:
         """None when somebody else has it."""

@@ -165,6 +165,9 @@ class SqlJobStore:
         )
         return [codec.decode_job_health(row) for row in await self._database.fetch(query)]
 
+    async def load_zones(self) -> dict[str, int]:
+        return {row.name: row.seen_us for row in await self._database.fetch(select(tables.zone))}
+
     async def load_samples(self, job_ids: JobIds, *, project_id: str) -> dict[str, NodeSample]:
         query = (
             select(tables.node_sample.c.job_id, tables.node_sample.c.body)

@@ -128,6 +128,8 @@ job = Table(
     Column("scheduled_us", BigInteger),
     Column("is_watched", Boolean, nullable=False, server_default=false()),  # somebody wants messages about it
     Column("is_shipped", Boolean, nullable=False, server_default=false()),  # its history is sent elsewhere
+    Column("zone", Text),  # only servers of these zones run the job; NULL: any
+    Column("standby_zone", Text),
     Index("ix_job_project_created", "project_id", "created_us"),
     Index("ix_job_status", "status"),
     Index(
@@ -243,4 +245,12 @@ duty = Table(
     Column("name", Text, primary_key=True),
     Column("owner", Text, nullable=False),
     Column("expires_us", BigInteger, nullable=False),
+)
+
+# Groups of servers, by the name that each of them says now and then.
+zone = Table(
+    "zone",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("seen_us", BigInteger, nullable=False),
 )

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy import and_, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -65,11 +66,21 @@ class SqlWorkStore:
                 await add_events(connection, job_id, now_us, [("status", "scheduled -> starting")])
             return job_ids
 
-    async def find_waiting(self, *, limit: int) -> list[Waiting]:
+    async def see_zone(self, name: str) -> None:
+        seen_us = self._clock.now_us()
+        try:
+            async with self._database.writing() as connection:
+                statement = update(tables.zone).where(tables.zone.c.name == name).values(seen_us=seen_us)
+                if (await connection.execute(statement)).rowcount == 0:
+                    await connection.execute(insert(tables.zone).values(name=name, seen_us=seen_us))
+        except IntegrityError:
+            pass  # another server of the zone was first
+
+    async def find_waiting(self, *, limit: int, zone: str | None = None) -> list[Waiting]:
         query = (
             select(tables.job, tables.lease.c.epoch, tables.lease.c.crashes)
             .join(tables.lease, tables.lease.c.job_id == tables.job.c.job_id)
-            .where(_NEEDS_WORK, self._is_free())
+            .where(_NEEDS_WORK, self._is_free(), *([] if zone is None else [_may_run_in(zone)]))
             .order_by(tables.job.c.updated_us)
             .limit(limit)
         )
@@ -232,6 +243,13 @@ class SqlWorkStore:
     def _is_held(self, lease: Lease) -> ColumnElement[bool]:
         columns = tables.lease.c
         return and_(columns.job_id == lease.job_id, columns.owner == lease.owner, columns.epoch == lease.epoch)
+
+
+def _may_run_in(zone: str) -> ColumnElement[bool]:
+    job = tables.job.c
+    # A job that ends is anybody's: its zone may be gone for good.
+    is_ending = job.status == JobStatus.ENDING.value
+    return or_(job.zone.is_(None), job.zone == zone, job.standby_zone == zone, is_ending)
 
 
 def _lost(lease: Lease) -> LeaseLost:

@@ -26,6 +26,7 @@ import structlog
 
 from towline.domain.errors import LeaseLost, TowlineError, TransientError, WorkerCrashed
 from towline.domain.jobs import JobStatus
+from towline.domain.nodes import DEFAULT_ZONE, ZONE_SEEN_EVERY_S
 from towline.service.decisions import as_failure, fail_incomplete, find_missing_parts
 from towline.service.ports import Clock, DecideJob, Job, JobEdit, Lease, Probes, Waiting, Wanted, WorkStore
 from towline.worker import outcomes
@@ -76,6 +77,7 @@ class SupervisorSettings:
     max_workers: int = 64
     stop_grace_s: float = _STOP_GRACE_S
     crash_delays_s: tuple[float, ...] = CRASH_DELAYS_S
+    zone: str = DEFAULT_ZONE
 
 
 class Supervisor:
@@ -94,6 +96,7 @@ class Supervisor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._workers: dict[str, WorkerHandle] = {}
         self._poked = asyncio.Event()
+        self._zone_due_s = 0.0
 
     @property
     def owner(self) -> str:
@@ -126,10 +129,13 @@ class Supervisor:
 
     async def _look_for_work(self) -> None:
         try:
+            if self._clock.monotonic_s() >= self._zone_due_s:
+                await self._store.see_zone(self._settings.zone)
+                self._zone_due_s = self._clock.monotonic_s() + ZONE_SEEN_EVERY_S
             for job_id in await self._store.start_due():
                 log.info("scheduled_start", job_id=job_id)
             free = self._settings.max_workers - len(self._tasks)
-            for waiting in await self._store.find_waiting(limit=max(0, free)):
+            for waiting in await self._store.find_waiting(limit=max(0, free), zone=self._settings.zone):
                 await self._take(waiting)
         except TransientError as error:
             # The store may be back at the next look; running workers go on by themselves meanwhile.

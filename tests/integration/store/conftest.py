@@ -16,6 +16,7 @@ from towline.domain.accounts import Account, Parameter
 from towline.domain.errors import TowlineError
 from towline.domain.jobs import Endpoint, JobSpec, TaskMode
 from towline.domain.prechecks import PrecheckItem, Verdict
+from towline.domain.structure import StructureEntry
 from towline.domain.tables import RowFilter
 from towline.service.identity import IdentityService
 from towline.service.jobs import JobService
@@ -84,6 +85,9 @@ class ScriptedProbes:
 
     async def write_parameters(self, target: Endpoint, values: Mapping[str, str]) -> bool:
         return "max_connections" in values
+
+    async def read_structure(self, target: Endpoint, job_id: str) -> list[StructureEntry]:
+        return []
 
     async def check_row_filter(self, source: Endpoint, wish: RowFilter, *, follow: bool) -> None: ...
 

@@ -57,8 +57,11 @@ async def test_a_store_of_the_first_version_is_brought_up_with_its_data(store_ur
             )
             for newer in (
                 *("DROP TABLE diagnosis", "DROP TABLE forecast", "DROP INDEX ix_lease_held"),
-                *("DROP TABLE node_sample", "DROP TABLE alarm", "DROP TABLE duty"),
-                *(f"ALTER TABLE job DROP COLUMN {name}" for name in ("accounts_secret", "is_watched", "is_shipped")),
+                *(f"DROP TABLE {name}" for name in ("node_sample", "alarm", "duty", "zone")),
+                *(
+                    f"ALTER TABLE job DROP COLUMN {name}"
+                    for name in ("accounts_secret", "is_watched", "is_shipped", "zone", "standby_zone")
+                ),
                 "ALTER TABLE event DROP COLUMN shipped_us",
                 "DROP TABLE membership",
                 "ALTER TABLE user_account DROP COLUMN is_enabled",

@@ -1,8 +1,6 @@
-"""What one can order. A server has every size of node, and it is the only place where its jobs run."""
+"""What one can order: sizes of workers, which every server has, and groups of servers that run them."""
 
 from __future__ import annotations
-
-from typing import Final
 
 from towline.api.routing import Answer, Call, Route
 from towline.api.wire.catalogue import (
@@ -21,8 +19,6 @@ from towline.api.wire.fields import convert
 from towline.domain.access import Role
 from towline.domain.nodes import NODE_SIZES
 from towline.service.jobs import JobService
-
-ZONE: Final = "towline"
 
 
 class CatalogueRoutes:
@@ -47,9 +43,10 @@ class CatalogueRoutes:
         return NodeTypesAnswer([NodeTypeAnswer(name, is_sellout=False) for name in NODE_SIZES])
 
     async def list_zones(self, call: Call) -> Answer:
-        """Where nodes run: one zone, the machine of this server."""
+        """Where workers run: the groups of servers that share the store."""
         check_zones(convert(call.json(), ZonesRequest, where="request"))
-        return ZonesAnswer([ZoneAnswer(code=ZONE, name=ZONE, status="ENABLED")])
+        zones = sorted((await self._jobs.zones()).items())
+        return ZonesAnswer([ZoneAnswer(name, name, "ENABLED" if is_there else "DISABLED") for name, is_there in zones])
 
     async def read_quotas(self, call: Call) -> Answer:
         """How many jobs the project has and may have."""

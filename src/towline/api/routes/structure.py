@@ -7,6 +7,7 @@ from towline.api.wire.fields import JobIds, read_ids
 from towline.api.wire.listing import read_status_page
 from towline.api.wire.structure import (
     MAX_JOBS,
+    STRUCTURE_KINDS,
     StructDetailAnswer,
     StructDetailRequest,
     StructProcessAnswer,
@@ -52,25 +53,29 @@ class StructureRoutes:
         results = [
             render_missing_process(job_id, outcome.error or LookupError(), call.language)
             if outcome.value is None
-            else render_process(job_id, outcome.value.job, outcome.value.progress)
-            for job_id, outcome in await self._find(call)
+            else render_process(job_id, outcome.value)
+            for job_id, outcome in await self._find(call, asks_targets=True)
         ]
         return StructProcessAnswer(count=len(results), results=results)
 
     async def list_objects(self, call: Call) -> Answer:
-        """Objects of one kind, each with the percentage of its rows that is on the target."""
+        """Objects of one kind, each with how much of it is on the target."""
         kind = read_kind(call.path.get("type"))
         page = read_status_page(call.json().get("page_req"))
-        results = [
-            render_missing_struct_detail(job_id, outcome.error or LookupError(), call.language)
-            if outcome.value is None
-            else render_struct_detail(job_id, outcome.value.job, outcome.value.progress, kind=kind, page=page)
-            for job_id, outcome in await self._find(call)
-        ]
+        results = []
+        for job_id, outcome in await self._find(call, asks_targets=kind in STRUCTURE_KINDS):
+            known = outcome.value
+            error = outcome.error if known is None else known.entries_error
+            results.append(
+                render_missing_struct_detail(job_id, error or LookupError(), call.language)
+                if known is None or error is not None
+                else render_struct_detail(job_id, known, kind=kind, page=page)
+            )
         return StructDetailAnswer(count=len(results), results=results)
 
-    async def _find(self, call: Call) -> list[tuple[str, Outcome[JobTables]]]:
+    async def _find(self, call: Call, *, asks_targets: bool) -> list[tuple[str, Outcome[JobTables]]]:
         """The jobs of the body with their tables, each with its id as the client spelled it."""
         requested = read_ids(call.json().get("jobs"), max_ids=MAX_JOBS)
-        outcomes = await self._jobs.tables(call.caller, [job_id.lower() for job_id in requested])
+        read = self._jobs.structure if asks_targets else self._jobs.tables
+        outcomes = await read(call.caller, [job_id.lower() for job_id in requested])
         return list(zip(requested, outcomes, strict=True))

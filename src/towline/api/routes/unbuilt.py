@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from towline.api.routing import Answer, Call, Route
 from towline.api.wire import compare
-from towline.api.wire.errors import not_built
+from towline.api.wire.errors import ApiError, not_built
 from towline.api.wire.fields import require_id
 from towline.service.jobs import JobService
 
@@ -48,6 +48,8 @@ _BODIES: Final[dict[tuple[str, str], tuple[Any, ReadJobs]]] = {
     ("POST", "jobs/{job_id}/table/compare"): (compare.TableCompareRequest, compare.read_table_compare),
     ("POST", "jobs/{job_id}/compare/result/file"): (compare.CompareFileRequest, compare.read_compare_file),
 }
+_NO_ADDRESS: Final = ApiError("DRS.M00300", "a server of one's own has no virtual IP address to move")
+_REASONS: Final = {"jobs/{job_id}/switch-vip": _NO_ADDRESS, "jobs/{job_id}/get-switch-vip-status": _NO_ADDRESS}
 _QUERIES: Final = tuple(compare.CompareQuery.__struct_fields__)
 
 
@@ -71,7 +73,7 @@ class UnbuiltRoutes:
             if read is not None:
                 ids += read(call.json())
             await self._require_known(call, ids)
-            raise not_built("this call")
+            raise _REASONS.get(path) or not_built("this call")
 
         queries = _QUERIES if method == "GET" and "/compare" in path else ()
         return Route(method, path, refuse, request=request, queries=queries)

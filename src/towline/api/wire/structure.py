@@ -1,30 +1,61 @@
 """batch-struct-process and batch-struct-detail: what of a database is on the target, by kind of object.
 
-A worker counts the objects that rows need, and says of each table how far its rows are; so these are the kinds that
-have figures. Kinds are spelled in lower case, as in the published example and in the path of the second call.
+A worker counts the objects that rows need, and says of each table how far its rows are.  All other objects come from
+the target, which remembers what the job makes there; while it cannot be asked, and after the job's end, they are left
+out.  Kinds are spelled in lower case, as in the published example and in the path of the second call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
 
-from towline.api.wire.errors import as_api_error, not_built
+from towline.api.wire.errors import as_api_error
 from towline.api.wire.fields import Request, require_word
 from towline.api.wire.listing import Page, PageRequest
 from towline.api.wire.progress import choose_percent, choose_stage
 from towline.api.wire.texts import Language
 from towline.domain.progress import Progress, TableProgress
-from towline.service.ports import Job, JobProgress
+from towline.domain.structure import StructureEntry
+from towline.service.ports import Job, JobProgress, JobTables
 
 _RUNNING: Final = 1
 _DONE: Final = 2
 _KINDS: Final = frozenset(
     {"database", "schema", "table", "view", "procedure", "trigger", "index", "table_indexs", "table_structure"}
 )
-_KINDS_WITH_FIGURES: Final = frozenset({"database", "schema", "table"})
+# What the source's dump calls a kind of object -> the API's word for it.
+_WORD_OF_KIND: Final[Mapping[str, str]] = {
+    "SCHEMA": "schema",
+    "EXTENSION": "extension",
+    "TYPE": "type",
+    "DOMAIN": "type",
+    "SHELL TYPE": "type",
+    "SEQUENCE": "sequence",
+    "VIEW": "view",
+    "MATERIALIZED VIEW": "matview",
+    "FUNCTION": "function",
+    "AGGREGATE": "function",
+    "PROCEDURE": "procedure",
+    "DEFAULT": "default",
+    "CONSTRAINT": "table_index",
+    "INDEX": "index",
+    "FK CONSTRAINT": "foreign_key",
+    "TRIGGER": "trigger",
+    "EVENT TRIGGER": "trigger",
+    "RULE": "rule",
+}
+STRUCTURE_KINDS: Final[Mapping[str, frozenset[str]]] = {
+    "table_structure": frozenset({"TABLE"}),
+    "view": frozenset({"VIEW", "MATERIALIZED VIEW"}),
+    "procedure": frozenset({"PROCEDURE", "FUNCTION", "AGGREGATE"}),
+    "trigger": frozenset({"TRIGGER", "EVENT TRIGGER"}),
+    "index": frozenset({"INDEX"}),
+    "table_indexs": frozenset({"CONSTRAINT"}),
+}
+"""Kinds of the second call whose objects the target is asked for."""
 MAX_JOBS: Final = 100
 
 
@@ -95,15 +126,14 @@ class StructDetailAnswer(msgspec.Struct, frozen=True):
 
 
 def read_kind(word: str | None) -> str:
-    """The kind of objects to list. Raises: ApiError, also for a kind whose single objects nobody counts."""
-    kind = require_word(word, _KINDS, "type")
-    if kind not in _KINDS_WITH_FIGURES:
-        raise not_built(f"the list of objects of type {kind}")
-    return kind
+    """The kind of objects to list. Raises: ApiError."""
+    return require_word(word, _KINDS, "type")
 
 
-def render_process(requested_id: str, job: Job, progress: Progress | None) -> StructProcessResult:
+def render_process(requested_id: str, known: JobTables) -> StructProcessResult:
+    job, progress = known.job, known.progress
     kinds = [] if progress is None else [_render_structure(job, progress), *_render_tables(job, progress)]
+    kinds += _render_kinds(job, known.entries)
     return StructProcessResult(
         job_id=requested_id, struct_process=StructProcesses(create_time=_time_of(progress), result=kinds)
     )
@@ -114,11 +144,13 @@ def render_missing_process(requested_id: str, error: BaseException, language: La
     return StructProcessResult(job_id=requested_id, error_code=refusal.code, error_message=refusal.text(language))
 
 
-def render_struct_detail(
-    requested_id: str, job: Job, progress: Progress | None, *, kind: str, page: Page | None
-) -> StructDetailResult:
+def render_struct_detail(requested_id: str, known: JobTables, *, kind: str, page: Page | None) -> StructDetailResult:
     """The objects of one kind in the order of their names; a page behind the last one is empty."""
-    entries = [] if progress is None else _entries(job, progress, kind)
+    job, progress = known.job, known.progress
+    if kind in STRUCTURE_KINDS:
+        entries = _structure_entries(job, known.entries, STRUCTURE_KINDS[kind])
+    else:
+        entries = [] if progress is None else _entries(job, progress, kind)
     shown = entries
     if page is not None and page.size:
         shown = entries[page.offset : page.offset + page.size]
@@ -158,6 +190,37 @@ def _render_tables(job: Job, progress: Progress) -> list[StructProcess]:
             start_time=_started_ms(job),
         )
     ]
+
+
+def _render_kinds(job: Job, entries: Iterable[StructureEntry]) -> list[StructProcess]:
+    """One line per kind that the job has, in the table's order."""
+    by_word: dict[str, list[StructureEntry]] = {word: [] for word in _WORD_OF_KIND.values()}
+    for entry in entries:
+        if word := _WORD_OF_KIND.get(entry.kind):
+            by_word[word].append(entry)
+    return [
+        StructProcess(
+            type=word,
+            status=_DONE if all(entry.is_done for entry in found) else _RUNNING,
+            src_count=len(found),
+            dst_count=sum(entry.is_made for entry in found),
+            start_time=_started_ms(job),
+        )
+        for word, found in by_word.items()
+        if found
+    ]
+
+
+def _structure_entries(job: Job, entries: Iterable[StructureEntry], kinds: frozenset[str]) -> list[StructDetailEntry]:
+    named = sorted((_name_of(entry), entry.is_made) for entry in entries if entry.kind in kinds)
+    return [_entry(job, name, 100 if is_made else 0) for name, is_made in named]
+
+
+def _name_of(entry: StructureEntry) -> str:
+    """`schema.name`; with its table in between for what has a name of its own only there."""
+    if entry.kind == "TRIGGER" and entry.table is not None:
+        return f"{entry.table}.{entry.name}"
+    return f"{entry.schema}.{entry.name}" if entry.schema else entry.name
 
 
 def _entries(job: Job, progress: Progress, kind: str) -> list[StructDetailEntry]:

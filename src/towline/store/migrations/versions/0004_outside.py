@@ -15,6 +15,14 @@ def upgrade() -> None:
     op.add_column("job", sa.Column("accounts_secret", sa.LargeBinary()))
     op.add_column("job", sa.Column("is_watched", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.add_column("job", sa.Column("is_shipped", sa.Boolean(), nullable=False, server_default=sa.false()))
+    op.add_column("job", sa.Column("zone", sa.Text()))
+    op.add_column("job", sa.Column("standby_zone", sa.Text()))
+    op.create_table(
+        "zone",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("seen_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_zone")),
+    )
     op.add_column("event", sa.Column("shipped_us", sa.BigInteger()))
     op.create_table(
         "node_sample",
