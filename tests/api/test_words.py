@@ -96,7 +96,7 @@ def test_record_never_contradicts_itself(status: JobStatus, phase: Phase | None,
     for progress in (None, figures, replace(figures, percent=0, remaining_s=None)):
         job = JobLine("id", mode, status, progress if phase else None, None)
         record = render_record("id", job, now_us=now_us)
-        assert bytes(splice_record("id", job, now_us=now_us)) == msgspec.json.encode(record)
+        assert splice_record("id", job, now_us=now_us) == msgspec.json.encode(record)
         word = record.transfer_status
         percent = int(record.progress or "x")
         assert 0 <= percent <= 100

@@ -69,7 +69,7 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-Answer = msgspec.Struct | dict[str, Any] | Reply
+Answer = msgspec.Struct | msgspec.Raw | dict[str, Any] | Reply
 Handle = Callable[[Call], Awaitable[Answer]]
 
 

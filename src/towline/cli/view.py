@@ -7,6 +7,7 @@ one JSON object.  A figure that is not known is "-" on the screen and null in JS
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -158,7 +159,16 @@ def render_jobs(views: Sequence[JobView], *, max_rows: int | None = None) -> Ren
         for view in shown
         if view.note and (view.is_failed or view.is_stalled)
     ]
-    return Group(table, *notes, *([Text(f"and {rest:,} more", style="dim")] if rest else []))
+    ends = [Text(f"and {rest:,} more", style="dim")] if rest else []
+    return Group(Text(summarize(views), style="dim"), table, *notes, *ends)
+
+
+def summarize(views: Sequence[JobView]) -> str:
+    """How many jobs there are in which state, the states that want somebody's eyes first."""
+    states = Counter("failed" if view.is_failed else "stalled" if view.is_stalled else view.state for view in views)
+    worst = {state: states.pop(state) for state in ("failed", "stalled") if state in states}
+    counted = [f"{count:,} {state}" for state, count in (*worst.items(), *states.most_common())]
+    return f"{len(views):,} jobs: {', '.join(counted)}"
 
 
 def _render_parts(view: JobView) -> RenderableType:

@@ -183,11 +183,12 @@ class JobFigures:
 
     def _index_work(self) -> tuple[float, float]:
         """All of it and what is left, in bytes of rows that are copied in the same time."""
-        rows = self.copy.rows_expected()
+        expected = self.copy.expected()
         total = left = 0.0
         for item in self._items:
             if item.section is not Section.BEFORE_DATA:
-                cost = index_cost(item, rows=rows.get(item.table, 0) if item.table else 0)
+                rows, live_share = expected.get(item.table, (0, 1.0)) if item.table else (0, 1.0)
+                cost = index_cost(item, rows=rows, live_share=live_share)
                 total += cost
                 left += cost * (1 - self._fractions.get(item.number, 0.0))
         return total, left

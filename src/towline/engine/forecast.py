@@ -25,6 +25,8 @@ from towline.domain.structure import StructureItem
 _MIN_EVIDENCE_S: Final = 1.5
 _SMALL_COST: Final = 64 * 1024
 _RECENT_S: Final = 20.0
+# Caches fill and files grow at first: of a longer time this much is left out.
+_WARM_UP_S: Final = 3.0
 _MAX_SAMPLES: Final = 512
 _IN_STEP_S: Final = 5.0
 # How many bytes of rows are copied in the time that an index takes: for each of its bytes, and at least for each row of
@@ -83,8 +85,10 @@ class Pace:
             return None
         if self._since(_RECENT_S) <= 0:
             return None
-        whole = self._since(self.elapsed_s)
-        return self._since(max(_RECENT_S, min(self.elapsed_s, left / whole)))
+        warm_s = self.elapsed_s - min(_WARM_UP_S, self.elapsed_s / 3)
+        whole = self._since(warm_s)
+        rate = whole if whole <= 0 else self._since(min(warm_s, max(_RECENT_S, left / whole)))
+        return rate or None
 
     def _since(self, window_s: float) -> float:
         assert self._newest is not None
@@ -93,15 +97,20 @@ class Pace:
         return max(0.0, done - first) / max(now_s - first_s, 1e-3)
 
 
-def index_cost(item: StructureItem, *, rows: int) -> float:
-    """Bytes of rows that are copied in the time that the item takes to build: a guess. `rows`: of its table."""
+def index_cost(item: StructureItem, *, rows: int, live_share: float) -> float:
+    """Bytes of rows that are copied in the time that the item takes to build: a guess.
+
+    `rows`: of its table; `live_share`: of what the table takes on the source. Its indexes there hold the dead, too.
+    """
     if item.kind in _READING_COST:
         return item.weight_bytes * _READING_COST[item.kind]
     if not item.weight_bytes:
         return _SMALL_COST
     text = item.statements[0].lower() if item.kind == "INDEX" and item.statements else ""
     method = next((name for name in _PER_ROW if f" using {name} " in text), "")
-    return _SMALL_COST + max(item.weight_bytes * _PER_INDEX_BYTE, rows * _PER_ROW.get(method, _PER_ROW_PLAIN))
+    return _SMALL_COST + max(
+        item.weight_bytes * live_share * _PER_INDEX_BYTE, rows * _PER_ROW.get(method, _PER_ROW_PLAIN)
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,8 @@ _LATE = 16
 _TABLE_COST_BYTES = 256 * 1024
 # Bytes on the wire for one of a page, if nobody has deleted anything; and what it costs to look at one.
 _USUAL_DENSITY, _SCAN_COST = 0.8, 0.2
+# Of tables with small rows; less comes of dead ones.
+_LEAST_DENSITY = 0.5
 # Of an open chunk; the rest comes with its acknowledgement.
 _OPEN_SHARE = 0.98
 
@@ -110,6 +112,10 @@ class _TableFigures:
         if self._share_in_pages() < 1.0 or not is_seen or not self.source_bytes_done:
             return _USUAL_DENSITY + _SCAN_COST
         return min(2.0, self.wire_bytes_done / self.source_bytes_done) + _SCAN_COST
+
+    def live_share(self) -> float:
+        """Which share of the table's room is not taken by dead rows; 1 when nothing speaks against it."""
+        return min(1.0, (self.time_per_byte() - _SCAN_COST) / _LEAST_DENSITY)
 
     def rows_total(self) -> tuple[int, TotalOrigin]:
         """How many rows there are to copy, and how that is known: chunks that were counted say more than statistics."""
@@ -210,9 +216,9 @@ class CopyFigures:
             left += whole * (1 - share)
         return done, left
 
-    def rows_expected(self) -> dict[TableName, int]:
-        """How many rows each table has, as far as that is known."""
-        return {name: figures.rows_total()[0] for name, figures in self._tables.items()}
+    def expected(self) -> dict[TableName, tuple[int, float]]:
+        """How many rows each table has, and which share of its room they take, as far as that is known."""
+        return {name: (figures.rows_total()[0], figures.live_share()) for name, figures in self._tables.items()}
 
     @property
     def wire_bytes_moved(self) -> int:

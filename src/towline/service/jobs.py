@@ -137,8 +137,21 @@ class JobService:
 
     async def progress(self, caller: Caller, job_ids: JobIds) -> list[Outcome[JobLine]]:
         """One outcome per id, in request order, duplicates included; all read in one query."""
+        lines = await self.progress_lines(caller, job_ids)
+        return [
+            Outcome(job_id, line) if isinstance(line, JobLine) else Outcome(job_id, error=line)
+            for job_id, line in zip(job_ids, lines, strict=True)
+        ]
+
+    async def progress_lines(self, caller: Caller, job_ids: JobIds) -> list[JobLine | Exception]:
+        """As `progress`, without an `Outcome` around each line, as there may be thousands."""
         known = await self._store.load_progress(job_ids, project_id=caller.project_id)
-        return [_known_outcome(job_id, known.get(job_id), lambda job: job.status) for job_id in job_ids]
+        return [
+            line
+            if (line := known.get(job_id)) is not None and line.status is not JobStatus.DELETED
+            else _unknown(job_id, is_deleted=line is not None)
+            for job_id in job_ids
+        ]
 
     async def health(self, caller: Caller, job_ids: JobIds) -> list[Outcome[JobHealth]]:
         """One outcome per id, in request order, duplicates included; from the store, never from a job's databases."""
@@ -412,8 +425,12 @@ async def _outcome(job_id: str, work: Awaitable[V]) -> Outcome[V]:
 
 
 def _known_outcome(job_id: str, value: V | None, status_of: Callable[[V], JobStatus]) -> Outcome[V]:
-    if value is None:
-        return Outcome(job_id, error=JobNotFound(f"there is no job {job_id}"))
-    if status_of(value) is JobStatus.DELETED:
-        return Outcome(job_id, error=JobDeleted(f"job {job_id} has been deleted"))
+    if value is None or status_of(value) is JobStatus.DELETED:
+        return Outcome(job_id, error=_unknown(job_id, is_deleted=value is not None))
     return Outcome(job_id, value)
+
+
+def _unknown(job_id: str, *, is_deleted: bool) -> RequestError:
+    if is_deleted:
+        return JobDeleted(f"job {job_id} has been deleted")
+    return JobNotFound(f"there is no job {job_id}")

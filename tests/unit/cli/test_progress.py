@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 
 from towline.cli.progress import Row, rank, record_of_row, view_of_row
+from towline.cli.view import summarize
+from towline.domain.diagnosis import Diagnosis
 from towline.domain.jobs import ConflictPolicy, Endpoint, Failure, JobStatus, TaskMode
 from towline.domain.progress import Phase, Progress
 from towline.domain.tables import ObjectSelection
@@ -46,6 +48,18 @@ def test_worst_job_comes_first() -> None:
     new = Row(job(JobStatus.CONFIGURING, name="new"), None)
     views = [view_of_row(row, now_us=NOW_US) for row in (new, copying, in_step, behind, failed)]
     assert [view.label for view in sorted(views, key=rank)] == ["failed", "behind", "in-step", "copying", "new"]
+
+
+def test_a_stalled_job_comes_right_after_the_failed_ones_and_is_counted() -> None:
+    failed = view_of_row(Row(job(JobStatus.COPY_FAILED, name="failed"), COPY), now_us=NOW_US)
+    stood = Diagnosis(NOW_US, moved_at_us=NOW_US - 60_000_000)
+    stalled = view_of_row(Row(job(JobStatus.COPYING, name="stalled"), replace(COPY, diagnosis=stood)), now_us=NOW_US)
+    behind = view_of_row(
+        Row(job(JobStatus.STREAMING, name="behind"), replace(STREAM, proven_source_time_us=NOW_US - 9_000_000)),
+        now_us=NOW_US,
+    )
+    assert [view.label for view in sorted((behind, stalled, failed), key=rank)] == ["failed", "stalled", "behind"]
+    assert summarize([behind, stalled, failed]).startswith("3 jobs: 1 failed, 1 stalled, 1 ")
 
 
 @pytest.mark.parametrize("status", [JobStatus.PAUSED, JobStatus.STREAM_FAILED])

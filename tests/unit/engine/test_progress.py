@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from towline.domain.progress import Phase, Progress, delay_ms
 from towline.domain.structure import Section, StructureItem
 from towline.domain.tables import Table, TableName, TotalOrigin
+from towline.engine.apply import AppliedState
 from towline.engine.figures import JobFigures
 from towline.engine.progress import CopyFigures, RateMeter
 
@@ -138,3 +139,32 @@ def test_delay_grows_by_itself_and_is_unknown_outside_the_stream() -> None:
     assert delay_ms(proven, now_us=4_500_000) == 1500
     assert delay_ms(Progress(at_us=0, phase=Phase.COPY, proven_source_time_us=5), now_us=9) is None
     assert delay_ms(Progress(at_us=0, phase=Phase.STREAM), now_us=9) is None
+
+
+class Stream(AppliedState):
+    """What an applier knows, as the test says."""
+
+    def prove(self, source_time_us: int, *, is_caught_up: bool = False) -> None:
+        self.proof.proven_us = source_time_us
+        self.proof.is_caught_up = is_caught_up
+
+
+def test_a_job_that_follows_has_time_left_until_it_is_in_step() -> None:
+    clock = FakeClock()
+    figures = JobFigures(clock, follows=True)
+    for part in ("structure", "data", "index"):
+        figures.finish(part)
+    figures.phase = Phase.CATCH_UP
+    figures.stream = stream = Stream(clock)
+    begun_us = clock.now_us()
+    assert figures.progress().remaining_s is None
+    for second in range(11):  # 100 s behind; five seconds of the source are applied in each
+        clock.s = 1000.0 + second
+        stream.prove(begun_us - 100_000_000 + second * 5_000_000)
+        progress = figures.progress()
+    assert progress.percent == 100
+    assert progress.remaining_s == 15
+    stream.prove(clock.now_us() - 200_000, is_caught_up=True)
+    assert figures.progress().remaining_s == 0
+    clock.s += 60  # and now the target is locked
+    assert figures.progress().remaining_s is None

@@ -16,7 +16,7 @@ from towline.api.wire.health import (
     render_rpo_and_rto,
     render_verdict_record,
 )
-from towline.api.wire.progress import ProgressAnswer, SplicedAnswer, render_missing, splice_record
+from towline.api.wire.progress import ProgressAnswer, render_missing, splice_answer, splice_record
 from towline.domain.access import Role
 from towline.service.jobs import JobService
 from towline.service.ports import JobHealth, JobLine, Outcome
@@ -63,9 +63,14 @@ class ProgressRoutes:
         # The oldest description calls the list `req` in its table and `jobs` in its example.
         asked = body.get("jobs")
         requested = read_ids(body.get("req") if asked is None else asked)
-        outcomes = await self._jobs.progress(call.caller, [job_id.lower() for job_id in requested])
-        records = [_render(job_id, outcome, call) for job_id, outcome in zip(requested, outcomes, strict=True)]
-        return SplicedAnswer(count=len(records), results=records)
+        lines = await self._jobs.progress_lines(call.caller, [job_id.lower() for job_id in requested])
+        now_us = call.now_us
+        return splice_answer(
+            [
+                splice_record(job_id, line, now_us=now_us) if isinstance(line, JobLine) else _render(job_id, line, call)
+                for job_id, line in zip(requested, lines, strict=True)
+            ]
+        )
 
     async def read_rpo_and_rto(self, call: Call) -> Answer:
         found = await self._find(call)
@@ -98,8 +103,5 @@ class ProgressRoutes:
         return list(zip(requested, outcomes, strict=True))
 
 
-def _render(requested_id: str, outcome: Outcome[JobLine], call: Call) -> msgspec.Raw:
-    if outcome.value is None:
-        missing = render_missing(requested_id, outcome.error or LookupError(), call.language)
-        return msgspec.Raw(msgspec.json.encode(missing))
-    return splice_record(requested_id, outcome.value, now_us=call.now_us)
+def _render(requested_id: str, error: Exception, call: Call) -> bytes:
+    return msgspec.json.encode(render_missing(requested_id, error, call.language))

@@ -10,6 +10,7 @@ and the figures were written in different transactions:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -64,13 +65,6 @@ class ProgressRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
 class ProgressAnswer(msgspec.Struct, frozen=True):
     count: int
     results: list[ProgressRecord]
-
-
-class SplicedAnswer(msgspec.Struct, frozen=True):
-    """A `ProgressAnswer` whose records are JSON already."""
-
-    count: int
-    results: list[msgspec.Raw]
 
 
 class Stage(Enum):
@@ -145,33 +139,45 @@ def render_record(requested_id: str, job: JobLine | JobProgress, *, now_us: int)
     )
 
 
-def splice_record(requested_id: str, job: JobLine, *, now_us: int) -> msgspec.Raw:
+def splice_record(requested_id: str, job: JobLine, *, now_us: int) -> bytes:
     """The JSON of `render_record`, put together without the record: for a thousand jobs this is most of the answer.
 
-    Every member but the failure is a number or a word of ours; an id that found a job holds no character to escape.
+    Every member is a number or a word of ours, and an id that found a job holds no character to escape.
     """
-    shown = _SHOWN[job.status]
-    progress = job.progress
-    stage = _stage(shown, progress)
-    if job.failure is not None:
-        return msgspec.Raw(msgspec.json.encode(render_record(requested_id, job, now_us=now_us)))
-    delay = _delay_ms(shown, stage, progress, now_us)
-    behind = f'"{UNKNOWN}","incre_trans_delay_millis":"{UNKNOWN}"'
-    if delay is not None:
-        behind = f'"{delay // 1000}","incre_trans_delay_millis":"{delay}"'
-    rows_rate, bytes_rate = _choose_rates(shown, stage, progress, now_us)
-    work = ""
-    if stage is Stage.FULL_OVER:
-        work = _splice_map(_DONE_PART, _DONE_PART, _DONE_PART)
-    elif stage is Stage.FULL and progress is not None:
+    _, mode, status, progress, failure = job
+    if failure is not None or progress is None:
+        return msgspec.json.encode(render_record(requested_id, job, now_us=now_us))
+    shown = _SHOWN[status]
+    stage = shown.stage or _STAGE_OF_PHASE[progress.phase]
+    percent, work, behind, rates = 100, "", _NO_DELAY, _NO_RATES
+    if stage is Stage.STREAM:
+        if not shown.is_over:
+            delay = delay_ms(progress, now_us=now_us)
+            behind = _NO_DELAY if delay is None else f'"{delay // 1000}","incre_trans_delay_millis":"{delay}"'
+            rows_rate, bytes_rate = _choose_rates(shown, stage, progress, now_us)
+            rates = f'"apply_rows_rate":{rows_rate},"apply_bytes_rate":{bytes_rate}}}'
+    elif stage is Stage.FULL:
+        percent = choose_percent(stage, progress)
         work = _splice_map(progress.structure, progress.data, progress.index)
-    return msgspec.Raw(
-        f'{{"job_id":"{requested_id}","progress":"{choose_percent(stage, progress)}","incre_trans_delay":{behind},'
-        f'"task_mode":"{TASK_MODE_WORD[job.mode]}","transfer_status":"{STATUS_WORD[job.status]}",'
-        f'"process_time":"{0 if progress is None else progress.at_us // 1000}",'
-        f'"remaining_time":"{_choose_remaining(shown, stage, progress, now_us=now_us)}",{work}'
-        f'"apply_rows_rate":{rows_rate},"apply_bytes_rate":{bytes_rate}}}'.encode()
-    )
+    elif stage is Stage.FULL_OVER:
+        work = _splice_map(_DONE_PART, _DONE_PART, _DONE_PART)
+    else:
+        percent = 0
+    return (
+        f'{{"job_id":"{requested_id}","progress":"{percent}","incre_trans_delay":{behind},'
+        f'"task_mode":"{TASK_MODE_WORD[mode]}","transfer_status":"{STATUS_WORD[status]}",'
+        f'"process_time":"{progress.at_us // 1000}",'
+        f'"remaining_time":"{_choose_remaining(shown, stage, progress, now_us=now_us)}",{work}{rates}'
+    ).encode()
+
+
+_NO_DELAY: Final = f'"{UNKNOWN}","incre_trans_delay_millis":"{UNKNOWN}"'
+_NO_RATES: Final = '"apply_rows_rate":-1,"apply_bytes_rate":-1}'
+
+
+def splice_answer(records: Sequence[bytes]) -> msgspec.Raw:
+    """A `ProgressAnswer` of records that are JSON already."""
+    return msgspec.Raw(b'{"count":%d,"results":[%b]}' % (len(records), b",".join(records)))
 
 
 def render_missing(requested_id: str, error: BaseException, language: Language) -> ProgressRecord:
