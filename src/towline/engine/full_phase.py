@@ -209,9 +209,7 @@ async def _cut(run: Run, tables: Sequence[Table]) -> list[TablePlan]:
                 table, total_bytes=total, workers=workers, can_seek_pages=source.can_seek_pages
             )
         plans.append(
-            TablePlan(
-                table.name, pages, chunk_pages, table.size_bytes, table.estimated_rows, table.storage_id, bounds
-            )
+            TablePlan(table.name, pages, chunk_pages, table.size_bytes, table.estimated_rows, table.storage_id, bounds)
         )
     return plans
 
