@@ -1,8 +1,8 @@
 """The events of a binlog as transactions for the sink. Pure.
 
-A transaction begins with a GTID event (an anonymous one where there are no GTIDs) and ends with XID, with COMMIT, or after
-its only statement.  The source has committed it before it sends the first byte, so parts of a large one are handed on as
-they come.  What is not a change of a table of the job costs little: its TABLE_MAP is remembered as "not ours".
+A transaction begins with a GTID event (an anonymous one where there are no GTIDs) and ends with XID, with COMMIT, or
+after its only statement.  The source has committed it before it sends the first byte, so parts of a large one are
+handed on as they come.  What is not a change of a table of the job costs little: its TABLE_MAP is remembered as "not ours".
 
 The caller puts events in and calls `advance` until all are taken; in between it waits for room in the sink, or reads
 the catalog for a table whose columns are not known.  Nothing is lost or done twice by such a stop: it happens
@@ -126,6 +126,7 @@ class BinlogDecoder:
         self._part_bytes = part_bytes
         self._has_checksums = has_checksums
         self._carries_ddl = carries_ddl
+        self._is_mariadb = False
         self._file = start.resume.file if isinstance(start.resume, BinlogOffset) else ""
         self._events: list[Iterator[bytes]] = []
         self._retry: bytes | None = None
@@ -174,7 +175,7 @@ class BinlogDecoder:
         self._shapes[table] = shape
         if self._retry is not None:
             body = self._body(self._retry)
-            if join_shape(decode_table_map(body[8:]), shape, self._selection.keys[table]) is None:
+            if self._join(table, body) is None:
                 raise SourceChanged(
                     f"the columns of table {table} were changed on the source while the job ran", side=Side.SOURCE
                 )
@@ -242,7 +243,7 @@ class BinlogDecoder:
         elif kind in (ev.HEARTBEAT, ev.HEARTBEAT_V2):
             self._take_heartbeat(event, kind)
         elif kind == ev.FORMAT_DESCRIPTION:
-            self._has_checksums = ev.decode_format(event)
+            self._has_checksums, self._is_mariadb = ev.decode_format(event)
         elif kind == ev.ROTATE:
             self._take_rotate(*ev.decode_rotate(body))
         elif kind in ev.OF_STATEMENTS:
@@ -357,9 +358,7 @@ class BinlogDecoder:
         table = decode_table_name(body[8:])
         rows = None
         if table in self._selection.keys:
-            shape = self._shapes.get(table)
-            if shape is not None:
-                rows = join_shape(decode_table_map(body[8:]), shape, self._selection.keys[table])
+            rows = self._join(table, body)
             if rows is None:
                 self.wanted_shape = table
                 return False
@@ -369,6 +368,13 @@ class BinlogDecoder:
         self._known_maps[known] = rows
         self._rows[body[:6]] = rows
         return True
+
+    def _join(self, table: TableName, body: bytes) -> TableRows | None:
+        shape = self._shapes.get(table)
+        if shape is None:
+            return None
+        key = self._selection.keys[table]
+        return join_shape(decode_table_map(body[8:]), shape, key, is_mariadb=self._is_mariadb)
 
     def _same_relation(self, rows: TableRows) -> TableRows:
         """Keep the relation of a table whose map differs in nothing that matters."""

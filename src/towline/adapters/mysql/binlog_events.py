@@ -42,6 +42,7 @@ WITHOUT_MEANING: Final = frozenset(
 # Parts of a statement that is logged as such, which changes rows that no event of ours names.
 OF_STATEMENTS: Final = frozenset({INTVAR, RAND, USER_VAR, BEGIN_LOAD_QUERY, EXECUTE_LOAD_QUERY})
 
+FLAG_IN_USE: Final = 0x01
 FLAG_ARTIFICIAL: Final = 0x20
 FLAG_IGNORABLE: Final = 0x80
 
@@ -85,17 +86,21 @@ class MariadbGtid:
 
 def verify_checksum(event: bytes) -> None:
     """Raises: InvariantBroken, when the event's last four bytes are not those of its content."""
+    if event[4] == FORMAT_DESCRIPTION:
+        # The flag "this file is in use" is set and cleared without a new checksum.
+        event = event[:17] + bytes([event[17] & ~FLAG_IN_USE]) + event[18:]
     view = memoryview(event)
     if zlib.crc32(view[:-CHECKSUM_BYTES]) != int.from_bytes(view[-CHECKSUM_BYTES:], "little"):
         raise InvariantBroken("an event of the binlog was damaged on its way: its checksum is wrong", side=Side.SOURCE)
 
 
-def decode_format(body_with_checksum: bytes) -> bool:
-    """Whether the events of the file have checksums; the body is that of FORMAT_DESCRIPTION with its checksum.
+def decode_format(event: bytes) -> tuple[bool, bool]:
+    """Whether the events of the file have checksums, and whether MariaDB wrote it, from FORMAT_DESCRIPTION.
 
     Servers since 5.6 and 5.3 end this event with the kind of checksum and, whatever the kind, room for one.
     """
-    return body_with_checksum[-CHECKSUM_BYTES - 1] == _CHECKSUM_CRC32
+    version = event[HEADER_BYTES + 2 : HEADER_BYTES + 52]
+    return event[-CHECKSUM_BYTES - 1] == _CHECKSUM_CRC32, b"mariadb" in version.lower()
 
 
 def decode_rotate(body: bytes) -> tuple[str, int]:
@@ -148,7 +153,10 @@ def decode_tagged_gtid(body: bytes) -> MysqlGtid:
         if field >= 6:
             break  # what follows the time is of no interest
     uuid, tag, number, time_us = found[1], found.get(3, b""), found[2], found.get(6, 0)
-    assert isinstance(uuid, bytes) and isinstance(tag, bytes) and isinstance(number, int) and isinstance(time_us, int)
+    assert isinstance(uuid, bytes)
+    assert isinstance(tag, bytes)
+    assert isinstance(number, int)
+    assert isinstance(time_us, int)
     source = str(UUID(bytes=uuid)) + (f":{tag.decode()}" if tag else "")
     # The number is of a signed type, whose sign is in the lowest bit.
     return MysqlGtid(source, number >> 1, time_us or None)

@@ -1,8 +1,8 @@
 """How the binlog writes a value of each column type, and its text. Pure.
 
 The text is byte for byte what the server's text protocol returns for the column in a session with
-`character_set_results = NULL` and `time_zone = '+00:00'`, with one exception, described in `numbers`: FLOAT.  So a row that was
-read by SELECT and a row of the stream are equal when the values are.
+`character_set_results = NULL` and `time_zone = '+00:00'`, with one exception, described in `numbers`: FLOAT.  So a row
+that was read by SELECT and a row of the stream are equal when the values are.
 """
 
 from __future__ import annotations
@@ -11,14 +11,18 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import IPv6Address
 from struct import Struct
 from typing import Final
 
 from towline.adapters.mysql import table_map as tm
 from towline.adapters.mysql import temporal
 from towline.adapters.mysql.jsonb import render_json
-from towline.adapters.mysql.numbers import decimal_renderer, decimal_size, render_double
+from towline.adapters.mysql.numbers import (
+    decimal_renderer,
+    decimal_size,
+    render_double,
+    render_double_unsigned_zero,
+)
 from towline.adapters.mysql.shapes import ColumnShape
 from towline.adapters.mysql.table_map import MappedColumn
 
@@ -84,7 +88,8 @@ class ColumnCodec:
 
     A value takes `size` bytes, or follows a little-endian length of `length_size` bytes.  `render` makes the text
     of its bytes, None when they are the text already.  `text_size` is known where all texts are of one size.
-    `integer` is set for whole numbers without ZEROFILL: (bytes, is unsigned), `labels` for ENUM.
+    `integer` is set for whole numbers without ZEROFILL: (bytes, is unsigned), `labels` for ENUM, `render_number` for FLOAT and
+    DOUBLE.
     """
 
     kind: int
@@ -94,6 +99,7 @@ class ColumnCodec:
     text_size: int | None = None
     integer: tuple[int, bool] | None = None
     labels: tuple[bytes, ...] | None = None
+    render_number: Callable[[float], bytes] | None = None
 
     def read_raw(self, data: bytes, at: int) -> tuple[bytes, int]:
         """The bytes of the value that begins at `at`, and where it ends."""
@@ -108,7 +114,7 @@ class ColumnCodec:
         return raw if self.render is None else self.render(raw)
 
 
-def choose_codec(mapped: MappedColumn, shape: ColumnShape) -> ColumnCodec | None:
+def choose_codec(mapped: MappedColumn, shape: ColumnShape, *, is_mariadb: bool) -> ColumnCodec | None:
     """The codec of a column; None when the binlog and the catalog do not mean the same type.
 
     Raises: ValueError, the labels of an ENUM or SET are not known.
@@ -118,13 +124,13 @@ def choose_codec(mapped: MappedColumn, shape: ColumnShape) -> ColumnCodec | None
         return None
     if kind in _INTEGER_SIZES:
         return _integer_codec(mapped, shape)
-    chosen = (
-        _number_codec(mapped, shape)
+    return (
+        _float_codec(mapped, is_mariadb=is_mariadb)
+        or _number_codec(mapped, shape)
         or _temporal_codec(mapped, shape)
         or _label_codec(mapped, shape)
         or _bytes_codec(mapped, shape)
     )
-    return chosen
 
 
 def _integer_codec(mapped: MappedColumn, shape: ColumnShape) -> ColumnCodec:
@@ -138,12 +144,18 @@ def _integer_codec(mapped: MappedColumn, shape: ColumnShape) -> ColumnCodec:
     return ColumnCodec(mapped.kind, size, render=render, integer=None if width else (size, is_unsigned))
 
 
+def _float_codec(mapped: MappedColumn, *, is_mariadb: bool) -> ColumnCodec | None:
+    if mapped.kind not in (tm.FLOAT, tm.DOUBLE):
+        return None
+    form = _FLOAT if mapped.kind == tm.FLOAT else _DOUBLE
+    render_number = render_double_unsigned_zero if is_mariadb else render_double
+    return ColumnCodec(
+        mapped.kind, form.size, render=lambda raw: render_number(form.unpack(raw)[0]), render_number=render_number
+    )
+
+
 def _number_codec(mapped: MappedColumn, shape: ColumnShape) -> ColumnCodec | None:
     kind = mapped.kind
-    if kind == tm.FLOAT:
-        return ColumnCodec(kind, 4, render=lambda raw: render_double(_FLOAT.unpack(raw)[0]))
-    if kind == tm.DOUBLE:
-        return ColumnCodec(kind, 8, render=lambda raw: render_double(_DOUBLE.unpack(raw)[0]))
     if kind == tm.NEWDECIMAL:
         precision, scale = divmod(mapped.metadata, 256)
         if shape.parameters not in ((precision, scale), (precision,)):
@@ -237,7 +249,9 @@ def _string_codec(mapped: MappedColumn, shape: ColumnShape) -> ColumnCodec | Non
     length_size = 1 if size < 256 else 2
     name = shape.type_name
     if name == "binary":
-        return ColumnCodec(mapped.kind, length_size=length_size, render=lambda raw: raw.ljust(size, b"\0"), text_size=size)
+        return ColumnCodec(
+            mapped.kind, length_size=length_size, render=lambda raw: raw.ljust(size, b"\0"), text_size=size
+        )
     if name in _ADDRESS_SIZES:
         if size != _ADDRESS_SIZES[name]:
             return None
@@ -256,7 +270,23 @@ def _render_inet6(raw: bytes) -> bytes:
         return b"::ffff:" + _render_inet4(raw[12:])
     if raw[:12] == bytes(12) and raw[12:14] != b"\0\0":
         return b"::" + _render_inet4(raw[12:])
-    return IPv6Address(raw).compressed.encode()
+    groups = [b"%x" % int.from_bytes(raw[at : at + 2], "big") for at in range(0, 16, 2)]
+    begin, size = _longest_zeros(groups)
+    if not size:
+        return b":".join(groups)
+    return b":".join(groups[:begin]) + b"::" + b":".join(groups[begin + size :])
+
+
+def _longest_zeros(groups: Sequence[bytes]) -> tuple[int, int]:
+    """Where the first of the longest runs of zeros begins, and its length; the server shortens single ones, too."""
+    best = (0, 0)
+    begin = 0
+    for number, group in enumerate(groups):
+        if group != b"0":
+            begin = number + 1
+        elif number + 1 - begin > best[1]:
+            best = begin, number + 1 - begin
+    return best
 
 
 def _render_uuid(raw: bytes) -> bytes:

@@ -1,7 +1,8 @@
 """MySQL's binary JSON as the text that the server makes of it, and the changes of partial updates. Pure.
 
 A document is read into a tree whose leaves are finished text: objects are dicts by raw key, arrays are lists,
-everything else is bytes.  So the order and the spelling of the server are kept, and a change of a part touches only that part.
+everything else is bytes.  So the order and the spelling of the server are kept, and a change of a part touches only
+that part.
 
 Format: the comment at the top of the server's `json_binary.h`; changes: the description of the
 PARTIAL_UPDATE_ROWS_EVENT and of `Json_diff` in the server's documentation.
@@ -40,6 +41,8 @@ _INT64_FORM = Struct("<q")
 # Field types that an opaque value may name.
 _TIMESTAMP, _DATE, _TIME, _DATETIME, _NEWDECIMAL = 7, 10, 11, 12, 246
 
+_BASE64_LINE: Final = 76
+
 _REPLACE, _INSERT, _REMOVE = range(3)
 
 _TO_ESCAPE = re.compile(rb'[\x00-\x1f"\\]')
@@ -49,7 +52,7 @@ _ESCAPES: Final = {
     )
     for byte in (*range(32), 34, 92)
 }
-_UNESCAPE = re.compile(rb'\\(u[0-9a-fA-F]{4}|.)', re.DOTALL)
+_UNESCAPE = re.compile(rb"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _UNESCAPES: Final = {b"b": b"\b", b"t": b"\t", b"n": b"\n", b"f": b"\f", b"r": b"\r"}
 _LEG = re.compile(rb'\[(\d+)\]|\.("(?:[^"\\]|\\.)*"|[^.\[]+)', re.DOTALL)
 
@@ -101,7 +104,7 @@ def _parse_value(data: bytes, kind: int, at: int) -> Node:
     if kind == _OPAQUE:
         size, begin = _read_size(data, at + 1)
         return _render_opaque(data[at], data[begin : begin + size])
-    return b"%d" % _NUMBERS[kind].unpack_from(data, at)
+    return b"%d" % _NUMBERS[kind].unpack_from(data, at)[0]
 
 
 def _parse_object(data: bytes, base: int, *, is_large: bool) -> dict[bytes, Node]:
@@ -166,7 +169,10 @@ def _render_opaque(field_type: int, raw: bytes) -> bytes:
         return decimal_renderer(raw[0], raw[1])(raw[2:])
     if field_type in (_DATE, _TIME, _DATETIME, _TIMESTAMP) and len(raw) == 8:
         return b'"' + _render_temporal(field_type, _INT64_FORM.unpack(raw)[0]) + b'"'
-    return b'"base64:type%d:' % field_type + b64encode(raw) + b'"'
+    encoded = b64encode(raw)
+    # The server's encoder breaks lines; the breaks are escaped like any in a string.
+    lines = [encoded[at : at + _BASE64_LINE] for at in range(0, len(encoded), _BASE64_LINE)]
+    return b'"base64:type%d:' % field_type + b"\\n".join(lines) + b'"'
 
 
 def _render_temporal(field_type: int, packed: int) -> bytes:

@@ -24,9 +24,14 @@ def render_double(value: float) -> bytes:
             text = text[:-2]
             if len(text) <= _MAX_PLAIN_DIGITS:
                 return text.encode()
-        elif -1e15 < value < 1e15:
+        else:
             return text.encode()
     return _render_wide(text)
+
+
+def render_double_unsigned_zero(value: float) -> bytes:
+    """As MariaDB writes it, which keeps -0 but shows it as 0."""
+    return render_double(value) if value else b"0"
 
 
 def _render_wide(text: str) -> bytes:
@@ -41,7 +46,7 @@ def _render_wide(text: str) -> bytes:
     digits = digits.rstrip("0")
     if not digits:
         return f"{sign}0".encode()
-    if not -_MAX_PLAIN_DIGITS < point <= _MAX_PLAIN_DIGITS:
+    if not (-_MAX_PLAIN_DIGITS < point <= _MAX_PLAIN_DIGITS or 0 < point < len(digits)):
         rest = f".{digits[1:]}" if len(digits) > 1 else ""
         return f"{sign}{digits[0]}{rest}e{point - 1}".encode()
     if point <= 0:

@@ -1,7 +1,7 @@
 """The rows of row events as row changes. Pure.
 
-A `TableRows` belongs to one form of one table: the binlog's column types joined with the catalog's names.  The old row of
-an update is given only where it says something: when the key changed, or when the table has none.
+A `TableRows` belongs to one form of one table: the binlog's column types joined with the catalog's names.  The old row
+of an update is given only where it says something: when the key changed, or when the table has none.
 """
 
 from __future__ import annotations
@@ -110,9 +110,8 @@ class TableRows:
             if nulls != last_nulls:
                 last_nulls, last = nulls, functions(nulls)
             new, at = last.pack(body, new_begin)
-            if is_keyed:
-                if last.scan(body, new_begin)[0] != old_key:
-                    old = before.pack(body, old_begin)[0]
+            if is_keyed and last.scan(body, new_begin)[0] != old_key:
+                old = before.pack(body, old_begin)[0]
             if old is not None:
                 size += len(old)
             size += len(new) + CHANGE_OVERHEAD_BYTES
@@ -169,9 +168,7 @@ class TableRows:
                 raws.append(raw)
         return raws, at
 
-    def _pack_partial(
-        self, old: Sequence[bytes | None], new: Sequence[bytes | None], partial: frozenset[int]
-    ) -> bytes:
+    def _pack_partial(self, old: Sequence[bytes | None], new: Sequence[bytes | None], partial: frozenset[int]) -> bytes:
         cells = []
         for number in self._plan.included:
             raw = new[number]
@@ -206,7 +203,7 @@ def decompress_event(data: bytes) -> bytes:
     return result
 
 
-def join_shape(table_map: TableMap, shape: TableShape, key: Sequence[str]) -> TableRows | None:
+def join_shape(table_map: TableMap, shape: TableShape, key: Sequence[str], *, is_mariadb: bool) -> TableRows | None:
     """The decoder of a table; None when the binlog and the catalog do not describe the same columns.
 
     `key` names the columns that identify a row, empty for none.
@@ -218,7 +215,7 @@ def join_shape(table_map: TableMap, shape: TableShape, key: Sequence[str]) -> Ta
     for number, (mapped, column) in enumerate(zip(table_map.columns, shape.columns, strict=True)):
         if mapped.name is not None and mapped.name != column.name:
             return None
-        codec = choose_codec(mapped, column)
+        codec = choose_codec(mapped, column, is_mariadb=is_mariadb)
         if codec is None:
             return None
         codecs.append(codec)

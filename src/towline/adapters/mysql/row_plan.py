@@ -2,13 +2,14 @@
 
 Rows are the hot path, so each table gets functions of its own, written as Python source and compiled once: neighbouring
 columns of fixed size are read by one struct, constant parts of the packed row are constants, and no loop over
-columns is left.  Which columns are NULL is the same for most rows of a table; so there is one function per pattern of
-NULLs for the first patterns that come, and one for all others, which looks at every bit.
+columns is left.  Which columns are NULL is the same for most rows of a table; so there is one function per pattern
+of NULLs for the first patterns that come, and one for all others, which looks at every bit.
 
 The functions of a pattern, with `data` and the place behind the row's NULL bits:
 
 - `pack(data, pos) -> (packed row, end)`,
-- `scan(data, pos) -> (the key's bytes as they are in `data`, end)`, much faster, to see whether an update changed the key.
+- `scan(data, pos) -> (the key's bytes as they are in `data`, end)`, much faster, to see whether an update changed
+  the key.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from typing import Any, Final
 
 from towline.adapters.mysql import table_map as tm
 from towline.adapters.mysql.column_codec import ColumnCodec
-from towline.adapters.mysql.numbers import render_double
 from towline.domain.changes import NULL_CELL
 
 RowFunction = Callable[[bytes, int], tuple[bytes, int]]
@@ -132,7 +132,6 @@ class _Source:
             "HEADS": _HEADS,
             "TINY": _TINY_CELLS[False],
             "UTINY": _TINY_CELLS[True],
-            "double": render_double,
             "join": b"".join,
             "head_of": _cell_head,
         }
@@ -227,8 +226,9 @@ class _Source:
         codec = self._codecs[number]
         if codec.integer is not None:
             self._write_integer(number, *codec.integer)
-        elif codec.kind in (tm.FLOAT, tm.DOUBLE):
-            self._write_text(number, f"double(v{number})")
+        elif codec.render_number is not None:
+            self._globals[f"number_{number}"] = codec.render_number
+            self._write_text(number, f"number_{number}(v{number})")
         elif codec.labels is not None:
             # The whole cell is known in advance.
             self._globals[f"cells_{number}"] = tuple(_cell_head(len(label)) + label for label in codec.labels)

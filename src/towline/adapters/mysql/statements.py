@@ -1,7 +1,7 @@
 """What a statement in the binlog does, as far as the stream has to know. Pure.
 
-With row events for all changes of rows, statements are DDL, limits of transactions, and housekeeping.  Only the head of a
-statement is read: its verb and the names of the tables and databases that it is about.
+With row events for all changes of rows, statements are DDL, limits of transactions, and housekeeping.  Only the head
+of a statement is read: its verb and the names of the tables and databases that it is about.
 """
 
 from __future__ import annotations
