@@ -26,27 +26,41 @@ class KeptTransaction:
 
 @dataclass
 class KeepingSink:
-    """Implements `TransactionSink`; joins the parts of large and of prepared transactions."""
+    """Implements `TransactionSink`; joins the parts of large and of prepared transactions.
+
+    With `room_bytes` it is full beyond them, until the reader has waited for room.
+    """
 
     transactions: list[KeptTransaction] = field(default_factory=list)
     markers: list[BinlogPosition] = field(default_factory=list)
-    is_full: bool = False
     sizes: list[int] = field(default_factory=list)
+    room_bytes: int = 1 << 62
+    held_bytes: int = 0
+    peak_bytes: int = 0
     _parts: list[list[RowChange]] = field(default_factory=list)
     _streamed: dict[int, list[RowChange]] = field(default_factory=dict)
 
+    @property
+    def is_full(self) -> bool:
+        return self.held_bytes >= self.room_bytes
+
     async def wait_room(self) -> None:
-        return None
+        self.held_bytes = 0
+
+    def _hold(self, size_bytes: int) -> None:
+        self.sizes.append(size_bytes)
+        self.held_bytes += size_bytes
+        self.peak_bytes = max(self.peak_bytes, self.held_bytes)
 
     def transaction(self, changes: list[RowChange], position: Any, time_us: int, size_bytes: int) -> None:
         joined = [change for part in self._parts for change in part] + changes
         self.transactions.append(KeptTransaction(joined, position, time_us, len(self._parts) + 1))
-        self.sizes.append(size_bytes)
+        self._hold(size_bytes)
         self._parts = []
 
     def part(self, changes: list[RowChange], position: Any, size_bytes: int) -> None:
         self._parts.append(changes)
-        self.sizes.append(size_bytes)
+        self._hold(size_bytes)
 
     def streamed(self, xid: int, subxid: int, changes: list[RowChange], size_bytes: int) -> None:
         self._streamed.setdefault(xid, []).extend(changes)
