@@ -105,8 +105,7 @@ class MyTargetDiagnosis(_Looking):
             own = {
                 int(number) for number in (await session.query_one(job_sessions_query(self._job_id))) or () if number
             }
-            is_old = session.flavor.is_mariadb or not session.flavor.is_mysql_from(8, 0)
-            waits = await _read_or_nothing(session, _WAITS_MARIADB if is_old else _WAITS_MYSQL) if own else []
+            waits = await _read_or_nothing(session, _waits_query(session)) if own else []
             listed = await session.query("SELECT id, user FROM information_schema.processlist") if waits else []
             users = {row[0]: row[1] for row in listed}
         except BaseException:
@@ -124,6 +123,18 @@ class MyTargetDiagnosis(_Looking):
                 for pid, (waited_s, blockers) in found.items()
             ),
         )
+
+
+async def read_blocker(session: Session, connection_id: int) -> int | None:
+    """The session that holds what this one waits for; None when it waits for no lock."""
+    for waiting, blocking, _ in await _read_or_nothing(session, _waits_query(session)):
+        if int(waiting) == connection_id:
+            return int(blocking)
+    return None
+
+
+def _waits_query(session: Session) -> str:
+    return _WAITS_MYSQL if session.flavor.is_mysql_from(8, 0) else _WAITS_MARIADB
 
 
 async def _read_binlog_bytes(session: Session) -> int | None:

@@ -34,7 +34,6 @@ class MySides:
         self._spec = spec
         self._epoch = epoch
         self._work_dir = work_dir
-        self._source_flavor = source
         self._owner = owner
         follows = spec.mode is not TaskMode.FULL
         self.structure_source = MyStructureSource(spec.source, job_id=spec.job_id, follows=follows, target=target)
@@ -58,14 +57,9 @@ class MySides:
         return parse_position(text)
 
     def open_stream(self, tables: Sequence[Table], *, mixed: frozenset[TableName]) -> StreamSides:
-        sides = MyStreamSides(
-            self._spec,
-            tables,
-            epoch=self._epoch,
-            flavor=self._source_flavor,
-            spill_dir=self._work_dir / self._spec.job_id,
-            mixed=mixed,
-        )
+        # `mixed` needs nothing of its own: the binlog has whole rows, see `engine/snapshot.py`.
+        spill_dir = self._work_dir / self._spec.job_id
+        sides = MyStreamSides(self._spec, tables, epoch=self._epoch, spill_dir=spill_dir)
         # Its positions are all `BinlogPosition`: the engine gives back only positions that came from this side.
         return cast(StreamSides, sides)
 

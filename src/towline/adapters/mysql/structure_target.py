@@ -1,8 +1,8 @@
 """Creates the structure on the target, crash-safe although every DDL statement commits by itself.
 
 An item is marked as begun, its statements run, it is marked as done.  DDL is atomic in both products, so after a
-crash in between the object is either there or not: an item that was begun and "exists already" is done.  One that exists
-without having been begun is somebody else's, and stops the job.
+crash in between the object is either there or not: an item that was begun and "exists already" is done.  One that
+exists without having been begun is somebody else's, and stops the job.
 
 A worker that lost its lease cannot mark an item as begun (I6).  One that loses it after that may still finish the one
 statement at hand; the successor waits for it at the table's metadata lock, and finds the object there.
