@@ -20,6 +20,7 @@ INSERT: Final = 0
 UPDATE: Final = 1
 DELETE: Final = 2
 TRUNCATE: Final = 3
+DDL: Final = 4
 
 TRUNCATE_CASCADE: Final = 1
 TRUNCATE_RESTART_IDENTITY: Final = 2
@@ -65,6 +66,8 @@ RowChange = tuple[int, Relation, bytes | None, bytes | None]
 INSERT has a new row, DELETE an old one.  UPDATE has a new row and, when the key changed or the source sends
 whole old rows, the old one; columns outside the key may be NULL in an old row.  TRUNCATE has one
 byte of flags in the place of the new row; one command over several tables is several changes in sequence.
+DDL has the statement in the place of the new row and the session's database in that of the old one; its relation has
+only the name of the table that it is about, or of the database with an empty table name.
 """
 
 

@@ -125,6 +125,21 @@ class WalLevelNotLogical(SetupError):
     remedy = "Set wal_level = logical on the source and restart it, then retry the job."
 
 
+class BinlogFormatNotRow(SetupError):
+    code = "BINLOG_FORMAT_NOT_ROW"
+    remedy = "Set binlog_format = ROW on the source, also in its sessions, then start a new job."
+
+
+class RowImageNotFull(SetupError):
+    code = "ROW_IMAGE_NOT_FULL"
+    remedy = "Set binlog_row_image = FULL on the source, also in its sessions, then start a new job."
+
+
+class SourceDdl(SetupError):
+    code = "SOURCE_DDL"
+    remedy = "A table of the job was altered on the source, which cannot be followed yet; end the job, start a new one."
+
+
 class NoFreeReplicationSlot(SetupError):
     code = "NO_FREE_REPLICATION_SLOT"
     remedy = "Drop unused slots or raise max_replication_slots and max_wal_senders on the source."
@@ -211,6 +226,13 @@ class ServerUnreachable(TransientError):
 
     code = "SERVER_UNREACHABLE"
     remedy = "Start the server, or check address, port and firewall."
+
+
+class SourceBehind(TransientError):
+    """The server at the source's address lacks transactions that the job has already read from another one."""
+
+    code = "SOURCE_BEHIND"
+    remedy = "Wait until this server has caught up; if the transactions are lost, end the job and start a new one."
 
 
 class Deadlock(TransientError):

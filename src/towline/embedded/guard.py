@@ -27,7 +27,8 @@ import threading
 import time
 from pathlib import Path
 
-SERVER_PROGRAMS = {"postgres", "postmaster", "initdb"}
+# The last is how a MySQL server of the tests appears, which is started through its own dynamic loader.
+SERVER_PROGRAMS = {"postgres", "postmaster", "initdb", "mariadbd", "mysqld", "ld-linux-x86-64"}
 SHARED_MEMORY_LINE = 6  # of postmaster.pid: key and id of the segment that marks the folder as in use
 POLL_S = 0.01
 

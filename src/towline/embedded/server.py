@@ -261,7 +261,7 @@ class EmbeddedPostgres:
     def _launch(self) -> None:
         for attempt in range(START_ATTEMPTS):
             if not self.port:
-                self.port = _choose_free_port()
+                self.port = choose_free_port()
             self._write_settings()
             self._start_process()
             if self._wait_until_ready():
@@ -321,7 +321,7 @@ class EmbeddedPostgres:
             self._process = None
 
 
-def _choose_free_port() -> int:
+def choose_free_port() -> int:
     for port in SystemRandom().sample(PORTS, k=200):
         with socket.socket() as probe:
             try:

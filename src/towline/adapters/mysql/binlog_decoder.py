@@ -1,0 +1,562 @@
+"""The events of a binlog as transactions for the sink. Pure.
+
+A transaction begins with a GTID event (an anonymous one where there are no GTIDs) and ends with XID, with COMMIT, or
+after its only statement.  The source has committed it before it sends the first byte, so parts of a large one are
+handed on as they come.  What is not a change of a table of the job costs little: its TABLE_MAP is remembered as "not ours".
+
+The caller puts events in and calls `advance` until all are taken; in between it waits for room in the sink, or reads
+the catalog for a table whose columns are not known.  Nothing is lost or done twice by such a stop: it happens
+between events.
+
+XA: what is prepared goes to the sink as a transaction in progress and comes to its end with XA COMMIT, maybe
+long after.  Until then positions are `HeldPosition`s, from which everything that was prepared is sent again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from itertools import count
+from struct import error as StructError
+from typing import Final
+
+from towline.adapters.mysql import binlog_events as ev
+from towline.adapters.mysql.gtid import BinlogOffset, BinlogPosition, GtidSet, HeldPosition, MariadbGtids
+from towline.adapters.mysql.row_events import TableRows, decompress_event, join_shape
+from towline.adapters.mysql.shapes import TableShape
+from towline.adapters.mysql.statements import Statement, Verb, read_statement
+from towline.adapters.mysql.table_map import decode_table_map, decode_table_name
+from towline.domain.changes import CHANGE_OVERHEAD_BYTES, DDL, DELETE, INSERT, TRUNCATE, UPDATE, Relation, RowChange
+from towline.domain.errors import (
+    BinlogFormatNotRow,
+    InvariantBroken,
+    PositionLost,
+    SetupError,
+    Side,
+    SourceChanged,
+    SourceDdl,
+)
+from towline.domain.tables import ObjectSelection, TableName
+from towline.engine.ports import TransactionSink
+
+_ROW_EVENTS: Final = {
+    ev.WRITE_ROWS: (INSERT, 2, False),
+    ev.UPDATE_ROWS: (UPDATE, 2, False),
+    ev.DELETE_ROWS: (DELETE, 2, False),
+    ev.WRITE_ROWS_V1: (INSERT, 1, False),
+    ev.UPDATE_ROWS_V1: (UPDATE, 1, False),
+    ev.DELETE_ROWS_V1: (DELETE, 1, False),
+    ev.WRITE_ROWS_COMPRESSED_V1: (INSERT, 1, True),
+    ev.UPDATE_ROWS_COMPRESSED_V1: (UPDATE, 1, True),
+    ev.DELETE_ROWS_COMPRESSED_V1: (DELETE, 1, True),
+    ev.WRITE_ROWS_COMPRESSED: (INSERT, 2, True),
+    ev.UPDATE_ROWS_COMPRESSED: (UPDATE, 2, True),
+    ev.DELETE_ROWS_COMPRESSED: (DELETE, 2, True),
+}
+_AT_NO_PLACE: Final = frozenset({ev.ROTATE, ev.HEARTBEAT, ev.HEARTBEAT_V2, ev.FORMAT_DESCRIPTION})
+_BEGINS: Final = frozenset({ev.GTID, ev.ANONYMOUS_GTID, ev.TAGGED_GTID, ev.MARIADB_GTID})
+_STATEMENT_END: Final = 1
+_MAX_KNOWN_MAPS: Final = 10_000
+_US_PER_S: Final = 1_000_000
+
+
+class Stop(Enum):
+    """Why `advance` returned."""
+
+    DONE = "all events are taken"
+    FULL = "the sink has no room"
+    SHAPE_WANTED = "the columns of a table are not known"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSelection:
+    """What the stream is about: `keys` has the job's tables with the columns that identify a row.
+
+    `objects` also says which tables that come to be later would belong to the job.
+    """
+
+    keys: Mapping[TableName, Sequence[str]]
+    objects: ObjectSelection
+
+
+@dataclass(slots=True)
+class _Transaction:
+    position: BinlogPosition
+    time_us: int
+    is_group: bool = False  # between BEGIN and its end; else it is one statement
+    xa_name: str = ""  # prepared or completed by it
+    changes: list[RowChange] = field(default_factory=list)
+    size_bytes: int = 0
+    is_partly_handed_on: bool = False
+    savepoints: list[tuple[str, int, int]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A prepared XA transaction: its number for the sink, and the position before it."""
+
+    number: int
+    resume: BinlogPosition
+
+
+class BinlogDecoder:
+    """Decodes one connection's events in order and hands transactions to the sink."""
+
+    def __init__(
+        self,
+        sink: TransactionSink,
+        selection: StreamSelection,
+        shapes: Mapping[TableName, TableShape],
+        *,
+        start: BinlogPosition,
+        part_bytes: int,
+        has_checksums: bool,
+        carries_ddl: bool = False,
+    ) -> None:
+        """`has_checksums` holds for the first event, which says nothing about itself.
+
+        With `carries_ddl`, DDL on the job's tables is handed on as a change in its place among the rows; without,
+        it stops the stream.
+        """
+        self._sink = sink
+        self._selection = selection
+        self._shapes = dict(shapes)
+        self._reached = start.resume
+        self._part_bytes = part_bytes
+        self._has_checksums = has_checksums
+        self._carries_ddl = carries_ddl
+        self._is_mariadb = False
+        self._file = start.resume.file if isinstance(start.resume, BinlogOffset) else ""
+        self._events: list[Iterator[bytes]] = []
+        self._retry: bytes | None = None
+        self._rows: dict[bytes, TableRows | None] = {}
+        self._known_maps: dict[bytes, TableRows | None] = {}
+        self._transaction: _Transaction | None = None
+        self._held: dict[str, _Held] = {}
+        self._xa_numbers = count(1)
+        self.wanted_shape: TableName | None = None
+
+    # --- the caller's side ------------------------------------------------------------------------
+
+    @property
+    def position(self) -> BinlogPosition:
+        """Everything up to here has been handed on."""
+        return self._as_held(self._reached)
+
+    def put(self, events: Iterable[bytes]) -> None:
+        """The next events, header and checksum included. Only after `advance` has returned DONE."""
+        self._events.append(iter(events))
+
+    def advance(self) -> Stop:
+        """Take events until there is a reason to stop.
+
+        Raises:
+            InvariantBroken: an event is not of the grammar.
+            SourceDdl, SourceChanged, BinlogFormatNotRow, RowImageNotFull: the job cannot go on from here.
+            PositionLost: the source itself says that its binlog has a gap.
+        """
+        try:
+            return self._advance()
+        except (IndexError, KeyError, ValueError, StructError, StopIteration) as error:
+            raise InvariantBroken(
+                f"an event of the binlog cannot be decoded ({type(error).__name__}) at {self.position}",
+                side=Side.SOURCE,
+            ) from error
+
+    def set_shape(self, table: TableName, shape: TableShape | None) -> None:
+        """The answer to SHAPE_WANTED; None: the table is gone.
+
+        Raises: SourceChanged, the binlog's columns are of another time than the catalog's.
+        """
+        self.wanted_shape = None
+        if shape is None:
+            raise SourceChanged(f"table {table} was dropped on the source while the job ran", side=Side.SOURCE)
+        self._shapes[table] = shape
+        if self._retry is not None:
+            body = self._body(self._retry)
+            if self._join(table, body) is None:
+                raise SourceChanged(
+                    f"the columns of table {table} were changed on the source while the job ran", side=Side.SOURCE
+                )
+
+    # --- the loop ---------------------------------------------------------------------------------
+
+    def _advance(self) -> Stop:
+        # The hot path: small transactions come as five events each.
+        stack = self._events
+        while stack:
+            event = self._retry
+            self._retry = None
+            if event is None:
+                event = next(stack[-1], None)
+                if event is None:
+                    stack.pop()
+                    continue
+            kind = event[4]
+            # Inside a compressed transaction events have no checksums of their own.
+            has_checksum = self._has_checksums and len(stack) == 1
+            if has_checksum:
+                ev.verify_checksum(event)
+            if self._file and len(stack) == 1:
+                self._move_offset(event, kind)
+            if kind == ev.TABLE_MAP:
+                if not self._take_table_map(event):
+                    self._retry = event
+                    return Stop.SHAPE_WANTED
+            elif kind in _ROW_EVENTS:
+                self._take_rows(event, *_ROW_EVENTS[kind], has_checksum=has_checksum)
+            else:
+                self._take_rare(event, kind)
+            if self._sink.is_full:
+                return Stop.FULL
+        return Stop.DONE
+
+    def _body(self, event: bytes) -> bytes:
+        has_checksum = self._has_checksums and len(self._events) == 1
+        return event[ev.HEADER_BYTES : -ev.CHECKSUM_BYTES] if has_checksum else event[ev.HEADER_BYTES :]
+
+    def _take_rare(self, event: bytes, kind: int) -> None:
+        body = self._body(event)
+        if kind == ev.XID:
+            self._commit()
+        elif kind in (ev.GTID, ev.ANONYMOUS_GTID, ev.TAGGED_GTID):
+            gtid = (
+                ev.decode_tagged_gtid(body)
+                if kind == ev.TAGGED_GTID
+                else ev.decode_mysql_gtid(body, is_anonymous=kind == ev.ANONYMOUS_GTID)
+            )
+            self._begin_mysql(gtid, event)
+        elif kind == ev.MARIADB_GTID:
+            self._begin_mariadb(ev.decode_mariadb_gtid(body), event)
+        elif kind == ev.QUERY:
+            self._take_query(*ev.decode_query(body))
+        elif kind == ev.QUERY_COMPRESSED:
+            schema, packed = ev.decode_query(body)
+            self._take_query(schema, decompress_event(packed))
+        elif kind == ev.XA_PREPARE:
+            self._take_xa_prepare(*ev.decode_xa_prepare(body))
+        elif kind == ev.TRANSACTION_PAYLOAD:
+            self._events.append(ev.split_payload(body))
+        elif kind == ev.PARTIAL_UPDATE_ROWS:
+            self._take_partial_update(body)
+        elif kind in (ev.HEARTBEAT, ev.HEARTBEAT_V2):
+            self._take_heartbeat(event, kind)
+        elif kind == ev.FORMAT_DESCRIPTION:
+            self._has_checksums, self._is_mariadb = ev.decode_format(event)
+        elif kind == ev.ROTATE:
+            self._take_rotate(*ev.decode_rotate(body))
+        elif kind in ev.OF_STATEMENTS:
+            raise self._not_row("a statement")
+        elif kind == ev.INCIDENT:
+            raise PositionLost("the source lost events of its own binlog (an incident is recorded)", side=Side.SOURCE)
+        elif kind not in ev.WITHOUT_MEANING and not self._flags(event) & ev.FLAG_IGNORABLE:
+            raise InvariantBroken(f"the binlog has an event of unknown type {kind}", side=Side.SOURCE)
+
+    @staticmethod
+    def _flags(event: bytes) -> int:
+        return int.from_bytes(event[17:19], "little")
+
+    # --- positions --------------------------------------------------------------------------------
+
+    def _begin_mysql(self, gtid: ev.MysqlGtid, event: bytes) -> None:
+        self._require_end()
+        time_us = gtid.time_us if gtid.time_us is not None else self._header_time_us(event)
+        if isinstance(self._reached, BinlogOffset):
+            # Where it ends is not known yet; this is a place inside it.
+            position: BinlogPosition = BinlogOffset(self._file, self._end_of(event))
+        elif isinstance(self._reached, GtidSet) and gtid.source:
+            position = self._reached.with_gtid(gtid.source, gtid.number)
+        else:
+            raise SetupError(
+                "the source has written a transaction without a GTID",
+                side=Side.SOURCE,
+                remedy="Set gtid_mode = ON on the source, then end the job and start a new one.",
+            )
+        self._transaction = _Transaction(position, time_us)
+
+    def _begin_mariadb(self, gtid: ev.MariadbGtid, event: bytes) -> None:
+        self._require_end()
+        if isinstance(self._reached, BinlogOffset):
+            position: BinlogPosition = BinlogOffset(self._file, self._end_of(event))
+        elif isinstance(self._reached, MariadbGtids):
+            server = int.from_bytes(event[5:9], "little")
+            position = self._reached.with_gtid(gtid.domain, server, gtid.number)
+        else:
+            raise InvariantBroken("a transaction of MariaDB on a position of MySQL", side=Side.SOURCE)
+        # No BEGIN follows; whatever is no single statement is a group.
+        self._transaction = _Transaction(position, self._header_time_us(event), is_group=not gtid.is_standalone)
+
+    def _header_time_us(self, event: bytes) -> int:
+        # When the statement began, in whole seconds: it may make the source look further behind, never less.
+        return int.from_bytes(event[:4], "little") * _US_PER_S
+
+    def _require_end(self) -> None:
+        if self._transaction is not None:
+            raise InvariantBroken("a transaction of the binlog begins inside another", side=Side.SOURCE)
+
+    def _end_of(self, event: bytes) -> int:
+        """Where the event ends in its file; the header has only the low 32 bits."""
+        assert isinstance(self._reached, BinlogOffset)
+        low = int.from_bytes(event[13:17], "little")
+        if low == 0 or self._flags(event) & ev.FLAG_ARTIFICIAL:
+            return self._last_offset
+        wide = self._last_offset & ~0xFFFFFFFF | low
+        return wide if wide >= self._last_offset else wide + (1 << 32)
+
+    @property
+    def _last_offset(self) -> int:
+        if self._transaction is not None and isinstance(self._transaction.position, BinlogOffset):
+            return self._transaction.position.offset
+        assert isinstance(self._reached, BinlogOffset)
+        return self._reached.offset
+
+    def _move_offset(self, event: bytes, kind: int) -> None:
+        """Without GTIDs the place in the file is the position; inside a transaction it becomes that of its end.
+
+        Where a transaction begins the position stays before it.
+        """
+        if kind in _AT_NO_PLACE or kind in _BEGINS:
+            return
+        end = BinlogOffset(self._file, self._end_of(event))
+        if self._transaction is None:
+            self._reached = end
+        else:
+            self._transaction.position = end
+
+    def _take_rotate(self, file: str, offset: int) -> None:
+        if isinstance(self._reached, BinlogOffset):
+            self._require_end()
+            # The server begins with a made-up event that says where it is going to begin.
+            self._file = file
+            self._reached = BinlogOffset(file, offset)
+
+    def _take_heartbeat(self, event: bytes, kind: int) -> None:
+        if self._transaction is not None:
+            return
+        if isinstance(self._reached, BinlogOffset) and kind == ev.HEARTBEAT:
+            low = int.from_bytes(event[13:17], "little")
+            # Beyond 4 GB the old heartbeat does not say where it is.
+            if self._reached.offset < low:
+                self._reached = BinlogOffset(self._file, low)
+        self._sink.marker(self.position)
+
+    def _as_held(self, reached: BinlogPosition) -> BinlogPosition:
+        if not self._held:
+            return reached
+        return HeldPosition(reached, next(iter(self._held.values())).resume)
+
+    # --- rows -------------------------------------------------------------------------------------
+
+    def _take_table_map(self, event: bytes) -> bool:
+        """False when the catalog has to be asked first."""
+        body = self._body(event)
+        known = body[6:]
+        if known in self._known_maps:
+            self._rows[body[:6]] = self._known_maps[known]
+            return True
+        table = decode_table_name(body[8:])
+        rows = None
+        if table in self._selection.keys:
+            rows = self._join(table, body)
+            if rows is None:
+                self.wanted_shape = table
+                return False
+            rows = self._same_relation(rows)
+        if len(self._known_maps) >= _MAX_KNOWN_MAPS:
+            self._known_maps.clear()
+        self._known_maps[known] = rows
+        self._rows[body[:6]] = rows
+        return True
+
+    def _join(self, table: TableName, body: bytes) -> TableRows | None:
+        shape = self._shapes.get(table)
+        if shape is None:
+            return None
+        key = self._selection.keys[table]
+        return join_shape(decode_table_map(body[8:]), shape, key, is_mariadb=self._is_mariadb)
+
+    def _same_relation(self, rows: TableRows) -> TableRows:
+        """Keep the relation of a table whose map differs in nothing that matters."""
+        for known in self._known_maps.values():
+            if known is not None and known.relation.has_shape_of(rows.relation):
+                rows.relation = known.relation
+        return rows
+
+    def _take_rows(self, event: bytes, kind: int, version: int, is_compressed: bool, *, has_checksum: bool) -> None:
+        if self._transaction is None:
+            raise ValueError("rows outside of a transaction")
+        begin = ev.HEADER_BYTES
+        rows = self._rows.get(event[begin : begin + 6])
+        if rows is not None:
+            at = begin + 8
+            if version == 2:
+                at += int.from_bytes(event[at : at + 2], "little")
+            body = event[: -ev.CHECKSUM_BYTES] if has_checksum else event
+            transaction = self._transaction
+            transaction.size_bytes += rows.decode(kind, body, at, transaction.changes, is_compressed=is_compressed)
+            if transaction.size_bytes > self._part_bytes:
+                self._hand_on_part(transaction)
+        if event[begin + 6] & _STATEMENT_END:
+            self._rows.clear()
+
+    def _take_partial_update(self, body: bytes) -> None:
+        if self._transaction is None:
+            raise ValueError("rows outside of a transaction")
+        rows = self._rows.get(body[:6])
+        if rows is not None:
+            at = 8 + int.from_bytes(body[8:10], "little")
+            self._transaction.size_bytes += rows.decode_partial(body, at, self._transaction.changes)
+            if self._transaction.size_bytes > self._part_bytes:
+                self._hand_on_part(self._transaction)
+        if body[6] & _STATEMENT_END:
+            self._rows.clear()
+
+    def _hand_on_part(self, transaction: _Transaction) -> None:
+        if transaction.xa_name:
+            self._stream_xa(transaction)
+        else:
+            self._sink.part(transaction.changes, self._as_held(transaction.position), transaction.size_bytes)
+        transaction.changes, transaction.size_bytes = [], 0
+        transaction.is_partly_handed_on = True
+
+    # --- statements -------------------------------------------------------------------------------
+
+    def _take_query(self, schema: str, raw: bytes) -> None:
+        if raw == b"BEGIN":
+            self._group().is_group = True
+            return
+        statement = read_statement(raw.decode("utf-8", "replace"), schema)
+        verb = statement.verb
+        if verb is Verb.BEGIN:
+            self._group().is_group = True
+        elif verb is Verb.COMMIT:
+            self._commit()
+        elif verb is Verb.ROLLBACK:
+            self._roll_back(None)
+            self._commit()
+        elif verb is Verb.SAVEPOINT:
+            transaction = self._group()
+            transaction.savepoints.append((statement.name, len(transaction.changes), transaction.size_bytes))
+        elif verb is Verb.ROLLBACK_TO:
+            self._roll_back(statement.name)
+        elif verb is Verb.XA_START:
+            transaction = self._group()
+            transaction.is_group, transaction.xa_name = True, _normal_xa_name(statement.name)
+        elif verb in (Verb.XA_END, Verb.XA_PREPARE):
+            pass  # an event of its own follows
+        elif verb in (Verb.XA_COMMIT, Verb.XA_ROLLBACK):
+            self._end_xa(_normal_xa_name(statement.name), is_commit=verb is Verb.XA_COMMIT)
+        else:
+            self._take_statement(statement, schema, raw)
+            if not self._group().is_group:
+                self._commit()
+
+    def _group(self) -> _Transaction:
+        if self._transaction is None:
+            raise ValueError("a statement outside of a transaction")
+        return self._transaction
+
+    def _take_statement(self, statement: Statement, schema: str, raw: bytes) -> None:
+        if statement.verb is Verb.CHANGE_ROWS:
+            raise self._not_row(statement.summary)
+        if statement.verb is Verb.EMPTY_TABLE:
+            for table in statement.tables:
+                if table in self._selection.keys:
+                    relation = Relation(table, (), (), ())
+                    self._add_change((TRUNCATE, relation, b"\0", None), 0)
+            return
+        if statement.verb is not Verb.DDL or not self._is_about_us(statement):
+            return
+        if not self._carries_ddl:
+            raise SourceDdl(f"the source ran {statement.summary}", side=Side.SOURCE)
+        table = statement.tables[0] if statement.tables else TableName(statement.schemas[0], "")
+        self._add_change((DDL, Relation(table, (), (), ()), raw, schema.encode()), len(raw))
+        for changed in statement.tables:
+            self._shapes.pop(changed, None)
+        self._known_maps.clear()
+
+    def _is_about_us(self, statement: Statement) -> bool:
+        keys, objects = self._selection.keys, self._selection.objects
+        if any(table in keys or objects.covers(table) for table in statement.tables):
+            return not all(_is_of_the_server(table.schema) for table in statement.tables)
+        return any(table.schema in statement.schemas for table in keys)
+
+    def _add_change(self, change: RowChange, size_bytes: int) -> None:
+        transaction = self._group()
+        transaction.changes.append(change)
+        transaction.size_bytes += size_bytes + CHANGE_OVERHEAD_BYTES
+
+    def _not_row(self, what: str) -> BinlogFormatNotRow:
+        return BinlogFormatNotRow(
+            f"the source has logged {what} that changes rows as a statement, at {self.position}", side=Side.SOURCE
+        )
+
+    def _roll_back(self, savepoint: str | None) -> None:
+        """The server logs this only where tables without transactions were changed as well, which is rare."""
+        transaction = self._group()
+        if transaction.is_partly_handed_on:
+            raise InvariantBroken("a large transaction was rolled back in the binlog", side=Side.SOURCE)
+        found = next((item for item in reversed(transaction.savepoints) if item[0] == savepoint), None)
+        kept, size = (found[1], found[2]) if found is not None else (0, 0)
+        del transaction.changes[kept:]
+        transaction.size_bytes = size
+
+    # --- ends of transactions ---------------------------------------------------------------------
+
+    def _commit(self) -> None:
+        transaction = self._group()
+        self._transaction = None
+        self._reached = transaction.position
+        self._sink.transaction(
+            transaction.changes, self._as_held(self._reached), transaction.time_us, transaction.size_bytes
+        )
+
+    def _take_xa_prepare(self, is_one_phase: bool, name: str) -> None:
+        transaction = self._group()
+        transaction.xa_name = name
+        if is_one_phase and name not in self._held:
+            self._commit()
+            return
+        self._stream_xa(transaction)
+        if is_one_phase:
+            self._end_xa(name, is_commit=True)
+            return
+        self._transaction = None
+        self._reached = transaction.position
+        self._sink.transaction([], self._as_held(self._reached), transaction.time_us, 0)
+
+    def _stream_xa(self, transaction: _Transaction) -> None:
+        held = self._held.get(transaction.xa_name)
+        if held is None:
+            held = self._held[transaction.xa_name] = _Held(next(self._xa_numbers), self._reached)
+        self._sink.streamed(held.number, held.number, transaction.changes, transaction.size_bytes)
+
+    def _end_xa(self, name: str, *, is_commit: bool) -> None:
+        transaction = self._group()
+        held = self._held.pop(name, None)
+        if held is None and is_commit:
+            raise PositionLost(
+                "the source committed an XA transaction that was prepared before the job began to read",
+                side=Side.SOURCE,
+                remedy="End the job and start a new one while `XA RECOVER` is empty on the source.",
+            )
+        self._transaction = None
+        self._reached = transaction.position
+        position = self._as_held(self._reached)
+        if held is not None and is_commit:
+            self._sink.commit_streamed(held.number, position, transaction.time_us)
+            return
+        if held is not None:
+            self._sink.abort_streamed(held.number, held.number)
+        self._sink.transaction([], position, transaction.time_us, 0)
+
+
+def _normal_xa_name(name: str) -> str:
+    """X'..',X'..',1 whatever way the parts are written."""
+    parts = [part.strip() for part in name.split(",")]
+    return ",".join(part.lower().replace("x'", "X'") for part in parts if part)
+
+
+def _is_of_the_server(schema: str) -> bool:
+    return schema in ("mysql", "sys", "performance_schema", "information_schema")

@@ -1,0 +1,533 @@
+"""The binlog reader against real servers: nothing lost, nothing twice, whatever happens to the line or the server."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import Any
+
+import pytest
+
+from tests.integration.mysql.binlog import KeepingSink, current_position
+from tests.integration.mysql.reading import apply, endpoint_of, reading
+from tests.servers.fixtures import Callable, TcpProxy
+from tests.servers.mysql import MysqlDatabase, MysqlServer, Product
+from tests.servers.mysql_fixtures import MysqlDatabaseFactory, MysqlServerFactory
+from towline.adapters.mysql.gtid import (
+    BinlogOffset,
+    BinlogPosition,
+    GtidSet,
+    HeldPosition,
+    MariadbGtids,
+    parse_position,
+)
+from towline.adapters.mysql.probe import MysqlProbe
+from towline.domain.changes import DDL, DELETE, INSERT, TRUNCATE, UPDATE
+from towline.domain.errors import (
+    BinlogFormatNotRow,
+    ConnectionLost,
+    MissingPrivilege,
+    PositionLost,
+    RowImageNotFull,
+    SourceBehind,
+    SourceChanged,
+    SourceDdl,
+    TransientError,
+)
+
+KEYED = {"t": ["id"]}
+MAKE_TABLE = "CREATE TABLE t (id int PRIMARY KEY, v varchar(200), n int)"
+
+
+def contents(database: MysqlDatabase) -> dict[tuple[bytes, ...], tuple[Any, ...]]:
+    rows = database.fetch_all("SELECT id, v, n FROM t")
+    as_bytes = [tuple(None if value is None else str(value).encode() for value in row) for row in rows]
+    return {(row[0],): row for row in as_bytes}
+
+
+def run_random_writes(database: MysqlDatabase, seed: int, transactions: int) -> list[int]:
+    """Transactions of a few changes each, some rolled back; returns how many changes each committed one has."""
+    chosen = random.Random(seed)
+    sizes = []
+    with database.connect(autocommit=False) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT id FROM t")
+        ids = [row[0] for row in cursor.fetchall()]
+        connection.commit()
+        for number in range(transactions):
+            alive, size = list(ids), 0
+            for _ in range(chosen.randint(1, 5)):
+                what = chosen.choice("iiiuudk") if alive else "i"
+                one = chosen.choice(alive) if alive else 0
+                if what == "i":
+                    one = (
+                        seed * 1_000_000 + number * 10 + len(alive) % 10 + chosen.randrange(10**5) * 10_000_000 // 10**4
+                    )
+                    if one in alive:
+                        continue
+                    alive.append(one)
+                    size += cursor.execute("INSERT INTO t VALUES (%s, %s, %s)", (one, "x" * (one % 50), number))
+                elif what == "u":
+                    size += cursor.execute("UPDATE t SET v = %s, n = NULL WHERE id = %s", (f"u{number}", one))
+                elif what == "d":
+                    alive.remove(one)
+                    size += cursor.execute("DELETE FROM t WHERE id = %s", (one,))
+                elif -one not in alive:
+                    alive.remove(one)
+                    alive.append(-one)
+                    size += cursor.execute("UPDATE t SET id = -id WHERE id = %s", (one,))
+            if chosen.random() < 0.2:
+                connection.rollback()
+            else:
+                connection.commit()
+                ids = alive
+                if size:
+                    sizes.append(size)
+    return sizes
+
+
+async def test_transactions_come_as_they_were_committed(mysql_database: MysqlDatabase) -> None:
+    mysql_database.execute(MAKE_TABLE)
+    start = current_position(mysql_database.server)
+    async with reading(mysql_database, KEYED, start) as running:
+        sizes = await asyncio.to_thread(run_random_writes, mysql_database, 1, 150)
+        await running.wait_covered(current_position(mysql_database.server))
+        transactions = running.sink.transactions
+    rows: dict = {}
+    for transaction in transactions:
+        apply(transaction.changes, rows)
+    assert [len(transaction.changes) for transaction in transactions] == sizes
+    assert rows == contents(mysql_database)
+    assert all(
+        later.position.covers(earlier.position) for earlier, later in zip(transactions, transactions[1:], strict=False)
+    )
+
+
+async def test_commit_times_are_the_sources_own(mysql_database: MysqlDatabase) -> None:
+    mysql_database.execute(MAKE_TABLE)
+    start = current_position(mysql_database.server)
+    before_us = time.time_ns() // 1000
+    mysql_database.execute("INSERT INTO t VALUES (1, 'x', 1)")
+    after_us = time.time_ns() // 1000
+    async with reading(mysql_database, KEYED, start) as running:
+        await running.wait_covered(current_position(mysql_database.server))
+    (transaction,) = running.sink.transactions
+    # MariaDB's binlog has whole seconds only; cut off, they never claim too much.
+    slack_us = 1_000_000 if mysql_database.server.is_mariadb else 0
+    assert before_us - slack_us <= transaction.time_us <= after_us
+
+
+async def test_savepoints_and_rollbacks_leave_only_what_was_committed(mysql_database: MysqlDatabase) -> None:
+    mysql_database.execute(MAKE_TABLE, "CREATE TABLE plain (id int PRIMARY KEY) ENGINE=MyISAM")
+    start = current_position(mysql_database.server)
+    mysql_database.execute(
+        "BEGIN", "INSERT INTO t VALUES (1, 'a', 1)", "SAVEPOINT s", "INSERT INTO t VALUES (2, 'b', 2)",
+        "ROLLBACK TO s", "INSERT INTO t VALUES (3, 'c', 3)", "RELEASE SAVEPOINT s", "COMMIT",
+        "BEGIN", "INSERT INTO t VALUES (4, 'd', 4)", "ROLLBACK",
+        "SET autocommit = 0", "INSERT INTO t VALUES (5, 'e', 5)", "SAVEPOINT q", "INSERT INTO t VALUES (6, 'f', 6)",
+        "INSERT INTO plain VALUES (1)", "ROLLBACK TO q", "COMMIT",
+    )  # fmt: skip
+    async with reading(mysql_database, {**KEYED, "plain": ["id"]}, start) as running:
+        await running.wait_covered(current_position(mysql_database.server))
+    rows: dict = {}
+    apply([change for change in running.sink.changes if change[1].table.name == "t"], rows)
+    assert sorted(rows) == [(b"1",), (b"3",), (b"5",)] == sorted(contents(mysql_database))
+    assert [change[0] for change in running.sink.changes if change[1].table.name == "plain"] == [INSERT]
+
+
+async def test_large_transaction_comes_in_parts_and_waits_for_room(mysql_database: MysqlDatabase) -> None:
+    mysql_database.execute(MAKE_TABLE)
+    start = current_position(mysql_database.server)
+    mysql_database.execute(
+        "SET SESSION cte_max_recursion_depth = 100000" if not mysql_database.server.is_mariadb else "DO 0"
+    )
+    values = ", ".join(f"({n}, repeat('x', 200), {n})" for n in range(20_000))
+    mysql_database.execute(f"INSERT INTO t VALUES {values}", "UPDATE t SET n = -n")
+    sink = KeepingSink(room_bytes=300_000)
+    async with reading(mysql_database, KEYED, start, sink=sink, part_bytes=100_000) as running:
+        await running.wait_covered(current_position(mysql_database.server))
+    inserts, updates = sink.transactions
+    assert inserts.parts > 10
+    assert [len(inserts.changes), len(updates.changes)] == [20_000, 20_000]
+    # A part is as large as asked for and one event more; the reader stops at the bound.
+    assert max(sink.sizes) < 200_000
+    assert sink.peak_bytes < 600_000
+
+
+async def test_row_larger_than_a_packet(mysql_database: MysqlDatabase) -> None:
+    mysql_database.execute("CREATE TABLE t (id int PRIMARY KEY, v longblob)")
+    start = current_position(mysql_database.server)
+    mysql_database.execute("INSERT INTO t VALUES (1, repeat('x', 40000000)), (2, 'small')")
+    async with reading(mysql_database, KEYED, start) as running:
+        await running.wait_covered(current_position(mysql_database.server))
+    rows: dict = {}
+    apply(running.sink.changes, rows)
+    assert rows == {(b"1",): (b"1", b"x" * 40_000_000), (b"2",): (b"2", b"small")}
+
+
+async def test_prepared_transaction_comes_when_it_is_committed(mysql_database: MysqlDatabase) -> None:
+    mysql_database.execute(MAKE_TABLE)
+    server = mysql_database.server
+    start = current_position(server)
+    async with reading(mysql_database, KEYED, start) as running:
+        mysql_database.execute(
+            "XA START 'a', 'b', 7", "INSERT INTO t VALUES (1, 'xa', 1)", "XA END 'a', 'b', 7", "XA PREPARE 'a', 'b', 7"
+        )
+        mysql_database.execute("XA START 'r'", "INSERT INTO t VALUES (9, 'xa', 1)", "XA END 'r'", "XA PREPARE 'r'")
+        mysql_database.execute("INSERT INTO t VALUES (2, 'plain', 2)")
+        mysql_database.execute(
+            "XA START 'o'", "INSERT INTO t VALUES (3, 'one', 3)", "XA END 'o'", "XA COMMIT 'o' ONE PHASE"
+        )
+        await running.wait_covered(current_position(server))
+        early = [change for transaction in running.sink.transactions for change in transaction.changes]
+        middle = running.sink.transactions[-1].position
+    rows: dict = {}
+    apply(early, rows)
+    assert sorted(rows) == [(b"2",), (b"3",)]
+    assert isinstance(middle, HeldPosition)
+    # Another connection goes on from the stored text; it has to see again what was prepared.
+    async with reading(mysql_database, KEYED, parse_position(str(middle))) as running:
+        mysql_database.execute("XA COMMIT 'a', 'b', 7", "XA ROLLBACK 'r'")
+        await running.wait_covered(current_position(server))
+    later = [t for t in running.sink.transactions if not middle.covers(t.position)]
+    for transaction in later:
+        apply(transaction.changes, rows)
+    assert sorted(rows) == [(b"1",), (b"2",), (b"3",)] == sorted(contents(mysql_database))
+    assert not isinstance(running.sink.transactions[-1].position, HeldPosition)
+
+
+async def test_transaction_prepared_before_the_begin_is_not_passed_over(mysql_database: MysqlDatabase) -> None:
+    mysql_database.execute(MAKE_TABLE)
+    mysql_database.execute("XA START 'x'", "INSERT INTO t VALUES (1, 'xa', 1)", "XA END 'x'", "XA PREPARE 'x'")
+    start = current_position(mysql_database.server)
+    async with reading(mysql_database, KEYED, start) as running:
+        mysql_database.execute("XA COMMIT 'x'")
+        with pytest.raises(PositionLost, match="prepared before") as caught:
+            await running.wait_covered(current_position(mysql_database.server))
+    assert "XA RECOVER" in caught.value.advice
+
+
+async def test_cut_line_neither_loses_nor_repeats(
+    mysql_database: MysqlDatabase, proxy_to: Callable[[Any], TcpProxy]
+) -> None:
+    mysql_database.execute(MAKE_TABLE)
+    position: BinlogPosition = current_position(mysql_database.server)
+    proxy = proxy_to(mysql_database.server)
+    endpoint = endpoint_of(mysql_database.server, port=proxy.port)
+    rows: dict = {}
+    for seed in range(1, 5):
+        await asyncio.to_thread(run_random_writes, mysql_database, seed, 40)
+        proxy.resume()
+        async with reading(mysql_database, KEYED, parse_position(str(position)), endpoint=endpoint) as running:
+            if seed < 4:
+                await running.wait_until(lambda r=running: len(r.sink.transactions) > 10)  # type: ignore[misc]
+                proxy.cut()
+                with pytest.raises((ConnectionLost, TransientError)):
+                    await running.wait_until(lambda: False)
+            else:
+                await running.wait_covered(current_position(mysql_database.server))
+        for transaction in running.sink.transactions:
+            apply(transaction.changes, rows)
+            position = transaction.position
+    assert rows == contents(mysql_database)
+
+
+async def test_killed_server_neither_loses_nor_repeats(
+    private_mysql: MysqlServerFactory, mysql_product: Product
+) -> None:
+    server = private_mysql(mysql_product)
+    server.execute("CREATE DATABASE d")
+    database = MysqlDatabase(server, "d")
+    database.execute(MAKE_TABLE)
+    start = current_position(server)
+    rows: dict = {}
+    await asyncio.to_thread(run_random_writes, database, 1, 30)
+    async with reading(database, KEYED, start) as running:
+        await running.wait_covered(current_position(server))
+        await asyncio.to_thread(server.kill)
+        with pytest.raises((ConnectionLost, TransientError)):
+            await running.wait_until(lambda: False)
+    for transaction in running.sink.transactions:
+        apply(transaction.changes, rows)
+    last = running.sink.transactions[-1].position
+    await asyncio.to_thread(server.start)
+    await asyncio.to_thread(run_random_writes, database, 2, 30)
+    async with reading(database, KEYED, last) as running:
+        await running.wait_covered(current_position(server))
+    for transaction in running.sink.transactions:
+        apply(transaction.changes, rows)
+    assert rows == contents(database)
+
+
+async def test_silent_server_counts_as_lost(mysql_database: MysqlDatabase, proxy_to: Callable[[Any], TcpProxy]) -> None:
+    mysql_database.execute(MAKE_TABLE)
+    proxy = proxy_to(mysql_database.server)
+    endpoint = endpoint_of(mysql_database.server, port=proxy.port)
+    start = current_position(mysql_database.server)
+    async with reading(mysql_database, KEYED, start, endpoint=endpoint, silence_limit_s=3.0) as running:
+        await running.wait_until(lambda: len(running.sink.markers) > 0)
+        proxy.stall()
+        with pytest.raises(ConnectionLost, match="silent"):
+            await running.wait_until(lambda: False)
+
+
+async def test_idle_source_is_known_to_be_idle(mysql_database: MysqlDatabase) -> None:
+    mysql_database.execute(MAKE_TABLE)
+    start = current_position(mysql_database.server)
+    # Of another database: no change of the job, but the position moves on.
+    mysql_database.server.execute(
+        f"CREATE TABLE {mysql_database.name}.other (id int)", f"INSERT INTO {mysql_database.name}.other VALUES (1)"
+    )
+    probe = MysqlProbe(endpoint_of(mysql_database.server), job_id="job-1")
+    before_us = time.time_ns() // 1000
+    sample = await probe.sample()
+    await probe.nudge()
+    await probe.close()
+    assert abs(sample.source_time_us - before_us) < 5_000_000
+    async with reading(mysql_database, KEYED, start, carries_ddl=True) as running:
+        await running.wait_until(lambda: any(marker.covers(sample.position) for marker in running.sink.markers))
+    assert running.sink.markers[-1].covers(sample.position)
+
+
+async def test_purged_position_is_found_at_once(private_mysql: MysqlServerFactory, mysql_product: Product) -> None:
+    server = private_mysql(mysql_product)
+    server.execute("CREATE DATABASE d")
+    database = MysqlDatabase(server, "d")
+    database.execute(MAKE_TABLE)
+    start = current_position(server)
+    file = current_file_of(server)
+    database.execute(
+        "INSERT INTO t VALUES (1, 'x', 1)", "FLUSH BINARY LOGS", "INSERT INTO t VALUES (2, 'x', 1)", "FLUSH BINARY LOGS"
+    )
+    server.execute(f"PURGE BINARY LOGS TO '{current_file_of(server).file}'")
+    for lost in (start, file):
+        with pytest.raises(PositionLost) as caught:
+            async with reading(database, KEYED, lost):
+                pass
+        assert "binlog_expire_logs_seconds" in caught.value.advice
+
+
+def current_file_of(server: MysqlServer) -> BinlogOffset:
+    row = server.fetch_all("SHOW MASTER STATUS" if server.is_mariadb else "SHOW BINARY LOG STATUS")[0]
+    return BinlogOffset(row[0], int(row[1]))
+
+
+async def test_another_server_takes_over_by_gtid(private_mysql: MysqlServerFactory, mysql_product: Product) -> None:
+    first, second = private_mysql(mysql_product), private_mysql(mysql_product)
+    start_replica(second, first)
+    first.execute("CREATE DATABASE d")
+    old, new = MysqlDatabase(first, "d"), MysqlDatabase(second, "d")
+    old.execute(MAKE_TABLE)
+    start = current_position(first)
+    rows: dict = {}
+    await asyncio.to_thread(run_random_writes, old, 1, 30)
+    async with reading(old, KEYED, start) as running:
+        await running.wait_covered(current_position(first))
+        for transaction in running.sink.transactions:
+            apply(transaction.changes, rows)
+        middle = running.sink.transactions[-1].position
+    await asyncio.to_thread(run_random_writes, old, 2, 30)
+    await wait_replicated(second, current_position(first))
+    first.stop()
+    second.execute("STOP SLAVE" if second.is_mariadb else "STOP REPLICA")
+    await asyncio.to_thread(run_random_writes, new, 3, 30)
+    async with reading(new, KEYED, middle) as running:
+        await running.wait_covered(current_position(second))
+    for transaction in running.sink.transactions:
+        apply(transaction.changes, rows)
+    assert rows == contents(new)
+
+
+def start_replica(replica: MysqlServer, source: MysqlServer) -> None:
+    if replica.is_mariadb:
+        how, begin = "CHANGE MASTER TO MASTER_{}, MASTER_USE_GTID = slave_pos", "START SLAVE"
+        settings = "HOST='{}', MASTER_PORT={}, MASTER_USER='{}', MASTER_PASSWORD='{}'"
+    else:
+        how, begin = (
+            "CHANGE REPLICATION SOURCE TO SOURCE_{}, SOURCE_AUTO_POSITION = 1, GET_SOURCE_PUBLIC_KEY = 1",
+            "START REPLICA",
+        )
+        settings = "HOST='{}', SOURCE_PORT={}, SOURCE_USER='{}', SOURCE_PASSWORD='{}'"
+    replica.execute(how.format(settings.format(source.host, source.port, source.user, source.password)), begin)
+
+
+async def wait_replicated(replica: MysqlServer, position: BinlogPosition) -> None:
+    deadline_s = time.monotonic() + 30
+    while not current_position(replica).covers(position):
+        assert time.monotonic() < deadline_s, "the replica does not follow"
+        await asyncio.sleep(0.05)
+
+
+async def test_server_that_is_behind_is_told_from_one_that_purged(
+    mysql_server: MysqlServer, mysql_server_second: MysqlServer, fresh_mysql_database: MysqlDatabaseFactory
+) -> None:
+    ahead, behind = fresh_mysql_database(mysql_server), fresh_mysql_database(mysql_server_second)
+    ahead.execute(MAKE_TABLE)
+    behind.execute(MAKE_TABLE)
+    position = current_position(mysql_server)
+    if isinstance(position, GtidSet):
+        position = position.union(GtidSet.parse(mysql_server_second.fetch_value("SELECT @@gtid_executed")))
+    elif isinstance(position, MariadbGtids):
+        position = position.with_gtid(0, 1, 10**9)
+    with pytest.raises(SourceBehind):
+        async with reading(behind, KEYED, position):
+            pass
+
+
+async def test_position_in_a_file_where_there_are_no_gtids(private_mysql: MysqlServerFactory) -> None:
+    server = private_mysql(Product.MYSQL, settings={"gtid_mode": "OFF", "enforce_gtid_consistency": "OFF"})
+    server.execute("CREATE DATABASE d")
+    database = MysqlDatabase(server, "d")
+    database.execute(MAKE_TABLE)
+    position: BinlogPosition = current_file_of(server)
+    rows: dict = {}
+    probe = MysqlProbe(endpoint_of(server), job_id="job-1")
+    for seed in (1, 2, 3):
+        await asyncio.to_thread(run_random_writes, database, seed, 25)
+        server.execute("FLUSH BINARY LOGS")
+        async with reading(database, KEYED, parse_position(str(position)), part_bytes=100) as running:
+            await running.wait_covered((await probe.sample()).position)
+        for transaction in running.sink.transactions:
+            apply(transaction.changes, rows)
+        position = running.sink.transactions[-1].position
+    await probe.close()
+    assert rows == contents(database)
+
+
+async def test_tagged_gtids(mysql9: MysqlServer, fresh_mysql_database: MysqlDatabaseFactory) -> None:
+    database = fresh_mysql_database(mysql9)
+    database.execute(MAKE_TABLE)
+    start = current_position(mysql9)
+    database.execute(
+        "SET gtid_next = 'AUTOMATIC:night_job'", "INSERT INTO t VALUES (1, 'tag', 1)", "INSERT INTO t VALUES (2, 'tag', 2)",
+        "SET gtid_next = 'AUTOMATIC'", "INSERT INTO t VALUES (3, 'plain', 3)",
+    )  # fmt: skip
+    async with reading(database, KEYED, start) as running:
+        await running.wait_covered(current_position(mysql9))
+    first = running.sink.transactions[0]
+    assert [len(t.changes) for t in running.sink.transactions] == [1, 1, 1]
+    assert abs(first.time_us - time.time_ns() // 1000) < 60_000_000
+    assert ":night_job:" in str(first.position)
+    # A set with a tag in it is a begin that the server understands.
+    async with reading(database, KEYED, parse_position(str(first.position))) as running:
+        await running.wait_covered(current_position(mysql9))
+    assert [len(t.changes) for t in running.sink.transactions] == [1, 1]
+
+
+async def test_encrypted_connection(mysql9: MysqlServer, fresh_mysql_database: MysqlDatabaseFactory) -> None:
+    database = fresh_mysql_database(mysql9)
+    database.execute(MAKE_TABLE)
+    mysql9.execute(
+        "CREATE USER IF NOT EXISTS 'over_tls'@'%' IDENTIFIED BY 'secret' REQUIRE SSL",
+        "GRANT ALL ON *.* TO 'over_tls'@'%'",
+    )
+    endpoint = endpoint_of(mysql9, user="over_tls", password="secret", tls=True)
+    start = current_position(mysql9)
+    async with reading(database, KEYED, start, endpoint=endpoint) as running:
+        await asyncio.to_thread(run_random_writes, database, 1, 50)
+        await running.wait_covered(current_position(mysql9))
+    rows: dict = {}
+    apply(running.sink.changes, rows)
+    assert rows == contents(database)
+
+
+async def test_account_without_the_privilege_is_told(mysql_database: MysqlDatabase) -> None:
+    mysql_database.execute(MAKE_TABLE)
+    server = mysql_database.server
+    server.execute(
+        "CREATE USER IF NOT EXISTS 'reader'@'%' IDENTIFIED BY 'secret'", "GRANT SELECT ON *.* TO 'reader'@'%'"
+    )
+    with pytest.raises(MissingPrivilege):
+        async with reading(
+            mysql_database,
+            KEYED,
+            current_position(server),
+            endpoint=endpoint_of(server, user="reader", password="secret"),
+        ):
+            pass
+
+
+# --- statements -------------------------------------------------------------------------------------
+
+
+async def test_ddl_on_a_table_of_the_job_stops_the_stream(mysql_database: MysqlDatabase) -> None:
+    mysql_database.execute(MAKE_TABLE)
+    start = current_position(mysql_database.server)
+    mysql_database.execute(
+        "INSERT INTO t VALUES (1, 'x', 1)", "ALTER TABLE t ADD COLUMN w int", "INSERT INTO t VALUES (2, 'x', 1, 2)"
+    )
+    with pytest.raises((SourceDdl, SourceChanged)) as caught:
+        async with reading(mysql_database, KEYED, start) as running:
+            await running.wait_covered(current_position(mysql_database.server))
+    assert f"{mysql_database.name}.t" in str(caught.value)
+
+
+async def test_ddl_can_be_carried_in_its_place(mysql_database: MysqlDatabase) -> None:
+    mysql_database.execute(MAKE_TABLE)
+    start = current_position(mysql_database.server)
+    async with reading(mysql_database, KEYED, start, carries_ddl=True) as running:
+        mysql_database.execute("INSERT INTO t VALUES (1, 'x', 1)")
+        await running.wait_covered(current_position(mysql_database.server))
+        mysql_database.execute(
+            "ALTER TABLE t ADD COLUMN w int AFTER id", "INSERT INTO t VALUES (2, 7, 'x', 1)", "TRUNCATE TABLE t"
+        )
+        await running.wait_covered(current_position(mysql_database.server))
+    changes = running.sink.changes
+    assert [change[0] for change in changes] == [INSERT, DDL, INSERT, TRUNCATE]
+    assert changes[1][2:] == (b"ALTER TABLE t ADD COLUMN w int AFTER id", mysql_database.name.encode())
+    assert changes[2][1].columns == ("id", "w", "v", "n")
+
+
+async def test_ddl_elsewhere_is_of_no_interest(
+    mysql_server: MysqlServer, fresh_mysql_database: MysqlDatabaseFactory
+) -> None:
+    database, other = fresh_mysql_database(mysql_server), fresh_mysql_database(mysql_server)
+    database.execute(MAKE_TABLE)
+    start = current_position(mysql_server)
+    other.execute(
+        "CREATE TABLE x (id int)", "ALTER TABLE x ADD COLUMN t int", "CREATE INDEX i ON x (t)", "CREATE VIEW y AS SELECT 1",
+        "RENAME TABLE x TO z", "DROP TABLE z", "CREATE TEMPORARY TABLE tt (id int)", "DROP TEMPORARY TABLE tt",
+    )  # fmt: skip
+    database.execute(
+        "ANALYZE TABLE t",
+        "INSERT INTO t VALUES (1, 'x', 1)",
+        "CREATE TRIGGER g BEFORE INSERT ON t FOR EACH ROW SET NEW.n = 1",
+    )
+    async with reading(database, KEYED, start) as running:
+        await running.wait_covered(current_position(mysql_server))
+    assert [change[0] for change in running.sink.changes] == [INSERT]
+
+
+async def test_statement_format_is_refused(mysql_database: MysqlDatabase) -> None:
+    mysql_database.execute(MAKE_TABLE)
+    start = current_position(mysql_database.server)
+    mysql_database.execute("SET SESSION binlog_format = STATEMENT", "INSERT INTO t VALUES (1, 'x', 1)")
+    async with reading(mysql_database, KEYED, start) as running:
+        with pytest.raises(BinlogFormatNotRow):
+            await running.wait_covered(current_position(mysql_database.server))
+
+
+async def test_incomplete_row_images_are_refused(mysql_database: MysqlDatabase) -> None:
+    mysql_database.execute(MAKE_TABLE)
+    start = current_position(mysql_database.server)
+    mysql_database.execute(
+        "INSERT INTO t VALUES (1, 'x', 1)", "SET SESSION binlog_row_image = MINIMAL", "UPDATE t SET v = 'y'"
+    )
+    async with reading(mysql_database, KEYED, start) as running:
+        with pytest.raises(RowImageNotFull):
+            await running.wait_covered(current_position(mysql_database.server))
+
+
+async def test_table_as_select_and_changes_by_the_server(mysql_database: MysqlDatabase) -> None:
+    mysql_database.execute(MAKE_TABLE, "INSERT INTO t VALUES (1, 'x', 1), (2, 'y', 2)")
+    mysql_database.execute(
+        "CREATE TABLE child (id int PRIMARY KEY, t_id int, FOREIGN KEY (t_id) REFERENCES t (id) ON DELETE CASCADE)"
+    )
+    mysql_database.execute("INSERT INTO child VALUES (5, 1)")
+    start = current_position(mysql_database.server)
+    mysql_database.execute("CREATE TABLE copied AS SELECT * FROM t", "DELETE FROM t WHERE id = 2")
+    async with reading(mysql_database, {**KEYED, "copied": []}, start, carries_ddl=True) as running:
+        await running.wait_covered(current_position(mysql_database.server))
+    kinds = [(change[0], change[1].table.name) for change in running.sink.changes]
+    assert kinds == [(DDL, "copied"), (INSERT, "copied"), (INSERT, "copied"), (DELETE, "t")]
+    assert UPDATE not in {kind for kind, _ in kinds}

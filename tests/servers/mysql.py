@@ -1,0 +1,405 @@
+"""A MySQL or MariaDB server for the tests, on 127.0.0.1 and in a temporary folder.
+
+The manner is that of `towline.embedded.server`: `start` fills the data folder once and starts the server as a child
+of this process, under an unprivileged account; `stop` ends it and removes the folder; if this process dies first,
+the guard does both.  MariaDB is the system's own.  MySQL 9 lies in a root folder of its own (see
+`scripts/system-packages`) with the C library of its distribution, so it is started through that root's dynamic
+loader; nothing needs chroot, and any account that can read the folder can run it.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pymysql
+from pymysql.connections import Connection
+
+from towline.embedded.account import choose_account
+from towline.embedded.guard import GUARD, end_server, signal_all
+from towline.embedded.server import HOST, LOG_TAIL_CHARS, POLL_S, START_ATTEMPTS, choose_free_port
+
+CACHE_DIR = Path("/var/cache/towline")
+MYSQL_ROOT = CACHE_DIR / "mysql-sid"
+MYSQL_FAILED = CACHE_DIR / "mysql-sid.failed"
+MARIADBD = Path("/usr/sbin/mariadbd")
+ADMIN = "admin"
+DROP_TIMEOUT_S = 30.0
+
+# A crash of the machine is not what these tests are about, so nothing needs to reach the disk.
+COMMON_SETTINGS = {
+    "log_bin": "binlog",
+    "binlog_format": "ROW",
+    "binlog_row_image": "FULL",
+    "sync_binlog": "0",
+    "local_infile": "ON",
+    "bind_address": HOST,
+    "max_connections": "200",
+    "max_allowed_packet": "67108864",
+    "character_set_server": "utf8mb4",
+    "log_bin_trust_function_creators": "ON",
+    "innodb_flush_method": "nosync",
+    "innodb_flush_log_at_trx_commit": "2",  # a commit survives the server's own end
+    "innodb_buffer_pool_size": "67108864",
+    "secure_file_priv": "",
+    "skip_name_resolve": "ON",
+}
+MYSQL_SETTINGS = {
+    "gtid_mode": "ON",
+    "enforce_gtid_consistency": "ON",
+    "mysqlx": "OFF",
+    "innodb_doublewrite": "OFF",
+    "innodb_redo_log_capacity": "67108864",
+}
+MARIADB_SETTINGS = {
+    "log_slave_updates": "ON",
+    "innodb_log_file_size": "33554432",
+    "innodb_doublewrite": "OFF",
+}
+
+_server_ids = count(1001)
+
+
+class Product(Enum):
+    """What kind of server; the value is the fixtures' word for it."""
+
+    MYSQL = "mysql9"
+    MARIADB = "mariadb10"
+
+
+@dataclass(frozen=True)
+class MysqlInstallation:
+    """How to start the server program, and what it needs to find its own files."""
+
+    product: Product
+    program: tuple[str, ...]
+    settings: Mapping[str, str]
+
+
+def find_installation(product: Product) -> MysqlInstallation | None:
+    """The installation on this machine; None if there is none."""
+    if product is Product.MARIADB:
+        return MysqlInstallation(product, (str(MARIADBD),), {}) if MARIADBD.exists() else None
+    root = MYSQL_ROOT
+    if not (root / "usr/sbin/mysqld").exists():
+        return None
+    loaders = sorted(root.glob("usr/lib*/ld-linux-*.so.*")) or sorted(root.glob("usr/lib/*/ld-linux-*.so.*"))
+    libraries = ":".join(str(path) for path in (*sorted(root.glob("usr/lib/*-linux-gnu*")), root / "usr/lib"))
+    program = (str(loaders[0]), "--library-path", libraries, str(root / "usr/sbin/mysqld"))
+    places = {"basedir": str(root / "usr"), "lc_messages_dir": str(root / "usr/share/mysql")}
+    return MysqlInstallation(product, program, places)
+
+
+class MysqlServer:
+    """One server; a context manager that starts it and stops it."""
+
+    def __init__(
+        self,
+        installation: MysqlInstallation,
+        *,
+        settings: Mapping[str, str] | None = None,
+        timeout_s: float = 90.0,
+    ) -> None:
+        self.product = installation.product
+        self.host = HOST
+        self.port = 0
+        self.user = ADMIN
+        self.password = secrets.token_urlsafe(24)
+        own = MYSQL_SETTINGS if self.product is Product.MYSQL else MARIADB_SETTINGS
+        self.settings = {**COMMON_SETTINGS, **own, "server_id": str(next(_server_ids)), **(settings or {})}
+        self._installation = installation
+        self._timeout_s = timeout_s
+        self._folder: Path | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._account = choose_account()
+
+    def __repr__(self) -> str:
+        return f"MysqlServer({self.product.value}, port={self.port})"
+
+    @property
+    def is_mariadb(self) -> bool:
+        return self.product is Product.MARIADB
+
+    @property
+    def folder(self) -> Path:
+        """Where data and log are; only while the server exists."""
+        assert self._folder is not None, "the server was not started or is stopped for good"
+        return self._folder
+
+    @property
+    def data_dir(self) -> Path:
+        return self.folder / "data"
+
+    def read_log(self) -> str:
+        path = self.folder / "server.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def is_running(self) -> bool:
+        """Whether the server's process lives; a paused one does."""
+        return self._process is not None and self._process.poll() is None
+
+    def exists(self) -> bool:
+        """Whether the server has its folder: from `start` to `stop`, killed in between or not."""
+        return self._folder is not None
+
+    # --- SQL --------------------------------------------------------------------------------------
+
+    @contextmanager
+    def connect(self, database: str | None = None, **options: Any) -> Iterator[Connection[Any]]:
+        """A connection in autocommit mode as an account with all privileges."""
+        connection = pymysql.connect(
+            host=self.host,
+            port=self.port,
+            user=self.user,
+            password=self.password,
+            database=database,
+            **{"autocommit": True, "charset": "utf8mb4", "connect_timeout": 10, "local_infile": True, **options},
+        )
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    def execute(self, *statements: str, database: str | None = None) -> None:
+        """Run the statements one after the other on one connection in autocommit mode."""
+        with self.connect(database) as connection, connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+
+    def fetch_all(
+        self, query: str, parameters: Sequence[Any] | None = None, *, database: str | None = None
+    ) -> list[tuple[Any, ...]]:
+        with self.connect(database) as connection, connection.cursor() as cursor:
+            cursor.execute(query, parameters)
+            return list(cursor.fetchall())
+
+    def fetch_value(self, query: str, parameters: Sequence[Any] | None = None, *, database: str | None = None) -> Any:
+        """The first column of the first row; None if there is no row."""
+        rows = self.fetch_all(query, parameters, database=database)
+        return rows[0][0] if rows else None
+
+    # --- start and stop ---------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Return once the server accepts connections; after `kill` it is the same one on the same port."""
+        if self.is_running():
+            return
+        try:
+            self._prepare()
+            self._launch()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop the server and remove its folder. Safe to repeat."""
+        if self._folder is None:
+            return
+        self._end_process()
+        shutil.rmtree(self._folder, ignore_errors=True)
+        GUARD.forget(self._folder)
+        self._folder = None
+
+    def restart(self, *, settings: Mapping[str, str] | None = None) -> None:
+        """Stop in order and start again with the same data and port, with changed settings if given."""
+        self._end_process()
+        self.settings.update(settings or {})
+        self.start()
+
+    def kill(self) -> None:
+        """SIGKILL the server; `start` brings it back with its data."""
+        if self._process is not None:
+            self._process.kill()
+        self._kill_rest()
+
+    def pause(self) -> None:
+        """Stop the server in its tracks; its connections stay open and silent."""
+        signal_all(self.data_dir, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        signal_all(self.data_dir, signal.SIGCONT)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # --- how --------------------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="towline-my-")).resolve()
+            GUARD.watch(self._folder, temporary=True)
+            self._account.own(self._folder)
+        if not self.data_dir.exists():
+            self._fill_data_dir()
+
+    def _fill_data_dir(self) -> None:
+        if self.is_mariadb:
+            command = [
+                "mariadb-install-db",
+                "--no-defaults",
+                "--skip-test-db",
+                "--auth-root-authentication-method=normal",
+            ]
+        else:
+            command = [*self._installation.program, "--no-defaults", "--initialize-insecure"]
+            command += [f"--{name}={value}" for name, value in self._installation.settings.items()]
+        command += [f"--datadir={self.data_dir}", "--innodb-flush-method=nosync"]
+        done = self._account.run(*command, cwd=self.folder)
+        if done.returncode != 0:
+            shutil.rmtree(self.data_dir, ignore_errors=True)
+            raise RuntimeError(f"{self.product.value}: no data folder: {(done.stdout + done.stderr)[-LOG_TAIL_CHARS:]}")
+        accounts = self.folder / "accounts.sql"
+        accounts.touch(mode=0o600)
+        self._account.own(accounts)
+        accounts.write_text(
+            f"CREATE USER IF NOT EXISTS '{ADMIN}'@'%' IDENTIFIED BY '{self.password}';\n"
+            f"GRANT ALL PRIVILEGES ON *.* TO '{ADMIN}'@'%' WITH GRANT OPTION;\n"
+            # Else the set of executed transactions would not begin with the tests.
+            f"{'RESET MASTER' if self.is_mariadb else 'RESET BINARY LOGS AND GTIDS'};\n"
+        )
+
+    def _launch(self) -> None:
+        has_port = self.port != 0
+        for attempt in range(START_ATTEMPTS):
+            self.port = self.port or choose_free_port()
+            self._start_process()
+            if self._wait_until_ready():
+                (self.folder / "accounts.sql").write_text("")
+                return
+            # Somebody else took the port between the choice and the start.
+            is_port_taken = "ddress already in use" in self.read_log()[-LOG_TAIL_CHARS:]
+            if not is_port_taken or has_port or attempt == START_ATTEMPTS - 1:
+                break
+            self.port = 0
+        raise RuntimeError(f"{self.product.value} did not start: {self.read_log()[-LOG_TAIL_CHARS:]}")
+
+    def _start_process(self) -> None:
+        settings = {
+            **self._installation.settings,
+            **self.settings,
+            "port": str(self.port),
+            "datadir": str(self.data_dir),
+            "socket": str(self.folder / "socket"),
+            "pid_file": str(self.folder / "pid"),
+            "init_file": str(self.folder / "accounts.sql"),
+        }
+        with (self.folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    *self._installation.program,
+                    "--no-defaults",
+                    *(f"--{name}={value}" for name, value in settings.items()),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C on the terminal is for this process, not for the server
+                cwd=self.data_dir,
+                **self._account.popen_arguments(),
+            )
+
+    def _wait_until_ready(self) -> bool:
+        deadline_s = time.monotonic() + self._timeout_s
+        while self.is_running() and time.monotonic() < deadline_s:
+            try:
+                with self.connect():
+                    return True
+            except pymysql.err.OperationalError:
+                time.sleep(POLL_S)
+        self._end_process()
+        return False
+
+    def _end_process(self) -> None:
+        process = self._process
+        if process is not None and process.poll() is None:
+            self.resume()  # a paused server cannot obey
+            process.terminate()
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                pass  # killed below
+        self._kill_rest()
+
+    def _kill_rest(self) -> None:
+        end_server(self.folder, self.data_dir)
+        if self._process is not None:
+            self._process.wait(timeout=self._timeout_s)
+            self._process = None
+
+
+@dataclass(frozen=True)
+class MysqlDatabase:
+    """One database of one server, with a few blocking calls for setting it up and looking at it."""
+
+    server: MysqlServer
+    name: str
+
+    def connect(self, **options: Any) -> Any:
+        """A context manager of a new connection in autocommit mode."""
+        return self.server.connect(self.name, **options)
+
+    def execute(self, *statements: str) -> None:
+        """Run the statements one after the other on one connection in autocommit mode."""
+        self.server.execute(*statements, database=self.name)
+
+    def fetch_all(self, query: str, parameters: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
+        return self.server.fetch_all(query, parameters, database=self.name)
+
+    def fetch_value(self, query: str, parameters: Sequence[Any] | None = None) -> Any:
+        """The first column of the first row; None if there is no row."""
+        return self.server.fetch_value(query, parameters, database=self.name)
+
+    def drop(self) -> None:
+        """Remove the database, with the prepared XA transactions and the sessions that would hold it."""
+        with self.server.connect() as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT id FROM information_schema.processlist WHERE db = %s", (self.name,))
+            for (session_id,) in cursor.fetchall():
+                try:
+                    cursor.execute(f"KILL {session_id}")
+                except pymysql.err.Error:
+                    pass  # ended meanwhile
+            _roll_back_prepared(cursor)
+            cursor.execute(f"DROP DATABASE IF EXISTS `{self.name}`")
+
+
+def _roll_back_prepared(cursor: Any) -> None:
+    deadline_s = time.monotonic() + DROP_TIMEOUT_S
+    cursor.execute(
+        "XA RECOVER FORMAT='SQL'" if "MariaDB" in cursor.connection.server_version else "XA RECOVER CONVERT XID"
+    )
+    for _, global_length, branch_length, data in cursor.fetchall():
+        while True:
+            try:
+                cursor.execute(f"XA ROLLBACK {_render_xid(data, global_length, branch_length)}")
+                break
+            except pymysql.err.OperationalError:
+                # Its session, killed a moment ago, has not let go of it yet.
+                if time.monotonic() > deadline_s:
+                    raise
+                time.sleep(POLL_S)
+
+
+def _render_xid(data: str, global_length: int, branch_length: int) -> str:
+    if data.startswith("0x"):  # MySQL: both parts in one hexadecimal number
+        end = 2 + 2 * global_length
+        return f"{data[:end]}, 0x{data[end:]}" if branch_length else data
+    return data

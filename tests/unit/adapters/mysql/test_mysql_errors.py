@@ -1,0 +1,73 @@
+"""Errors by number, and what of a server's message may be shown (I7)."""
+
+from __future__ import annotations
+
+import pymysql
+import pytest
+
+from towline.adapters.mysql.errors import clean_message, is_data_error, number_of, translate, translated
+from towline.domain.errors import (
+    ConnectionLost,
+    Deadlock,
+    InvariantBroken,
+    RowConflict,
+    SetupError,
+    Side,
+    TargetBusy,
+    TowlineError,
+    UnclassifiedError,
+    UnrepresentableValue,
+)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (1062, RowConflict),
+        (1205, TargetBusy),
+        (1213, Deadlock),
+        (1366, UnrepresentableValue),
+        (2013, ConnectionLost),
+        (1153, SetupError),
+        (9999, UnclassifiedError),
+    ],
+)
+def test_number_decides_the_class(number: int, kind: type[TowlineError]) -> None:
+    error = translate(pymysql.err.OperationalError(number, "words"), Side.TARGET, what="writing")
+    assert type(error) is kind
+    assert error.side is Side.TARGET
+    assert number_of(error) == number
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (1062, "Duplicate entry 'sec'ret' for key 'orders.email'"),
+        (1366, "Incorrect string value: '\\xF0secret' for column `shop`.`orders`.`note` at row 3"),
+        (1292, "Incorrect datetime value: 'secret' for column 'at' at row 1"),
+        (1064, "You have an error near 'VALUES (1, 'secret')' at line 1"),
+        (1452, "Cannot add: a foreign key (`a`.`b`, CONSTRAINT `c` FOREIGN KEY (`secret`))"),
+    ],
+)
+def test_values_are_cut_out_of_messages(number: int, message: str) -> None:
+    driver_error = pymysql.err.DataError(number, message)
+    with pytest.raises(TowlineError) as caught, translated(Side.TARGET, what="writing"):
+        raise driver_error
+    assert "secret" not in str(caught.value)
+    assert "secret" not in str(driver_error)
+
+
+def test_names_of_key_and_column_are_kept() -> None:
+    assert "for key 'orders.email'" in clean_message("Duplicate entry 'x' for key 'orders.email'", 1062)
+    assert clean_message("Data too long for column 'note' at row 1", 1406) == "Data too long for column 'note' at row 1"
+
+
+def test_socket_errors_are_lost_connections() -> None:
+    assert isinstance(translate(BrokenPipeError("x"), Side.SOURCE, what="reading"), ConnectionLost)
+    assert isinstance(translate(pymysql.err.ProgrammingError("misuse"), Side.SOURCE, what="x"), InvariantBroken)
+
+
+def test_warnings_about_values_are_known() -> None:
+    assert is_data_error(1265)
+    assert is_data_error(1062)
+    assert not is_data_error(1287)  # deprecated syntax
