@@ -37,6 +37,13 @@ PROJECT_CALLS = [
     ("PUT", "jobs/batch-modify-pwd"),
     ("POST", "jobs/batch-struct-process"),
     ("POST", "jobs/table/batch-struct-detail"),
+    ("POST", "jobs/cluster/batch-connection"),
+    ("POST", "jobs/batch-transformation"),
+    ("POST", "jobs/batch-replace-definer"),
+    ("PUT", "jobs/batch-update-user"),
+    ("POST", "jobs/batch-get-params"),
+    ("POST", "jobs/batch-set-smn"),
+    ("POST", "jobs/disaster-recovery-monitoring-data"),
 ]
 COMPARE_ID = "0b6b5bd4-8f3e-4bb5-9f0f-2a1f0c7f4a11"
 # The least that calls with rules of their own want.

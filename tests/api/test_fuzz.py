@@ -27,6 +27,8 @@ MEMBERS = sorted(
         *("jobs", "req", "page_req", "cur_page", "per_page", "job_id", "id", "job", "speed_limits", "speed_limit"),
         *("begin", "end", "speed", "precheck_mode", "pause_mode", "delete_type", "end_point_type", "start_time"),
         *("selected", "object_type", "object_name", "parent_id", "select", "conflict_policy", "status", "key"),
+        *("object_info", "transformation_info", "replace_definer", "is_migrate_user", "list", "user_roles", "property"),
+        *("alarm_notify_info", "topic_urn", "engine_type", "refresh", "action", "selected", "is_set_password"),
         *("value", "store_db_info", "alarm_notify", "subscriptions", "sys_tags", "period_order", "kerberos"),
     }
 )
@@ -59,6 +61,13 @@ ITEMS = st.builds(
             {"job_id": UNKNOWN_ID, "precheck_mode": "forStartJob", "pause_mode": "all", "delete_type": "delete"},
             {"job_id": UNKNOWN_ID, "db_password": "x", "end_point_type": "so", "conflict_policy": "stop"},
             {"job_id": UNKNOWN_ID, "speed_limit": [{"begin": "10:00", "end": "11:59", "speed": "1"}]},
+            {"job_id": UNKNOWN_ID, "is_set_password": True, "is_migrate_user": True, "list": [{"account": "app"}]},
+            {
+                "job_id": UNKNOWN_ID,
+                "object_info": [{"id": "a-*-*-b-*-*-c"}],
+                "transformation_info": {"value": "id > 1"},
+            },
+            {"job_id": UNKNOWN_ID, "action": "testConnection", "property": "[{}]", "replace_definer": True},
             {"job_id": UNKNOWN_ID, "selected": True, "job": [{"id": "a-*-*-b-*-*-c", "object_type": "table"}]},
         ]
     ),

@@ -63,6 +63,17 @@ class Site:
                 assert outcome.value.failure is None, outcome.value.failure
                 await asyncio.sleep(0.05)
 
+    async def until_proven(self, job_id: str) -> None:
+        """Until the worker has told a proof of the delay; the status comes a moment before."""
+        async with asyncio.timeout(90):
+            while True:
+                (outcome,) = await self.service.progress(self.caller, [job_id])
+                assert outcome.value is not None
+                progress = outcome.value.progress
+                if progress is not None and progress.proven_source_time_us is not None:
+                    return
+                await asyncio.sleep(0.05)
+
 
 def endpoint(database: Database) -> Endpoint:
     server = database.server
@@ -141,6 +152,7 @@ async def test_ctrl_c_stops_server_and_workers_and_the_job_goes_on_later(
         await announced(server)
         job_id = await site.start(source_database, target_database)
         await site.until(job_id, JobStatus.STREAMING)
+        await site.until_proven(job_id)
         (worker,) = worker_pids(server.process.pid)
         server.interrupt()
         assert await ended(server) == 0
