@@ -38,7 +38,7 @@ CONCURRENCY = (1, 16)
 MOVING_JOBS = {"postgresql": 1_000, "sqlite": 100}  # each writes once a second
 POOL_SIZE = 5  # what the server has
 _SELECT = """SELECT j.job_id, j.mode, j.status, j.failure, p.body FROM job j LEFT JOIN progress p USING (job_id)
-             WHERE j.project_id = {project} AND j.job_id {is_one_of}"""
+             WHERE {project} AND j.job_id {is_one_of}"""
 
 Call = Callable[[], Awaitable[None]]
 
@@ -80,11 +80,11 @@ class Limit:
         connection = await self._free.get()
         try:
             if self._is_sqlite:
-                query = _SELECT.format(project="?", is_one_of="IN (SELECT value FROM json_each(?))")
+                query = _SELECT.format(project="+j.project_id = ?", is_one_of="IN (SELECT value FROM json_each(?))")
                 rows = await connection.execute_fetchall(query, (self._project_id, json.dumps(ids)))
             else:
                 rows = await connection.fetch(
-                    _SELECT.format(project="$1", is_one_of="= ANY($2)"), self._project_id, ids
+                    _SELECT.format(project="j.project_id || '' = $1", is_one_of="= ANY($2)"), self._project_id, ids
                 )
             return msgspec.json.encode({"count": len(rows), "results": [dict(row) for row in rows]})
         finally:

@@ -31,7 +31,7 @@ _MAX_SAMPLES: Final = 512
 _IN_STEP_S: Final = 5.0
 # How many bytes of rows are copied in the time that an index takes: for each of its bytes, and at least for each row of
 # its table, as equal keys take no room.  Before anything is measured.
-_PER_INDEX_BYTE: Final = 3.0
+_PER_INDEX_BYTE: Final = 2.2
 _PER_ROW: Final = {"gin": 350.0, "gist": 500.0, "spgist": 300.0, "brin": 15.0}
 _PER_ROW_PLAIN: Final = 50.0
 # What is no index weighs what it reads of a table.

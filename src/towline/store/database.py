@@ -121,13 +121,15 @@ class Database:
     def is_in_project(self, column: Column[str], project_id: str) -> ColumnElement[bool]:
         """`column` is `project_id`, as a condition on rows that their ids find.
 
-        SQLite keeps no figures about values: it would take the index on projects first and read all of the project's
-        jobs to find one.  The plus sign takes the condition out of its choice (SQLite manual, "The SQLite Query
-        Optimizer Overview", "Disqualifying WHERE Clause Terms Using Unary +").
+        Neither database may take the index on projects for it, and read all of the project's jobs to find some.  SQLite
+        keeps no figures about values, PostgreSQL none of a store that has not been analysed yet, and with figures it
+        would rather read the whole of the joined table.  A plus sign (SQLite manual, "The SQLite Query Optimizer
+        Overview", "Disqualifying WHERE Clause Terms Using Unary +") or an empty text takes the condition out of the
+        choice; so the time does not depend on how many jobs there are.
         """
         if self.is_sqlite:
             return literal_column(f"+{column.table.name}.{column.name}", Text) == project_id
-        return column == project_id
+        return column.concat("") == project_id
 
     def upsert(self, table: Table, job_id: str, values: Mapping[str, Any]) -> Insert:
         """The statement that writes the job's one row in `table`, be it there or not."""
