@@ -14,7 +14,14 @@ from tests.integration.mysql.reading import apply, endpoint_of, reading
 from tests.servers.fixtures import Callable, TcpProxy
 from tests.servers.mysql import MysqlDatabase, MysqlServer, Product
 from tests.servers.mysql_fixtures import MysqlDatabaseFactory, MysqlServerFactory
-from towline.adapters.mysql.gtid import BinlogOffset, BinlogPosition, GtidSet, HeldPosition, MariadbGtids, parse_position
+from towline.adapters.mysql.gtid import (
+    BinlogOffset,
+    BinlogPosition,
+    GtidSet,
+    HeldPosition,
+    MariadbGtids,
+    parse_position,
+)
 from towline.adapters.mysql.probe import MysqlProbe
 from towline.domain.changes import DDL, DELETE, INSERT, TRUNCATE, UPDATE
 from towline.domain.errors import (
@@ -53,7 +60,9 @@ def run_random_writes(database: MysqlDatabase, seed: int, transactions: int) -> 
                 what = chosen.choice("iiiuudk") if alive else "i"
                 one = chosen.choice(alive) if alive else 0
                 if what == "i":
-                    one = seed * 1_000_000 + number * 10 + len(alive) % 10 + chosen.randrange(10**5) * 10_000_000 // 10**4
+                    one = (
+                        seed * 1_000_000 + number * 10 + len(alive) % 10 + chosen.randrange(10**5) * 10_000_000 // 10**4
+                    )
                     if one in alive:
                         continue
                     alive.append(one)
@@ -89,7 +98,9 @@ async def test_transactions_come_as_they_were_committed(mysql_database: MysqlDat
         apply(transaction.changes, rows)
     assert [len(transaction.changes) for transaction in transactions] == sizes
     assert rows == contents(mysql_database)
-    assert all(later.position.covers(earlier.position) for earlier, later in zip(transactions, transactions[1:], strict=False))
+    assert all(
+        later.position.covers(earlier.position) for earlier, later in zip(transactions, transactions[1:], strict=False)
+    )
 
 
 async def test_commit_times_are_the_sources_own(mysql_database: MysqlDatabase) -> None:
@@ -108,27 +119,33 @@ async def test_commit_times_are_the_sources_own(mysql_database: MysqlDatabase) -
 
 async def test_savepoints_and_rollbacks_leave_only_what_was_committed(mysql_database: MysqlDatabase) -> None:
     mysql_database.execute(MAKE_TABLE, "CREATE TABLE plain (id int PRIMARY KEY) ENGINE=MyISAM")
-    start = current_position(mysql_database.server)
+    server = mysql_database.server
+    start = current_position(server)
     mysql_database.execute(
         "BEGIN", "INSERT INTO t VALUES (1, 'a', 1)", "SAVEPOINT s", "INSERT INTO t VALUES (2, 'b', 2)",
         "ROLLBACK TO s", "INSERT INTO t VALUES (3, 'c', 3)", "RELEASE SAVEPOINT s", "COMMIT",
         "BEGIN", "INSERT INTO t VALUES (4, 'd', 4)", "ROLLBACK",
-        "SET autocommit = 0", "INSERT INTO t VALUES (5, 'e', 5)", "SAVEPOINT q", "INSERT INTO t VALUES (6, 'f', 6)",
-        "INSERT INTO plain VALUES (1)", "ROLLBACK TO q", "COMMIT",
+        "INSERT INTO plain VALUES (1)",
     )  # fmt: skip
+    if server.is_mariadb:
+        # MySQL with GTIDs does not let a transaction write to both kinds of tables.
+        mysql_database.execute(
+            "SET autocommit = 0", "INSERT INTO t VALUES (5, 'e', 5)", "SAVEPOINT q", "INSERT INTO t VALUES (6, 'f', 6)",
+            "INSERT INTO plain VALUES (2)", "ROLLBACK TO q", "COMMIT",
+        )  # fmt: skip
     async with reading(mysql_database, {**KEYED, "plain": ["id"]}, start) as running:
-        await running.wait_covered(current_position(mysql_database.server))
+        await running.wait_covered(current_position(server))
     rows: dict = {}
     apply([change for change in running.sink.changes if change[1].table.name == "t"], rows)
-    assert sorted(rows) == [(b"1",), (b"3",), (b"5",)] == sorted(contents(mysql_database))
-    assert [change[0] for change in running.sink.changes if change[1].table.name == "plain"] == [INSERT]
+    assert rows == contents(mysql_database)
+    plain = [change for change in running.sink.changes if change[1].table.name == "plain"]
+    assert len(plain) == mysql_database.fetch_value("SELECT count(*) FROM plain")
 
 
 async def test_large_transaction_comes_in_parts_and_waits_for_room(mysql_database: MysqlDatabase) -> None:
     mysql_database.execute(MAKE_TABLE)
     start = current_position(mysql_database.server)
-    mysql_database.execute("SET SESSION cte_max_recursion_depth = 100000" if not mysql_database.server.is_mariadb else "DO 0")
-    values = ", ".join(f"({n}, repeat('x', 200), {n})" for n in range(20_000))
+    values = ", ".join(f"({n}, repeat('x', 200), {n})" for n in range(1, 20_001))
     mysql_database.execute(f"INSERT INTO t VALUES {values}", "UPDATE t SET n = -n")
     sink = KeepingSink(room_bytes=300_000)
     async with reading(mysql_database, KEYED, start, sink=sink, part_bytes=100_000) as running:
@@ -157,10 +174,14 @@ async def test_prepared_transaction_comes_when_it_is_committed(mysql_database: M
     server = mysql_database.server
     start = current_position(server)
     async with reading(mysql_database, KEYED, start) as running:
-        mysql_database.execute("XA START 'a', 'b', 7", "INSERT INTO t VALUES (1, 'xa', 1)", "XA END 'a', 'b', 7", "XA PREPARE 'a', 'b', 7")
+        mysql_database.execute(
+            "XA START 'a', 'b', 7", "INSERT INTO t VALUES (1, 'xa', 1)", "XA END 'a', 'b', 7", "XA PREPARE 'a', 'b', 7"
+        )
         mysql_database.execute("XA START 'r'", "INSERT INTO t VALUES (9, 'xa', 1)", "XA END 'r'", "XA PREPARE 'r'")
         mysql_database.execute("INSERT INTO t VALUES (2, 'plain', 2)")
-        mysql_database.execute("XA START 'o'", "INSERT INTO t VALUES (3, 'one', 3)", "XA END 'o'", "XA COMMIT 'o' ONE PHASE")
+        mysql_database.execute(
+            "XA START 'o'", "INSERT INTO t VALUES (3, 'one', 3)", "XA END 'o'", "XA COMMIT 'o' ONE PHASE"
+        )
         await running.wait_covered(current_position(server))
         early = [change for transaction in running.sink.transactions for change in transaction.changes]
         middle = running.sink.transactions[-1].position
@@ -190,7 +211,9 @@ async def test_transaction_prepared_before_the_begin_is_not_passed_over(mysql_da
     assert "XA RECOVER" in caught.value.advice
 
 
-async def test_cut_line_neither_loses_nor_repeats(mysql_database: MysqlDatabase, proxy_to: Callable[[Any], TcpProxy]) -> None:
+async def test_cut_line_neither_loses_nor_repeats(
+    mysql_database: MysqlDatabase, proxy_to: Callable[[Any], TcpProxy]
+) -> None:
     mysql_database.execute(MAKE_TABLE)
     position: BinlogPosition = current_position(mysql_database.server)
     proxy = proxy_to(mysql_database.server)
@@ -213,7 +236,9 @@ async def test_cut_line_neither_loses_nor_repeats(mysql_database: MysqlDatabase,
     assert rows == contents(mysql_database)
 
 
-async def test_killed_server_neither_loses_nor_repeats(private_mysql: MysqlServerFactory, mysql_product: Product) -> None:
+async def test_killed_server_neither_loses_nor_repeats(
+    private_mysql: MysqlServerFactory, mysql_product: Product
+) -> None:
     server = private_mysql(mysql_product)
     server.execute("CREATE DATABASE d")
     database = MysqlDatabase(server, "d")
@@ -254,7 +279,9 @@ async def test_idle_source_is_known_to_be_idle(mysql_database: MysqlDatabase) ->
     mysql_database.execute(MAKE_TABLE)
     start = current_position(mysql_database.server)
     # Of another database: no change of the job, but the position moves on.
-    mysql_database.server.execute(f"CREATE TABLE {mysql_database.name}.other (id int)", f"INSERT INTO {mysql_database.name}.other VALUES (1)")
+    mysql_database.server.execute(
+        f"CREATE TABLE {mysql_database.name}.other (id int)", f"INSERT INTO {mysql_database.name}.other VALUES (1)"
+    )
     probe = MysqlProbe(endpoint_of(mysql_database.server), job_id="job-1")
     before_us = time.time_ns() // 1000
     sample = await probe.sample()
@@ -273,8 +300,13 @@ async def test_purged_position_is_found_at_once(private_mysql: MysqlServerFactor
     database.execute(MAKE_TABLE)
     start = current_position(server)
     file = current_file_of(server)
-    database.execute("INSERT INTO t VALUES (1, 'x', 1)", "FLUSH BINARY LOGS", "INSERT INTO t VALUES (2, 'x', 1)", "FLUSH BINARY LOGS")
-    server.execute(f"PURGE BINARY LOGS TO '{current_file_of(server).file}'")
+    database.execute(
+        "INSERT INTO t VALUES (1, 'x', 1)", "FLUSH BINARY LOGS", "INSERT INTO t VALUES (2, 'x', 1)", "FLUSH BINARY LOGS"
+    )
+    while len(server.fetch_all("SHOW BINARY LOGS")) > 1:
+        # MariaDB keeps a file a moment longer, for its own recovery.
+        server.execute(f"PURGE BINARY LOGS TO '{current_file_of(server).file}'")
+        await asyncio.sleep(0.02)
     for lost in (start, file):
         with pytest.raises(PositionLost) as caught:
             async with reading(database, KEYED, lost):
@@ -303,7 +335,7 @@ async def test_another_server_takes_over_by_gtid(private_mysql: MysqlServerFacto
         middle = running.sink.transactions[-1].position
     await asyncio.to_thread(run_random_writes, old, 2, 30)
     await wait_replicated(second, current_position(first))
-    first.stop()
+    first.kill()
     second.execute("STOP SLAVE" if second.is_mariadb else "STOP REPLICA")
     await asyncio.to_thread(run_random_writes, new, 3, 30)
     async with reading(new, KEYED, middle) as running:
@@ -318,7 +350,10 @@ def start_replica(replica: MysqlServer, source: MysqlServer) -> None:
         how, begin = "CHANGE MASTER TO MASTER_{}, MASTER_USE_GTID = slave_pos", "START SLAVE"
         settings = "HOST='{}', MASTER_PORT={}, MASTER_USER='{}', MASTER_PASSWORD='{}'"
     else:
-        how, begin = "CHANGE REPLICATION SOURCE TO SOURCE_{}, SOURCE_AUTO_POSITION = 1, GET_SOURCE_PUBLIC_KEY = 1", "START REPLICA"
+        how, begin = (
+            "CHANGE REPLICATION SOURCE TO SOURCE_{}, SOURCE_AUTO_POSITION = 1, GET_SOURCE_PUBLIC_KEY = 1",
+            "START REPLICA",
+        )
         settings = "HOST='{}', SOURCE_PORT={}, SOURCE_USER='{}', SOURCE_PASSWORD='{}'"
     replica.execute(how.format(settings.format(source.host, source.port, source.user, source.password)), begin)
 
@@ -389,7 +424,10 @@ async def test_tagged_gtids(mysql9: MysqlServer, fresh_mysql_database: MysqlData
 async def test_encrypted_connection(mysql9: MysqlServer, fresh_mysql_database: MysqlDatabaseFactory) -> None:
     database = fresh_mysql_database(mysql9)
     database.execute(MAKE_TABLE)
-    mysql9.execute("CREATE USER IF NOT EXISTS 'over_tls'@'%' IDENTIFIED BY 'secret' REQUIRE SSL", "GRANT ALL ON *.* TO 'over_tls'@'%'")
+    mysql9.execute(
+        "CREATE USER IF NOT EXISTS 'over_tls'@'%' IDENTIFIED BY 'secret' REQUIRE SSL",
+        "GRANT ALL ON *.* TO 'over_tls'@'%'",
+    )
     endpoint = endpoint_of(mysql9, user="over_tls", password="secret", tls=True)
     start = current_position(mysql9)
     async with reading(database, KEYED, start, endpoint=endpoint) as running:
@@ -403,9 +441,16 @@ async def test_encrypted_connection(mysql9: MysqlServer, fresh_mysql_database: M
 async def test_account_without_the_privilege_is_told(mysql_database: MysqlDatabase) -> None:
     mysql_database.execute(MAKE_TABLE)
     server = mysql_database.server
-    server.execute("CREATE USER IF NOT EXISTS 'reader'@'%' IDENTIFIED BY 'secret'", "GRANT SELECT ON *.* TO 'reader'@'%'")
+    server.execute(
+        "CREATE USER IF NOT EXISTS 'reader'@'%' IDENTIFIED BY 'secret'", "GRANT SELECT ON *.* TO 'reader'@'%'"
+    )
     with pytest.raises(MissingPrivilege):
-        async with reading(mysql_database, KEYED, current_position(server), endpoint=endpoint_of(server, user="reader", password="secret")):
+        async with reading(
+            mysql_database,
+            KEYED,
+            current_position(server),
+            endpoint=endpoint_of(server, user="reader", password="secret"),
+        ):
             pass
 
 
@@ -415,7 +460,9 @@ async def test_account_without_the_privilege_is_told(mysql_database: MysqlDataba
 async def test_ddl_on_a_table_of_the_job_stops_the_stream(mysql_database: MysqlDatabase) -> None:
     mysql_database.execute(MAKE_TABLE)
     start = current_position(mysql_database.server)
-    mysql_database.execute("INSERT INTO t VALUES (1, 'x', 1)", "ALTER TABLE t ADD COLUMN w int", "INSERT INTO t VALUES (2, 'x', 1, 2)")
+    mysql_database.execute(
+        "INSERT INTO t VALUES (1, 'x', 1)", "ALTER TABLE t ADD COLUMN w int", "INSERT INTO t VALUES (2, 'x', 1, 2)"
+    )
     with pytest.raises((SourceDdl, SourceChanged)) as caught:
         async with reading(mysql_database, KEYED, start) as running:
             await running.wait_covered(current_position(mysql_database.server))
@@ -428,7 +475,9 @@ async def test_ddl_can_be_carried_in_its_place(mysql_database: MysqlDatabase) ->
     async with reading(mysql_database, KEYED, start, carries_ddl=True) as running:
         mysql_database.execute("INSERT INTO t VALUES (1, 'x', 1)")
         await running.wait_covered(current_position(mysql_database.server))
-        mysql_database.execute("ALTER TABLE t ADD COLUMN w int AFTER id", "INSERT INTO t VALUES (2, 7, 'x', 1)", "TRUNCATE TABLE t")
+        mysql_database.execute(
+            "ALTER TABLE t ADD COLUMN w int AFTER id", "INSERT INTO t VALUES (2, 7, 'x', 1)", "TRUNCATE TABLE t"
+        )
         await running.wait_covered(current_position(mysql_database.server))
     changes = running.sink.changes
     assert [change[0] for change in changes] == [INSERT, DDL, INSERT, TRUNCATE]
@@ -436,7 +485,9 @@ async def test_ddl_can_be_carried_in_its_place(mysql_database: MysqlDatabase) ->
     assert changes[2][1].columns == ("id", "w", "v", "n")
 
 
-async def test_ddl_elsewhere_is_of_no_interest(mysql_server: MysqlServer, fresh_mysql_database: MysqlDatabaseFactory) -> None:
+async def test_ddl_elsewhere_is_of_no_interest(
+    mysql_server: MysqlServer, fresh_mysql_database: MysqlDatabaseFactory
+) -> None:
     database, other = fresh_mysql_database(mysql_server), fresh_mysql_database(mysql_server)
     database.execute(MAKE_TABLE)
     start = current_position(mysql_server)
@@ -444,7 +495,11 @@ async def test_ddl_elsewhere_is_of_no_interest(mysql_server: MysqlServer, fresh_
         "CREATE TABLE x (id int)", "ALTER TABLE x ADD COLUMN t int", "CREATE INDEX i ON x (t)", "CREATE VIEW y AS SELECT 1",
         "RENAME TABLE x TO z", "DROP TABLE z", "CREATE TEMPORARY TABLE tt (id int)", "DROP TEMPORARY TABLE tt",
     )  # fmt: skip
-    database.execute("ANALYZE TABLE t", "INSERT INTO t VALUES (1, 'x', 1)", "CREATE TRIGGER g BEFORE INSERT ON t FOR EACH ROW SET NEW.n = 1")
+    database.execute(
+        "ANALYZE TABLE t",
+        "INSERT INTO t VALUES (1, 'x', 1)",
+        "CREATE TRIGGER g BEFORE INSERT ON t FOR EACH ROW SET NEW.n = 1",
+    )
     async with reading(database, KEYED, start) as running:
         await running.wait_covered(current_position(mysql_server))
     assert [change[0] for change in running.sink.changes] == [INSERT]
@@ -462,7 +517,9 @@ async def test_statement_format_is_refused(mysql_database: MysqlDatabase) -> Non
 async def test_incomplete_row_images_are_refused(mysql_database: MysqlDatabase) -> None:
     mysql_database.execute(MAKE_TABLE)
     start = current_position(mysql_database.server)
-    mysql_database.execute("INSERT INTO t VALUES (1, 'x', 1)", "SET SESSION binlog_row_image = MINIMAL", "UPDATE t SET v = 'y'")
+    mysql_database.execute(
+        "INSERT INTO t VALUES (1, 'x', 1)", "SET SESSION binlog_row_image = MINIMAL", "UPDATE t SET v = 'y'"
+    )
     async with reading(mysql_database, KEYED, start) as running:
         with pytest.raises(RowImageNotFull):
             await running.wait_covered(current_position(mysql_database.server))
@@ -470,7 +527,9 @@ async def test_incomplete_row_images_are_refused(mysql_database: MysqlDatabase) 
 
 async def test_table_as_select_and_changes_by_the_server(mysql_database: MysqlDatabase) -> None:
     mysql_database.execute(MAKE_TABLE, "INSERT INTO t VALUES (1, 'x', 1), (2, 'y', 2)")
-    mysql_database.execute("CREATE TABLE child (id int PRIMARY KEY, t_id int, FOREIGN KEY (t_id) REFERENCES t (id) ON DELETE CASCADE)")
+    mysql_database.execute(
+        "CREATE TABLE child (id int PRIMARY KEY, t_id int, FOREIGN KEY (t_id) REFERENCES t (id) ON DELETE CASCADE)"
+    )
     mysql_database.execute("INSERT INTO child VALUES (5, 1)")
     start = current_position(mysql_database.server)
     mysql_database.execute("CREATE TABLE copied AS SELECT * FROM t", "DELETE FROM t WHERE id = 2")
