@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import time
 from typing import Any
@@ -98,9 +99,7 @@ async def test_transactions_come_as_they_were_committed(mysql_database: MysqlDat
         apply(transaction.changes, rows)
     assert [len(transaction.changes) for transaction in transactions] == sizes
     assert rows == contents(mysql_database)
-    assert all(
-        later.position.covers(earlier.position) for earlier, later in zip(transactions, transactions[1:], strict=False)
-    )
+    assert all(later.position.covers(earlier.position) for earlier, later in itertools.pairwise(transactions))
 
 
 async def test_commit_times_are_the_sources_own(mysql_database: MysqlDatabase) -> None:
@@ -406,7 +405,8 @@ async def test_tagged_gtids(mysql9: MysqlServer, fresh_mysql_database: MysqlData
     database.execute(MAKE_TABLE)
     start = current_position(mysql9)
     database.execute(
-        "SET gtid_next = 'AUTOMATIC:night_job'", "INSERT INTO t VALUES (1, 'tag', 1)", "INSERT INTO t VALUES (2, 'tag', 2)",
+        "SET gtid_next = 'AUTOMATIC:night_job'",
+        "INSERT INTO t VALUES (1, 'tag', 1)", "INSERT INTO t VALUES (2, 'tag', 2)",
         "SET gtid_next = 'AUTOMATIC'", "INSERT INTO t VALUES (3, 'plain', 3)",
     )  # fmt: skip
     async with reading(database, KEYED, start) as running:
@@ -492,7 +492,8 @@ async def test_ddl_elsewhere_is_of_no_interest(
     database.execute(MAKE_TABLE)
     start = current_position(mysql_server)
     other.execute(
-        "CREATE TABLE x (id int)", "ALTER TABLE x ADD COLUMN t int", "CREATE INDEX i ON x (t)", "CREATE VIEW y AS SELECT 1",
+        "CREATE TABLE x (id int)", "ALTER TABLE x ADD COLUMN t int", "CREATE INDEX i ON x (t)",
+        "CREATE VIEW y AS SELECT 1",
         "RENAME TABLE x TO z", "DROP TABLE z", "CREATE TEMPORARY TABLE tt (id int)", "DROP TEMPORARY TABLE tt",
     )  # fmt: skip
     database.execute(

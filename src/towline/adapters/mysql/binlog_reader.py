@@ -4,8 +4,8 @@ Theory of operation: one session asks for the binlog and is then only read from.
 block from the socket, cuts it into events, and lets the decoder hand them to the sink, on the event loop; then the
 next block.  It does not read while the sink is full, so the server waits, and memory holds one block and one event.
 The server sends a heartbeat every second in which it has nothing else to send; when even those fail to come for some
-time, the connection counts as lost.  Nothing is ever said to the server: it does not keep its binlog for us, so there is
-nothing to confirm, and whoever reconnects says himself where to begin.
+time, the connection counts as lost.  Nothing is ever said to the server: it does not keep its binlog for us, so there
+is nothing to confirm, and whoever reconnects says himself where to begin.
 
 The catalog is asked on a session of its own: at the begin for all tables, later when the decoder meets a form that
 it does not know.
