@@ -6,13 +6,14 @@ import asyncio
 import itertools
 import random
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.integration.mysql.binlog import KeepingSink, current_position
 from tests.integration.mysql.reading import apply, endpoint_of, reading
-from tests.servers.fixtures import Callable, TcpProxy
+from tests.servers import TcpProxy
 from tests.servers.mysql import MysqlDatabase, MysqlServer, Product
 from tests.servers.mysql_fixtures import MysqlDatabaseFactory, MysqlServerFactory
 from towline.adapters.mysql.gtid import (
@@ -41,7 +42,7 @@ KEYED = {"t": ["id"]}
 MAKE_TABLE = "CREATE TABLE t (id int PRIMARY KEY, v varchar(200), n int)"
 
 
-def contents(database: MysqlDatabase) -> dict[tuple[bytes, ...], tuple[Any, ...]]:
+def contents(database: MysqlDatabase) -> dict[tuple[Any, ...], tuple[Any, ...]]:
     rows = database.fetch_all("SELECT id, v, n FROM t")
     as_bytes = [tuple(None if value is None else str(value).encode() for value in row) for row in rows]
     return {(row[0],): row for row in as_bytes}
@@ -436,6 +437,26 @@ async def test_encrypted_connection(mysql9: MysqlServer, fresh_mysql_database: M
     rows: dict = {}
     apply(running.sink.changes, rows)
     assert rows == contents(database)
+
+
+async def test_events_without_checksums(mysql_database: MysqlDatabase) -> None:
+    mysql_database.execute(MAKE_TABLE)
+    server = mysql_database.server
+    start = current_position(server)
+    mysql_database.execute("INSERT INTO t VALUES (1, 'with', 1)")
+    server.execute("SET GLOBAL binlog_checksum = NONE")
+    try:
+        mysql_database.execute("INSERT INTO t VALUES (2, 'without', 2)")
+        async with reading(mysql_database, KEYED, start) as running:
+            await running.wait_covered(current_position(server))
+            server.execute("SET GLOBAL binlog_checksum = CRC32")
+            mysql_database.execute("INSERT INTO t VALUES (3, 'with again', 3)")
+            await running.wait_covered(current_position(server))
+    finally:
+        server.execute("SET GLOBAL binlog_checksum = CRC32")
+    rows: dict = {}
+    apply(running.sink.changes, rows)
+    assert rows == contents(mysql_database)
 
 
 async def test_account_without_the_privilege_is_told(mysql_database: MysqlDatabase) -> None:

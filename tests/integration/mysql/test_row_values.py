@@ -16,6 +16,7 @@ from tests.servers.mysql_fixtures import MysqlDatabaseFactory
 from towline.adapters.mysql.binlog_events import PARTIAL_UPDATE_ROWS, TRANSACTION_PAYLOAD, WRITE_ROWS_COMPRESSED_V1
 from towline.adapters.mysql.text_form import select_expression
 from towline.domain.changes import DELETE, INSERT, UPDATE, split_row, value_of
+from towline.domain.errors import SetupError
 
 INTEGERS = {
     "tinyint": ["-128", "-1", "0", "127"],
@@ -319,6 +320,39 @@ def test_columns_are_told_apart_however_much_the_binlog_says(mysql_database: Mys
         b"18446744073709551615", b"255", b"abc", b"\xe9", b"-1", b"p,q", b"-1.500", b"x\0\0", b"2000",
         b"18446744073709551615", None, b"y",
     ]  # fmt: skip
+
+
+def test_hidden_columns_of_the_server_are_no_part_of_a_row(mysql_database: MysqlDatabase, row_metadata: str) -> None:
+    if mysql_database.server.is_mariadb:
+        # A unique key over a long column adds one that the catalog does not show.
+        mysql_database.execute("CREATE TABLE t (id int PRIMARY KEY, a varchar(50), b text, UNIQUE (b))")
+    else:
+        # So do an index over an expression and one over the items of an array.
+        mysql_database.execute(
+            "CREATE TABLE t (id int PRIMARY KEY, a varchar(50), b json, KEY ((upper(a))),"
+            " KEY ((CAST(b->'$.x' AS unsigned array))))"
+        )
+    place = current_file(mysql_database.server)
+    mysql_database.execute("""INSERT INTO t VALUES (1, 'x', '{"x": [1, 2]}')""", "UPDATE t SET a = 'y'")
+    changes = decode_since(mysql_database, place, {"t": ["id"]}).changes
+    assert changes[0][1].columns == ("id", "a", "b")
+    rows = [[value_of(cell) for cell in split_row(change[2] or b"")] for change in changes]
+    assert rows == [[b"1", name, b'{"x": [1, 2]}'] for name in (b"x", b"y")]
+
+
+@pytest.mark.parametrize(
+    "extra", ["", ", s timestamp(6) AS ROW START, e timestamp(6) AS ROW END, PERIOD FOR SYSTEM_TIME (s, e)"]
+)
+def test_versioned_tables_are_refused(
+    mariadb10: MysqlServer, fresh_mysql_database: MysqlDatabaseFactory, extra: str
+) -> None:
+    database = fresh_mysql_database(mariadb10)
+    extra = extra.replace(" AS ROW", " GENERATED ALWAYS AS ROW")
+    database.execute(f"CREATE TABLE v (id int PRIMARY KEY{extra}) WITH SYSTEM VERSIONING")
+    place = current_file(mariadb10)
+    database.execute("INSERT INTO v (id) VALUES (1)", "DELETE FROM v")
+    with pytest.raises(SetupError, match="versioning"):
+        decode_since(database, place, {"v": ["id"]})
 
 
 def test_rows_with_nulls_in_every_combination(mysql_database: MysqlDatabase) -> None:
