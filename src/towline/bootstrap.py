@@ -7,9 +7,16 @@ import sys
 from pathlib import Path
 from typing import Protocol
 
+from towline.adapters.mysql import catalog as mysql_catalog
+from towline.adapters.mysql import sides as mysql_sides
+from towline.adapters.mysql.checks import run_prechecks as run_mysql_prechecks
+from towline.adapters.mysql.connection import connect as connect_mysql
+from towline.adapters.mysql.connection import parse_url as parse_mysql_url
+from towline.adapters.postgres import catalog as postgres_catalog
 from towline.adapters.postgres import sides as postgres_sides
 from towline.adapters.postgres.checks import run_prechecks as run_postgres_prechecks
 from towline.adapters.postgres.connection import connect as connect_postgres
+from towline.adapters.postgres.connection import parse_url as parse_postgres_url
 from towline.domain.errors import NotBuilt, Side
 from towline.domain.jobs import Endpoint, JobSpec
 from towline.domain.prechecks import PrecheckItem
@@ -24,6 +31,7 @@ class _Family(Protocol):
     async def remove_traces(self, spec: JobSpec) -> None: ...
     async def run_prechecks(self, spec: JobSpec) -> list[PrecheckItem]: ...
     async def check_connection(self, endpoint: Endpoint, *, side: Side) -> None: ...
+    async def read_identity(self, endpoint: Endpoint, *, side: Side) -> str: ...
 
 
 class _Postgres:
@@ -42,10 +50,42 @@ class _Postgres:
         connection = await connect_postgres(endpoint, purpose="test", side=side)
         connection.terminate()
 
+    async def read_identity(self, endpoint: Endpoint, *, side: Side) -> str:
+        connection = await connect_postgres(endpoint, purpose="identity", side=side)
+        try:
+            return await postgres_catalog.read_identity(connection)
+        finally:
+            connection.terminate()
+
+
+class _Mysql:
+    """MySQL and MariaDB, each to each."""
+
+    async def open_sides(self, spec: JobSpec, *, epoch: int | None, work_dir: Path) -> Sides:
+        return await mysql_sides.open_sides(spec, epoch=epoch, work_dir=work_dir)
+
+    async def remove_traces(self, spec: JobSpec) -> None:
+        await mysql_sides.remove_traces(spec)
+
+    async def run_prechecks(self, spec: JobSpec) -> list[PrecheckItem]:
+        return await run_mysql_prechecks(spec)
+
+    async def check_connection(self, endpoint: Endpoint, *, side: Side) -> None:
+        session = await connect_mysql(endpoint, purpose="test", with_database=True, side=side)
+        session.terminate()
+
+    async def read_identity(self, endpoint: Endpoint, *, side: Side) -> str:
+        session = await connect_mysql(endpoint, purpose="identity", side=side)
+        try:
+            return await mysql_catalog.read_identity(session)
+        finally:
+            session.terminate()
+
 
 _POSTGRES = _Postgres()
-_PAIRS: dict[tuple[str, str], _Family] = {("postgresql", "postgresql"): _POSTGRES}
-_FAMILIES: dict[str, _Family] = {"postgresql": _POSTGRES}
+_MYSQL = _Mysql()
+_PAIRS: dict[tuple[str, str], _Family] = {("postgresql", "postgresql"): _POSTGRES, ("mysql", "mysql"): _MYSQL}
+_FAMILIES: dict[str, _Family] = {"postgresql": _POSTGRES, "mysql": _MYSQL}
 
 WORKER_COMMAND = (sys.executable, "-m", "towline.worker_main")
 
@@ -103,6 +143,24 @@ class DatabaseProbes:
 
     async def remove_traces(self, spec: JobSpec) -> None:
         await remove_traces(spec)
+
+
+def parse_url(url: str) -> Endpoint:
+    """The endpoint that a database URL names; its scheme decides the family.
+
+    Raises:
+        RequestError: says which part is wrong, without repeating the URL (it holds a password).
+    """
+    scheme = url.partition(":")[0]
+    return parse_mysql_url(url) if scheme in ("mysql", "mariadb") else parse_postgres_url(url)
+
+
+async def read_identity(endpoint: Endpoint, *, side: Side) -> str:
+    """Names the database (PostgreSQL) or server (MySQL, MariaDB) behind an endpoint, whatever its address."""
+    family = _FAMILIES.get(endpoint.family)
+    if family is None:
+        raise NotBuilt(f"Towline cannot reach {endpoint.family or 'unnamed'} databases yet")
+    return await family.read_identity(endpoint, side=side)
 
 
 def _pair(spec: JobSpec) -> _Family:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from towline.adapters.postgres.connection import parse_url
+from towline.bootstrap import parse_url
 from towline.domain.errors import RequestError
 from towline.domain.jobs import Endpoint, TaskMode
 from towline.domain.tables import ObjectSelection, TableName
@@ -75,6 +75,13 @@ def _split_escaped(line: str) -> list[str]:
         else:
             fields[-1] += letter
     return fields
+
+
+def choose_selection(asked: ObjectSelection, source: Endpoint) -> ObjectSelection:
+    """What to move: what was asked for, else the database of a MySQL URL, else everything. Pure."""
+    if asked.is_everything and source.family == "mysql" and source.database:
+        return ObjectSelection(schemas=frozenset({source.database}))
+    return asked
 
 
 def parse_selection(texts: list[str]) -> ObjectSelection:

@@ -21,10 +21,8 @@ import typer
 import uvloop
 
 from towline import bootstrap
-from towline.adapters.postgres.catalog import read_identity
-from towline.adapters.postgres.connection import connect
 from towline.cli.display import Display, JsonDisplay, open_display
-from towline.cli.endpoints import choose_endpoint, derive_job_id, parse_selection
+from towline.cli.endpoints import choose_endpoint, choose_selection, derive_job_id, parse_selection
 from towline.cli.stopping import INTERRUPTED, StopWish, stopped_by_signals
 from towline.cli.summary import RunLog, render_result, render_summary
 from towline.cli.view import render_record, view_of
@@ -63,7 +61,9 @@ class Order:
 def migrate(
     source_url: Annotated[
         str | None,
-        typer.Argument(help=f"postgresql://USER@HOST:PORT/DATABASE; left out: ${SOURCE_VARIABLE}.", show_default=False),
+        typer.Argument(
+            help=f"postgresql:// or mysql://USER@HOST:PORT/DATABASE; left out: ${SOURCE_VARIABLE}.", show_default=False
+        ),
     ] = None,
     target_url: Annotated[
         str | None,
@@ -89,16 +89,19 @@ def migrate(
         bool, typer.Option("--json", help="One JSON object a line; the last one is the result.")
     ] = False,
 ) -> None:
-    """Move a PostgreSQL database to another server: structure, rows, indexes, with --follow later changes.
+    """Move a database to another server: structure, rows, indexes, with --follow later changes.
+
+    PostgreSQL to PostgreSQL; MySQL or MariaDB to either of them.  A mysql:// URL without a DATABASE means all of them.
 
     URLs in the command line are visible to other users of this machine: leave the password out (it is then
     read from the password file, PGPASSFILE or ~/.pgpass) or give the URLs in the environment.
     """
     try:
+        source = choose_endpoint(source_url, variable=SOURCE_VARIABLE, environment=os.environ)
         order = Order(
-            source=choose_endpoint(source_url, variable=SOURCE_VARIABLE, environment=os.environ),
+            source=source,
             target=choose_endpoint(target_url, variable=TARGET_VARIABLE, environment=os.environ),
-            selection=parse_selection(tables or []),
+            selection=choose_selection(parse_selection(tables or []), source),
             is_followed=follow or until_caught_up,
             until_caught_up=until_caught_up,
             is_end=end,
@@ -167,8 +170,8 @@ async def run_order(order: Order, display: Display) -> int:
 
 async def _identify(order: Order, mode: TaskMode) -> JobSpec:
     """The job that the order means. Raises RequestError when both sides are the same database."""
-    source = await _read_identity(order.source, Side.SOURCE)
-    target = await _read_identity(order.target, Side.TARGET)
+    source = await bootstrap.read_identity(order.source, side=Side.SOURCE)
+    target = await bootstrap.read_identity(order.target, side=Side.TARGET)
     if source == target:
         raise RequestError("source and target are the same database")
     return JobSpec(
@@ -181,14 +184,6 @@ async def _identify(order: Order, mode: TaskMode) -> JobSpec:
         index_workers=order.index_workers,
         memory_limit_bytes=order.memory_limit_bytes,
     )
-
-
-async def _read_identity(endpoint: Endpoint, side: Side) -> str:
-    connection = await connect(endpoint, purpose="identity", side=side)
-    try:
-        return await read_identity(connection)
-    finally:
-        await connection.close()
 
 
 def _require_passed(items: Sequence[PrecheckItem], display: Display) -> None:

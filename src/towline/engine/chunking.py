@@ -10,6 +10,8 @@ from towline.engine.ports import Chunk
 
 _MIN_CHUNK_BYTES = 8 * 1024 * 1024
 _MAX_CHUNK_BYTES = 256 * 1024 * 1024
+# A target that is loaded by key (InnoDB) slows down with the size of a transaction, and undoes a large one for long.
+_MAX_RANGE_BYTES = 32 * 1024 * 1024
 _CHUNKS_PER_WORKER = 8
 _GROUP_BYTES = 8 * 1024 * 1024
 _GROUP_TABLES = 100
@@ -40,8 +42,31 @@ def choose_chunk_pages(table: Table, *, total_bytes: int, workers: int, can_seek
     return max(1, chunk_bytes // bytes_per_page)
 
 
-def plan_chunks(table: Table, chunk_pages: int) -> list[Chunk]:
-    """Chunks that cover every page once. The last one is open: pages may have been added since."""
+def choose_parts(table: Table, *, total_bytes: int, workers: int) -> int:
+    """Into how many parts a table is cut by its key; 1 without a key."""
+    if not table.key:
+        return 1
+    wanted = total_bytes // max(1, workers * _CHUNKS_PER_WORKER)
+    return max(1, table.size_bytes // min(_MAX_RANGE_BYTES, max(_MIN_CHUNK_BYTES, wanted)))
+
+
+def plan_ranges(table: Table, bounds: Sequence[str]) -> list[Chunk]:
+    """Chunks that cover every key once; both ends are open, whatever was added since."""
+    limits = [None, *bounds, None]
+    last = len(bounds)
+    return [
+        Chunk(table.name, n, n, None if n == last else n + 1, after=limits[n], upto=limits[n + 1])
+        for n in range(last + 1)
+    ]
+
+
+def plan_chunks(table: Table, chunk_pages: int, bounds: Sequence[str] = ()) -> list[Chunk]:
+    """Chunks that cover every page once. The last one is open: pages may have been added since.
+
+    With `bounds` the chunks are ranges of keys.
+    """
+    if bounds:
+        return plan_ranges(table, bounds)
     starts = range(0, max(1, table.pages), chunk_pages)
     last = len(starts) - 1
     return [

@@ -9,7 +9,7 @@ from towline.domain.errors import LeaseLost, Side, SourceChanged
 from towline.domain.progress import Phase
 from towline.domain.structure import Section, StructureItem, StructureReport
 from towline.domain.tables import Table, TableName
-from towline.engine.chunking import choose_chunk_pages
+from towline.engine.chunking import choose_chunk_pages, choose_parts
 from towline.engine.figures import weigh
 from towline.engine.ports import CopyFacts, Snapshot, SnapshotFact, TablePlan
 from towline.engine.run import Run
@@ -122,13 +122,13 @@ async def _copy(run: Run, tables: Sequence[Table], snapshot: Snapshot) -> None:
     target = run.sides.copy_target
     facts = await target.load_facts()
     if not facts.is_planned:
-        await target.save_plan(_cut(run, tables))
+        await target.save_plan(await _cut(run, tables))
         facts = await target.load_facts()
     present = choose_planned(tables, facts)
     plan = _plan(run, present, facts)
     if plan.start_over:
         fresh = [table for table in present if table.name in set(plan.start_over)]
-        await target.start_over(plan.start_over, _cut(run, fresh))
+        await target.start_over(plan.start_over, await _cut(run, fresh))
         for name in plan.start_over:
             _note_start_over(run, name)
         facts = await target.load_facts()
@@ -157,7 +157,7 @@ async def _copy(run: Run, tables: Sequence[Table], snapshot: Snapshot) -> None:
 
 async def start_over(run: Run, table: Table) -> None:
     """Empty the table on the target; the next attempt copies it under one snapshot."""
-    await run.sides.copy_target.start_over([table.name], _cut(run, [table]))
+    await run.sides.copy_target.start_over([table.name], await _cut(run, [table]))
     _note_start_over(run, table.name)
 
 
@@ -194,24 +194,24 @@ def _plan(run: Run, tables: Sequence[Table], facts: CopyFacts) -> CopyPlan:
     )
 
 
-def _cut(run: Run, tables: Sequence[Table]) -> list[TablePlan]:
+async def _cut(run: Run, tables: Sequence[Table]) -> list[TablePlan]:
     total = sum(table.size_bytes for table in tables)
-    return [
-        TablePlan(
-            table.name,
-            table.pages,
-            choose_chunk_pages(
-                table,
-                total_bytes=total,
-                workers=run.spec.copy_workers,
-                can_seek_pages=run.sides.copy_source.can_seek_pages,
-            ),
-            table.size_bytes,
-            table.estimated_rows,
-            table.storage_id,
+    source, workers = run.sides.copy_source, run.spec.copy_workers
+    plans = []
+    for table in tables:
+        bounds: tuple[str, ...] = ()
+        if source.cuts_by_key:
+            bounds = await source.read_bounds(table, parts=choose_parts(table, total_bytes=total, workers=workers))
+            pages, chunk_pages = len(bounds) + 1, 1
+        else:
+            pages = table.pages
+            chunk_pages = choose_chunk_pages(
+                table, total_bytes=total, workers=workers, can_seek_pages=source.can_seek_pages
+            )
+        plans.append(
+            TablePlan(table.name, pages, chunk_pages, table.size_bytes, table.estimated_rows, table.storage_id, bounds)
         )
-        for table in tables
-    ]
+    return plans
 
 
 def _begin_figures(run: Run, tables: Sequence[Table], facts: CopyFacts, plan: CopyPlan) -> Counter[TableName]:

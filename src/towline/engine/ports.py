@@ -89,6 +89,9 @@ class Chunk:
 
     `kind` is 'pages' for a part of the snapshot and 'changed' for the rows of a table that changed after the
     base snapshot and before snapshot `snapshot_number` (see `engine/snapshot.py`).
+
+    A table that is cut by its key has one 'page' for each part: rows whose key is greater than `after` and not
+    greater than `upto`; None = no limit.  Only the adapter that made these texts reads them.
     """
 
     table: TableName
@@ -96,6 +99,8 @@ class Chunk:
     first_page: int
     end_page: int | None
     kind: str = "pages"
+    after: str | None = None
+    upto: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +134,10 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class TablePlan:
-    """How a table was cut when the job began, as the target remembers it."""
+    """How a table was cut when the job began, as the target remembers it.
+
+    `bounds` are the keys between the parts of a table that is cut by its key, in order.
+    """
 
     table: TableName
     pages: int
@@ -137,6 +145,7 @@ class TablePlan:
     size_bytes: int
     estimated_rows: int
     storage_id: str
+    bounds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +197,14 @@ class CopySource(Protocol):
     async def read_tables(self, selection: ObjectSelection) -> list[Table]: ...
     @property
     def can_seek_pages(self) -> bool: ...
+    @property
+    def cuts_by_key(self) -> bool:
+        """Whether tables are cut by `read_bounds` rather than by their pages."""
+        ...
+
+    async def read_bounds(self, table: Table, *, parts: int) -> tuple[str, ...]:
+        """Keys that cut the table into about so many parts of about the same size; () leaves it in one."""
+        ...
 
     async def open_base_snapshot(self, tables: Sequence[Table], *, follow: bool) -> Snapshot:
         """The first snapshot. With `follow` the stream is kept by the source from exactly this moment on."""

@@ -23,6 +23,12 @@ An update that changes the key and does not send all values (unchanged TOAST) is
 key may be another one by then.  It makes the table start over under one snapshot (`TableMustStartOver`).
 Until the stream covers Lk the job does not claim consistency; other unique indexes and foreign keys wait for it.
 
+Where chunks are ranges of keys and the stream sends whole rows (MySQL), the theory is simpler.  A row stays in its
+range for as long as it keeps its key, and a new key is a delete and an insert.  So the remaining ranges are read whole
+under Sk, with no filter and no 'changed' chunk, and the stream is applied tolerantly from L1: on a row of F every
+change does what it says; on a row read at Sk the changes up to Lk set it back and bring it forward again, and the
+last one leaves it as it was at Lk, or deletes it once more.  Both end with the row at Lk.
+
 A table whose chunks all come from one snapshot needs none of this: the stream skips its changes before that
 snapshot's position (its floor).  A table without a key, or without a log, cannot be put right by the stream: it starts
 over.  So does a table that was rewritten (VACUUM FULL, TRUNCATE) since its chunks were read.
@@ -88,7 +94,7 @@ def plan_copy(
         plan = plans[table.name]
         mine = finished.get(table.name, [])
         numbers = {entry.chunk.number for entry in mine if entry.chunk.kind == "pages"}
-        chunks = plan_chunks(as_planned(table, plan), plan.chunk_pages)
+        chunks = plan_chunks(as_planned(table, plan), plan.chunk_pages, plan.bounds)
         remaining = [chunk for chunk in chunks if chunk.number not in numbers]
         used = {entry.snapshot_number for entry in mine}
         is_mixed = bool(remaining) and bool(used - {current})
@@ -96,13 +102,13 @@ def plan_copy(
         if was_rewritten or (is_mixed and not (table.key and table.is_logged)) or (used - {current} and not can_replay):
             start_over.append(table.name)
             continue
-        if is_mixed:
+        if is_mixed and not plan.bounds:
             base = min(used)
             changed_since[table.name] = by_number[base]
             if not any(e.chunk.kind == "changed" and e.snapshot_number == current for e in mine):
                 # I4: it replaces older versions only. First, so that no page of this snapshot is there without it.
                 work.append((table, Chunk(table.name, current, 0, None, kind="changed")))
-        elif mine and remaining and base_of(mine) != current:
+        elif mine and remaining and not plan.bounds and base_of(mine) != current:
             raise InvariantBroken(f"{table.name}: chunks of snapshot {base_of(mine)} under snapshot {current}")
         work.extend((table, chunk) for chunk in remaining)
     return CopyPlan(tuple(work), changed_since, tuple(start_over))

@@ -25,7 +25,7 @@ from pymysql.err import raise_mysql_exception
 
 from towline.adapters.mysql.errors import LOST_CONNECTION, translate
 from towline.adapters.mysql.flavor import Flavor
-from towline.domain.errors import ConnectionLost, InvariantBroken, Side
+from towline.domain.errors import ConnectionLost, Side
 
 COM_QUERY: Final = 0x03
 MAX_PACKET_BYTES: Final = 0xFFFFFF
@@ -95,17 +95,9 @@ class Wire:
             raise _lost()
         return count
 
-    def give_back(self, data: bytes | memoryview) -> None:
+    def give_back(self, data: bytes | bytearray) -> None:
         """Bytes that were received raw and belong to what is read next."""
         self._unread[:0] = data
-
-    def expect_number(self, number: int) -> None:
-        """Say which sequence number the next packet has, after packets were read raw."""
-        self._next_number = number & 0xFF
-
-    def require_idle(self) -> None:
-        if self._unread:
-            raise InvariantBroken(f"{len(self._unread)} bytes of an answer were not read")
 
     def _read_piece(self) -> bytes:
         head = self._take(_HEADER_BYTES)

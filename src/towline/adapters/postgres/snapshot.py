@@ -49,6 +49,13 @@ class PgCopySource:
     def can_seek_pages(self) -> bool:
         return self._server_version >= _FIRST_VERSION_WITH_TID_RANGE_SCAN
 
+    @property
+    def cuts_by_key(self) -> bool:
+        return False
+
+    async def read_bounds(self, table: Table, *, parts: int) -> tuple[str, ...]:
+        return ()  # cut by pages
+
     async def read_identity(self) -> str:
         async with self._session("catalog") as connection:
             return await read_identity(connection)

@@ -1,0 +1,193 @@
+"""The statements that bring folded changes to one target table. Pure.
+
+Values are packed cells: the bytes that the text protocol returns (see `domain/changes.py`).  The applier's session says
+that its statements are binary, so a quoted value reaches its column byte by byte, as with LOAD DATA.  Where a value is
+compared, it carries the column's character set, so that the column's collation decides and its index is found.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
+from towline.adapters.mysql.catalog import ColumnType
+from towline.adapters.mysql.quoting import qualified, quote_ident
+from towline.domain.changes import Relation, split_row, value_of
+from towline.domain.errors import InvariantBroken, Side, SourceChanged
+
+_NUMERIC: Final = frozenset(
+    {"tinyint", "smallint", "mediumint", "int", "integer", "bigint", "decimal", "numeric", "float", "double", "year"}
+)
+_NUMBER = re.compile(rb"[-+0-9.eE]+")
+_SPECIAL = re.compile(rb"['\\]")
+_STATEMENT_BYTES: Final = 1024 * 1024
+# The servers look up each key of a list in the index; a longer list makes planning dearer than it saves.
+_KEYS_PER_STATEMENT: Final = 1000
+
+
+class TableSql:
+    """Statements for rows of one form of a source table."""
+
+    def __init__(self, relation: Relation, types: Mapping[str, ColumnType], *, is_mariadb: bool) -> None:
+        """`types`: of the target's columns.
+
+        Raises:
+            SourceChanged: the target's table lacks a column of the source's.
+        """
+        missing = [name for name in relation.columns if name not in types]
+        if missing:
+            raise SourceChanged(
+                f"the target's {relation.table} has no column {missing[0]}", side=Side.TARGET, columns=len(missing)
+            )
+        self.relation = relation
+        self._table = qualified(relation.table)
+        kinds = [types[name] for name in relation.columns]
+        self._renderers = [_choose_renderer(kind, is_mariadb=is_mariadb) for kind in kinds]
+        self._comparers = [
+            _choose_comparer(name, kind, is_mariadb=is_mariadb) for name, kind in _named(relation, kinds)
+        ]
+        columns = ", ".join(map(quote_ident, relation.columns))
+        self._insert = f"INSERT INTO {self._table} ({columns}) VALUES ".encode()
+        self._replace = f"REPLACE INTO {self._table} ({columns}) VALUES ".encode()
+        self._key_kinds = [kinds[number] for number in relation.key]
+        self._key_names = [quote_ident(relation.columns[number]) for number in relation.key]
+
+    def inserts(self, rows: Iterable[bytes], *, replaces: bool = False) -> Iterator[bytes]:
+        """Statements that insert the rows, each of some size."""
+        head = self._replace if replaces else self._insert
+        parts: list[bytes] = []
+        size = 0
+        for row in rows:
+            part = self._render_row(row)
+            if parts and size + len(part) > _STATEMENT_BYTES:
+                yield head + b",".join(parts)
+                parts, size = [], 0
+            parts.append(part)
+            size += len(part)
+        if parts:
+            yield head + b",".join(parts)
+
+    def deletes(self, rows: Iterable[bytes]) -> Iterator[bytes]:
+        """Statements that delete the rows with these rows' keys."""
+        head = f"DELETE FROM {self._table} WHERE ".encode()
+        keys: list[tuple[bytes, ...]] = []
+        size = 0
+        for row in rows:
+            key = self._key(row)
+            size += sum(map(len, key))
+            keys.append(key)
+            if len(keys) >= _KEYS_PER_STATEMENT or size > _STATEMENT_BYTES:
+                yield head + self._render_keys(keys)
+                keys, size = [], 0
+        if keys:
+            yield head + self._render_keys(keys)
+
+    def update_whole(self, old: bytes, new: bytes) -> bytes:
+        """Changes one row that is equal to `old` in every column."""
+        values = zip(self.relation.columns, self._cells(new), self._renderers, strict=True)
+        assignments = b", ".join(quote_ident(name).encode() + b" = " + render(value) for name, value, render in values)
+        return b"UPDATE %s SET %s WHERE %s LIMIT 1" % (self._table.encode(), assignments, self._render_equal(old))
+
+    def delete_whole(self, old: bytes) -> bytes:
+        return b"DELETE FROM %s WHERE %s LIMIT 1" % (self._table.encode(), self._render_equal(old))
+
+    def describe_key(self, row: bytes) -> str:
+        """The key for the job's own list of rows that did not fit (I7)."""
+        cells = self._cells(row)
+        pairs = ((self.relation.columns[number], cells[number]) for number in self.relation.key)
+        return ", ".join(
+            f"{name}={'NULL' if value is None else value.decode('utf-8', 'replace')}" for name, value in pairs
+        )
+
+    def _cells(self, row: bytes) -> list[bytes | None]:
+        return [value_of(cell) for cell in split_row(row)]
+
+    def _render_row(self, row: bytes) -> bytes:
+        values = zip(split_row(row), self._renderers, strict=True)
+        return b"(" + b",".join([render(cell[5:] if len(cell) > 1 else None) for cell, render in values]) + b")"
+
+    def _render_equal(self, row: bytes) -> bytes:
+        values = zip(self._cells(row), self._comparers, strict=True)
+        return b" AND ".join([compare(value) for value, compare in values])
+
+    def _key(self, row: bytes) -> tuple[bytes, ...]:
+        cells = split_row(row)
+        key = []
+        for number, kind in zip(self.relation.key, self._key_kinds, strict=True):
+            value = value_of(cells[number])
+            if value is None:
+                raise InvariantBroken(f"a key of {self.relation.table} holds NULL", side=Side.SOURCE)
+            key.append(_render_compared(kind, value))
+        return tuple(key)
+
+    def _render_keys(self, keys: Sequence[tuple[bytes, ...]]) -> bytes:
+        if len(self._key_names) == 1:
+            return self._key_names[0].encode() + b" IN (" + b",".join([key[0] for key in keys]) + b")"
+        names = [name.encode() for name in self._key_names]
+        return b" OR ".join(
+            [
+                b"(" + b" AND ".join([n + b" = " + value for n, value in zip(names, key, strict=True)]) + b")"
+                for key in keys
+            ]
+        )
+
+
+def _named(relation: Relation, kinds: Sequence[ColumnType]) -> Iterator[tuple[str, ColumnType]]:
+    return zip(relation.columns, kinds, strict=True)
+
+
+def quote_value(value: bytes) -> bytes:
+    """The bytes as a constant of a session whose statements are binary."""
+    if _SPECIAL.search(value):
+        value = value.replace(b"\\", b"\\\\").replace(b"'", b"\\'")
+    return b"'" + value + b"'"
+
+
+def _choose_renderer(kind: ColumnType, *, is_mariadb: bool) -> Callable[[bytes | None], bytes]:
+    if kind.base == "json" and not is_mariadb:
+        return _render_json
+    return _render_numeric if kind.base in _NUMERIC else _render_quoted
+
+
+def _render_numeric(value: bytes | None) -> bytes:
+    if value is None:
+        return b"NULL"
+    return value if _NUMBER.fullmatch(value) else quote_value(value)
+
+
+def _render_quoted(value: bytes | None) -> bytes:
+    return b"NULL" if value is None else quote_value(value)
+
+
+def _render_json(value: bytes | None) -> bytes:
+    # JSON takes no binary text.
+    return b"NULL" if value is None else b"CONVERT(%s USING utf8mb4)" % quote_value(value)
+
+
+def _render_compared(kind: ColumnType, value: bytes) -> bytes:
+    if kind.base in _NUMERIC:
+        return _render_numeric(value)
+    if kind.base == "bit":
+        return b"0x" + (value.hex().encode() or b"00")
+    if kind.charset and kind.charset != "binary":
+        return b"_%s X'%s'" % (kind.charset.encode(), value.hex().encode())
+    return quote_value(value)
+
+
+def _choose_comparer(name: str, kind: ColumnType, *, is_mariadb: bool) -> Callable[[bytes | None], bytes]:
+    """Equal byte by byte: two rows that a collation holds for equal are different rows all the same."""
+    column = quote_ident(name).encode()
+
+    def compare(value: bytes | None) -> bytes:
+        if value is None:
+            return column + b" IS NULL"
+        if kind.base == "json" and not is_mariadb:
+            return b"%s = CAST(CONVERT(%s USING utf8mb4) AS JSON)" % (column, quote_value(value))
+        if kind.base == "float":
+            return b"%s * 1e0 = %s" % (column, _render_numeric(value))
+        if kind.charset and kind.charset != "binary":
+            return b"CAST(%s AS BINARY) = X'%s'" % (column, value.hex().encode())
+        return b"%s = %s" % (column, _render_compared(kind, value))
+
+    return compare

@@ -1,0 +1,136 @@
+"""What the source's catalog says about tables, in a few queries however many tables there are."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from dataclasses import dataclass
+
+from towline.adapters.mysql.quoting import quote_literal
+from towline.adapters.mysql.session import Row, Session
+from towline.domain.tables import Column, ObjectSelection, Table, TableName
+
+SYSTEM_SCHEMAS = frozenset({"mysql", "information_schema", "performance_schema", "sys", "towline", "ndbinfo"})
+
+# Statistics as they are now, where the server would show remembered ones for a day.
+_FRESH_STATISTICS = "SET SESSION information_schema_stats_expiry = 0"
+_TABLES = """
+SELECT table_schema, table_name, engine, coalesce(data_length, 0), coalesce(table_rows, 0),
+       coalesce(create_options, '')
+FROM information_schema.tables
+WHERE table_type IN ('BASE TABLE', 'SYSTEM VERSIONED') AND table_schema IN ({schemas})
+ORDER BY table_schema, table_name
+"""
+_COLUMNS = """
+SELECT table_schema, table_name, column_name, column_type, coalesce(character_set_name, ''), extra,
+       coalesce(generation_expression, '') <> ''
+FROM information_schema.columns WHERE table_schema IN ({schemas})
+ORDER BY table_schema, table_name, ordinal_position
+"""
+# A unique index identifies a row when none of its columns may be NULL and none is cut or computed.
+_KEYS = """
+SELECT table_schema, table_name, index_name, column_name, sub_part, nullable
+FROM information_schema.statistics
+WHERE non_unique = 0 AND table_schema IN ({schemas})
+ORDER BY table_schema, table_name, index_name <> 'PRIMARY', index_name, seq_in_index
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnType:
+    """A column's type as the server renders it, lower case, and its character set ('' if it has none)."""
+
+    name: str
+    type_sql: str
+    charset: str
+
+    @property
+    def base(self) -> str:
+        return self.type_sql.partition("(")[0].partition(" ")[0]
+
+
+async def read_schemas(session: Session, selection: ObjectSelection) -> list[str]:
+    """The databases that the selection touches; never the server's own."""
+    rows = await session.query("SELECT schema_name FROM information_schema.schemata ORDER BY schema_name")
+    wanted = selection.schemas | {table.schema for table in selection.tables}
+    return [
+        name for (name,) in rows if name.lower() not in SYSTEM_SCHEMAS and (selection.is_everything or name in wanted)
+    ]
+
+
+async def read_tables(session: Session, selection: ObjectSelection) -> list[Table]:
+    """Every selected table that holds rows, by database and name."""
+    if session.flavor.is_mysql_from(8, 0):
+        await session.execute(_FRESH_STATISTICS)
+    schemas = await read_schemas(session, selection)
+    if not schemas:
+        return []
+    listed = ", ".join(quote_literal(name) for name in schemas)
+    columns = _collect_columns(await session.query(_COLUMNS.format(schemas=listed)))
+    keys = _choose_keys(await session.query(_KEYS.format(schemas=listed)))
+    tables = []
+    for schema, name, _engine, size_bytes, rows, _options in await session.query(_TABLES.format(schemas=listed)):
+        table = TableName(schema, name)
+        if not selection.covers(table):
+            continue
+        tables.append(
+            Table(
+                name=table,
+                source_id=0,
+                columns=tuple(columns[table]),
+                key=keys.get(table, ()),
+                identity="f",
+                pages=1,
+                size_bytes=int(size_bytes),
+                estimated_rows=int(rows),
+                storage_id=_digest(columns[table]),
+            )
+        )
+    return tables
+
+
+async def read_column_types(session: Session, table: TableName) -> dict[str, ColumnType]:
+    """The types of all columns of one table, by name and in order; {} if there is no such table."""
+    rows = await session.query(
+        """SELECT column_name, column_type, coalesce(character_set_name, '') FROM information_schema.columns
+           WHERE table_schema = %s AND table_name = %s ORDER BY ordinal_position""",
+        table.schema,
+        table.name,
+    )
+    return {name: ColumnType(name, type_sql.lower(), charset) for name, type_sql, charset in rows}
+
+
+async def read_identity(session: Session) -> str:
+    """Names this server: stays the same across restarts and renames of hosts."""
+    if session.flavor.is_mariadb:
+        # MariaDB has no identity but what its operator gave it.
+        return str(await session.query_value("SELECT CONCAT('mariadb/', @@server_id, '/', @@hostname, ':', @@port)"))
+    return str(await session.query_value("SELECT CONCAT('mysql/', @@server_uuid)"))
+
+
+def _collect_columns(rows: list[Row]) -> dict[TableName, list[Column]]:
+    columns: dict[TableName, list[Column]] = defaultdict(list)
+    for schema, table, name, type_sql, _charset, extra, is_generated in rows:
+        if is_generated or "GENERATED" in extra.upper().replace("DEFAULT_GENERATED", ""):
+            continue  # the target computes it
+        column = Column(name, type_sql.lower(), is_binary_safe=False, is_identity="auto_increment" in extra.lower())
+        columns[TableName(schema, table)].append(column)
+    return columns
+
+
+def _choose_keys(rows: list[Row]) -> dict[TableName, tuple[str, ...]]:
+    indexes: dict[TableName, dict[str, list[Row]]] = defaultdict(dict)
+    for row in rows:
+        indexes[TableName(row[0], row[1])].setdefault(row[2], []).append(row)
+    chosen: dict[TableName, tuple[str, ...]] = {}
+    for table, candidates in indexes.items():
+        for parts in candidates.values():
+            if all(name and sub_part is None and nullable != "YES" for *_, name, sub_part, nullable in parts):
+                chosen[table] = tuple(part[3] for part in parts)
+                break
+    return chosen
+
+
+def _digest(columns: list[Column]) -> str:
+    text = "\n".join(f"{column.name} {column.type_sql}" for column in columns)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

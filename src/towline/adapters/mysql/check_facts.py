@@ -1,0 +1,179 @@
+"""What the prechecks look at on each server: facts only, the verdicts are `check_rules`' work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from towline.adapters.mysql.catalog import read_identity, read_schemas, read_tables
+from towline.adapters.mysql.flavor import Flavor
+from towline.adapters.mysql.quoting import quote_literal
+from towline.adapters.mysql.session import Session
+from towline.domain.errors import TowlineError
+from towline.domain.tables import ObjectSelection, Table, TableName
+
+_VARIABLES = (
+    "log_bin",
+    "binlog_format",
+    "binlog_row_image",
+    "binlog_row_value_options",
+    "server_id",
+    "gtid_mode",
+    "enforce_gtid_consistency",
+    "log_slave_updates",
+    "log_replica_updates",
+    "character_set_server",
+    "collation_server",
+    "sql_mode",
+    "lower_case_table_names",
+    "max_allowed_packet",
+    "local_infile",
+    "read_only",
+    "super_read_only",
+    "innodb_strict_mode",
+    "transaction_isolation",
+    "tx_isolation",
+    "binlog_expire_logs_seconds",
+    "expire_logs_days",
+    "log_bin_trust_function_creators",
+    "innodb_default_row_format",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """One server. `clock_ahead_s`: how far its clock is ahead of ours."""
+
+    flavor: Flavor
+    identity: str
+    variables: dict[str, str]
+    grants: frozenset[str]
+    clock_ahead_s: float
+
+    def variable(self, name: str) -> str:
+        return self.variables.get(name, "")
+
+    def may(self, *privileges: str) -> bool:
+        """Whether the account has one of these privileges for all databases."""
+        return "ALL PRIVILEGES" in self.grants or any(privilege in self.grants for privilege in privileges)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFacts:
+    server: ServerFacts
+    tables: tuple[Table, ...]
+    engines: dict[TableName, str]
+    schemas: tuple[str, ...]
+    foreign_parents: tuple[tuple[TableName, TableName], ...]  # child, its parent outside of the job
+    code: int  # triggers and events
+    definers: frozenset[str]
+    unreadable_routines: int
+    collations: frozenset[str]
+    missing: tuple[str, ...] = ()  # selected, but not there
+
+
+@dataclass(frozen=True, slots=True)
+class TargetFacts:
+    server: ServerFacts
+    present: frozenset[TableName]
+    collations: frozenset[str]
+    accounts: frozenset[str] | None  # None: the account may not see them
+    has_job: bool
+    triggers: tuple[TableName, ...] = field(default=())
+
+
+async def read_server(session: Session, *, now_s: float) -> ServerFacts:
+    names = ", ".join(quote_literal(name) for name in _VARIABLES)
+    rows = await session.query(f"SHOW GLOBAL VARIABLES WHERE variable_name IN ({names})")
+    clock = float(await session.query_value("SELECT unix_timestamp(now(6))"))
+    return ServerFacts(
+        session.flavor,
+        await read_identity(session),
+        {str(name).lower(): str(value) for name, value in rows},
+        await _read_grants(session),
+        clock - now_s,
+    )
+
+
+async def read_source(session: Session, selection: ObjectSelection, *, now_s: float) -> SourceFacts:
+    server = await read_server(session, now_s=now_s)
+    tables = await read_tables(session, selection)
+    schemas = await read_schemas(session, selection)
+    listed = ", ".join(quote_literal(name) for name in schemas) or "''"
+    engines = await session.query(
+        f"""SELECT table_schema, table_name, coalesce(engine, ''), coalesce(table_collation, '')
+            FROM information_schema.tables WHERE table_schema IN ({listed}) AND table_type <> 'VIEW'"""
+    )
+    parents = await session.query(
+        f"""SELECT DISTINCT constraint_schema, table_name, unique_constraint_schema, referenced_table_name
+            FROM information_schema.referential_constraints WHERE constraint_schema IN ({listed})"""
+    )
+    code = await session.query_value(
+        f"""SELECT (SELECT COUNT(*) FROM information_schema.triggers WHERE trigger_schema IN ({listed}))
+                 + (SELECT COUNT(*) FROM information_schema.events WHERE event_schema IN ({listed}))"""
+    )
+    definers = await session.query(
+        f"""SELECT definer FROM information_schema.routines WHERE routine_schema IN ({listed})
+            UNION SELECT definer FROM information_schema.views WHERE table_schema IN ({listed})
+            UNION SELECT definer FROM information_schema.triggers WHERE trigger_schema IN ({listed})
+            UNION SELECT definer FROM information_schema.events WHERE event_schema IN ({listed})"""
+    )
+    unreadable = await session.query_value(
+        f"""SELECT COUNT(*) FROM information_schema.routines
+            WHERE routine_schema IN ({listed}) AND routine_definition IS NULL AND routine_body = 'SQL'"""
+    )
+    chosen = {table.name for table in tables}
+    pairs = [(TableName(*row[:2]), TableName(*row[2:])) for row in parents]
+    return SourceFacts(
+        server,
+        tuple(tables),
+        {TableName(row[0], row[1]): row[2] for row in engines if TableName(row[0], row[1]) in chosen},
+        tuple(schemas),
+        tuple((child, parent) for child, parent in pairs if child in chosen and parent not in chosen),
+        int(code or 0),
+        frozenset(row[0] for row in definers),
+        int(unreadable or 0),
+        frozenset(row[3] for row in engines if row[3]),
+        tuple(sorted(selection.schemas - set(schemas)) + sorted(map(str, selection.tables - chosen))),
+    )
+
+
+async def read_target(session: Session, tables: tuple[Table, ...], *, job_id: str, now_s: float) -> TargetFacts:
+    server = await read_server(session, now_s=now_s)
+    wanted = {table.name for table in tables}
+    rows = await session.query("SELECT table_schema, table_name FROM information_schema.tables")
+    collations = await session.query("SELECT collation_name FROM information_schema.collations")
+    triggers = await session.query("SELECT event_object_schema, event_object_table FROM information_schema.triggers")
+    return TargetFacts(
+        server,
+        frozenset(TableName(*row) for row in rows) & wanted,
+        frozenset(str(row[0]) for row in collations),
+        await _read_accounts(session),
+        await _has_job(session, job_id),
+        tuple(sorted({TableName(*row) for row in triggers} & wanted)),
+    )
+
+
+async def _read_grants(session: Session) -> frozenset[str]:
+    """Privileges for all databases, roles that are active included."""
+    granted: set[str] = set()
+    for (line,) in await session.query("SHOW GRANTS"):
+        head, found, _ = str(line).partition(" ON *.* TO ")
+        if found:
+            granted.update(part.strip().upper() for part in head.removeprefix("GRANT ").split(","))
+    return frozenset(granted)
+
+
+async def _read_accounts(session: Session) -> frozenset[str] | None:
+    try:
+        rows: list[Any] = await session.query("SELECT CONCAT(user, '@', host) FROM mysql.user")
+    except TowlineError:
+        return None
+    return frozenset(str(row[0]) for row in rows)
+
+
+async def _has_job(session: Session, job_id: str) -> bool:
+    try:
+        return bool(await session.query_value("SELECT COUNT(*) FROM towline.job WHERE job_id = %s", job_id))
+    except TowlineError:
+        return False

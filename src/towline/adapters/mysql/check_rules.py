@@ -1,0 +1,395 @@
+"""The prechecks' verdicts. Pure: facts in, one item per test out, with what the operator does about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from towline.adapters.mysql.check_facts import ServerFacts, SourceFacts, TargetFacts
+from towline.adapters.mysql.create_table import adapt
+from towline.domain.jobs import TaskMode
+from towline.domain.prechecks import PrecheckItem, Verdict
+
+_VERSION, _PRIVILEGE, _PARAMS = "db_version", "db_user_privilege", "db_params"
+_TARGET_STATUS, _CONFLICT = "db_target_status", "db_object_conflict_check"
+_NAMES_SHOWN = 5
+_SMALL_PACKET_BYTES = 16 * 1024 * 1024
+_SHORT_RETENTION_S = 86_400
+_ENGINES = frozenset({"innodb", "myisam", "aria", "memory", "archive", "csv", "rocksdb"})
+_TRANSACTIONAL = frozenset({"innodb", "rocksdb"})
+_CLOCK_LIMIT_S = 60
+_WRITING = ("CREATE", "DROP", "ALTER", "INSERT", "UPDATE", "DELETE", "SELECT", "INDEX", "REFERENCES")
+
+
+def judge_source(facts: SourceFacts, *, mode: TaskMode) -> list[PrecheckItem]:
+    items = [
+        _judge_version(facts.server, "src"),
+        _judge_selection(facts),
+        _judge_reading(facts),
+        _judge_engines(facts),
+        _judge_parents(facts),
+        _judge_routines(facts),
+    ]
+    if mode is not TaskMode.FULL:
+        items += [
+            _judge_following(facts.server),
+            _judge_binlog(facts.server),
+            _judge_format(facts.server),
+            _judge_row_image(facts.server),
+            _judge_server_id(facts.server),
+            _judge_retention(facts.server),
+            _judge_replica_updates(facts.server),
+            _judge_keys(facts),
+            _judge_code(facts),
+        ]
+    return items
+
+
+def judge_target(facts: TargetFacts, *, mode: TaskMode) -> list[PrecheckItem]:
+    items = [
+        _judge_version(facts.server, "dst"),
+        _judge_writing(facts.server),
+        _judge_writable(facts.server),
+        _judge_packet(facts.server),
+    ]
+    if mode is not TaskMode.FULL and facts.triggers:
+        items.append(
+            _failed(
+                "dstTriggersCheck",
+                _PARAMS,
+                "DST_TRIGGERS_FIRE",
+                f"Triggers on the target would fire again for streamed changes: {_names(facts.triggers)}.",
+                "Drop them until the switch-over.",
+            )
+        )
+    return items
+
+
+def judge_both(source: SourceFacts, target: TargetFacts, *, mode: TaskMode) -> list[PrecheckItem]:
+    items = [
+        _judge_version_pair(source.server, target.server),
+        _judge_same_server(source.server, target.server),
+        _judge_collations(source, target),
+        _judge_case(source.server, target.server),
+        _judge_clock(source.server, target.server),
+        _judge_definers(source, target),
+        _compare(source, target, "collation_server", "dbCollationServerConsistency"),
+        _compare(source, target, "innodb_strict_mode", "innodbStrictModeConsistency"),
+        _compare_modes(source.server, target.server),
+    ]
+    if mode is not TaskMode.STREAM:
+        items.append(_judge_conflicts(target))
+    return items
+
+
+# --- one side ---------------------------------------------------------------------------------------
+
+
+def _judge_version(server: ServerFacts, prefix: str) -> PrecheckItem:
+    item = f"{prefix}DbVersionSupport"
+    flavor = server.flavor
+    is_known = (10, 6) <= flavor.version[:2] < (12, 0) if flavor.is_mariadb else (5, 7) <= flavor.version[:2] < (10, 0)
+    if is_known:
+        return _passed(item, _VERSION)
+    reason = f"{prefix.upper()}_VERSION_NOT_SUPPORTED"
+    remedy = "Use MySQL 5.7 to 9, or MariaDB 10.6 to 11."
+    return _failed(item, _VERSION, reason, f"{flavor} is not supported.", remedy)
+
+
+def _judge_selection(facts: SourceFacts) -> PrecheckItem:
+    item = "userSelectObjectsCheck"
+    if not facts.missing:
+        return _passed(item)
+    message = f"The source does not have, or its account may not see: {_names(facts.missing)}."
+    return _failed(item, _PARAMS, "SELECTED_OBJECTS_MISSING", message, "Correct the names, or grant SELECT on them.")
+
+
+def _judge_reading(facts: SourceFacts) -> PrecheckItem:
+    item = "srcDbPrivilegesIsEnough"
+    server = facts.server
+    if not server.may("RELOAD", "FLUSH_TABLES") and not server.flavor.is_mariadb and not server.may("LOCK TABLES"):
+        return _warning(
+            item,
+            _PRIVILEGE,
+            "SRC_NO_LOCK_PRIVILEGE",
+            "The source account has neither RELOAD nor LOCK TABLES for all databases; without LOCK TABLES on the "
+            "job's databases no consistent snapshot is possible.",
+            "GRANT RELOAD ON *.* to it.",
+        )
+    return _passed(item, _PRIVILEGE)
+
+
+def _judge_following(server: ServerFacts) -> PrecheckItem:
+    item = "srcDbPrivilegesIsEnoughForIncre"
+    if not server.may("REPLICATION SLAVE", "REPLICATION REPLICA"):
+        return _failed(
+            item,
+            _PRIVILEGE,
+            "SRC_NO_REPLICATION_PRIVILEGE",
+            "The source account may not read the binlog.",
+            "GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* to it.",
+        )
+    if not server.may("REPLICATION CLIENT", "BINLOG MONITOR", "SUPER"):
+        remedy = f"GRANT {'BINLOG MONITOR' if server.flavor.is_mariadb else 'REPLICATION CLIENT'} ON *.* to it."
+        message = "The source account may not see the binlog's position."
+        return _failed(item, _PRIVILEGE, "SRC_NO_BINLOG_STATUS_PRIVILEGE", message, remedy)
+    return _passed(item, _PRIVILEGE)
+
+
+def _judge_binlog(server: ServerFacts) -> PrecheckItem:
+    item = "srcDbBinlogIsOff"
+    if server.variable("log_bin") == "ON":
+        return _passed(item)
+    remedy = "Set log_bin on the source and restart it."
+    return _failed(item, _PARAMS, "SRC_BINLOG_IS_OFF", "The source writes no binlog.", remedy)
+
+
+def _judge_format(server: ServerFacts) -> PrecheckItem:
+    item = "srcBinlogFormatCheck"
+    value = server.variable("binlog_format") or "ROW"
+    if value == "ROW":
+        return _passed(item)
+    remedy = "SET GLOBAL binlog_format = ROW on the source; sessions that are open must reconnect."
+    return _failed(item, _PARAMS, "SRC_BINLOG_FORMAT_NOT_ROW", f"binlog_format is {value}.", remedy)
+
+
+def _judge_row_image(server: ServerFacts) -> PrecheckItem:
+    item = "srcBinlogRowImageCheck"
+    value = server.variable("binlog_row_image") or "FULL"
+    if value == "FULL":
+        return _passed(item)
+    remedy = "SET GLOBAL binlog_row_image = FULL on the source; sessions that are open must reconnect."
+    return _failed(item, _PARAMS, "SRC_BINLOG_ROW_IMAGE_NOT_FULL", f"binlog_row_image is {value}.", remedy)
+
+
+def _judge_server_id(server: ServerFacts) -> PrecheckItem:
+    item = "srcDbServerIdCheck"
+    if server.variable("server_id") not in ("", "0"):
+        return _passed(item)
+    remedy = "Give the source a server_id above 0."
+    return _failed(item, _PARAMS, "SRC_SERVER_ID_IS_ZERO", "The source's server_id is 0.", remedy)
+
+
+def _judge_retention(server: ServerFacts) -> PrecheckItem:
+    item = "srcDbBinlogExpireLogsDays"
+    seconds = server.variable("binlog_expire_logs_seconds")
+    days = server.variable("expire_logs_days")
+    kept_s = float(seconds or 0) or float(days or 0) * 86_400
+    if kept_s == 0 or kept_s >= _SHORT_RETENTION_S:
+        return _passed(item)
+    message = f"The source keeps its binlog for {kept_s / 3600:.1f} hours; a longer pause loses the job's position."
+    return _warning(item, _PARAMS, "SRC_BINLOG_KEPT_SHORTLY", message, "Raise binlog_expire_logs_seconds.")
+
+
+def _judge_replica_updates(server: ServerFacts) -> PrecheckItem:
+    item = "srclogSlaveUpdatesCheck"
+    value = server.variable("log_replica_updates") or server.variable("log_slave_updates")
+    if value != "OFF":
+        return _passed(item)
+    message = "Changes that come to the source by replication are not in its binlog."
+    return _warning(
+        item, _PARAMS, "SRC_LOG_REPLICA_UPDATES_OFF", message, "If the source is a replica: log_replica_updates = ON."
+    )
+
+
+def _judge_engines(facts: SourceFacts) -> PrecheckItem:
+    item = "srcDbExistUnsupportEngineTable"
+    unknown = sorted(name for name, engine in facts.engines.items() if engine.lower() not in _ENGINES)
+    if unknown:
+        message = f"These tables have an engine that is not supported: {_names(unknown)}."
+        return _failed(item, _PARAMS, "SRC_ENGINE_NOT_SUPPORTED", message, "Convert them, or leave them out.")
+    loose = sorted(name for name, engine in facts.engines.items() if engine.lower() not in _TRANSACTIONAL)
+    if loose:
+        message = f"Without transactions the snapshot holds only while nobody writes to them: {_names(loose)}."
+        return _warning(item, _PARAMS, "SRC_ENGINE_NOT_TRANSACTIONAL", message, "ALTER TABLE ... ENGINE = InnoDB.")
+    return _passed(item)
+
+
+def _judge_parents(facts: SourceFacts) -> PrecheckItem:
+    item = "hasForeignKeyOnUnselectedTable"
+    if not facts.foreign_parents:
+        return _passed(item)
+    shown = ", ".join(f"{child} to {parent}" for child, parent in facts.foreign_parents[:_NAMES_SHOWN])
+    message = f"Foreign keys lead out of the job: {shown}."
+    return _warning(item, _PARAMS, "FOREIGN_KEY_ON_UNSELECTED_TABLE", message, "Select those tables, too.")
+
+
+def _judge_routines(facts: SourceFacts) -> PrecheckItem:
+    item = "srcRoutinesWithoutPrivilegeCheck"
+    if not facts.unreadable_routines:
+        return _passed(item)
+    message = f"The source account may not read {facts.unreadable_routines} routines; they will be missing."
+    remedy = "GRANT SHOW_ROUTINE (MySQL) or SELECT on mysql.proc (MariaDB) to it."
+    return _warning(item, _PARAMS, "SRC_ROUTINES_NOT_READABLE", message, remedy)
+
+
+def _judge_keys(facts: SourceFacts) -> PrecheckItem:
+    item = "srcTablesWithoutKey"
+    without = [table.name for table in facts.tables if not table.key]
+    if not without:
+        return _passed(item)
+    message = f"Tables without a primary key or a unique key without NULLs are followed row by row: {_names(without)}."
+    return _warning(item, _PARAMS, "SRC_TABLES_WITHOUT_KEY", message, "Give them a primary key, if they change a lot.")
+
+
+def _judge_code(facts: SourceFacts) -> PrecheckItem:
+    item = "srcTriggerAndEventCheck"
+    if not facts.code:
+        return _passed(item)
+    message = "Triggers are left out and events are created disabled while changes are followed."
+    return _warning(item, _PARAMS, "SRC_HAS_TRIGGERS_OR_EVENTS", message, "Create and enable them at the switch-over.")
+
+
+def _judge_writing(server: ServerFacts) -> PrecheckItem:
+    item = "dstDbPrivilegesIsEnough"
+    missing = [privilege for privilege in _WRITING if not server.may(privilege)]
+    if not missing:
+        return _passed(item, _PRIVILEGE)
+    message = f"The target account lacks, for all databases: {', '.join(missing)}."
+    remedy = "GRANT them ON *.*, or at least on the job's databases and on the database towline."
+    return _warning(item, _PRIVILEGE, "DST_PRIVILEGES_NOT_ENOUGH", message, remedy)
+
+
+def _judge_writable(server: ServerFacts) -> PrecheckItem:
+    item = "dstStatusCheck"
+    if "ON" in (server.variable("read_only"), server.variable("super_read_only")):
+        remedy = "Use the address of the primary server, or switch its read-only setting off."
+        return _failed(item, _TARGET_STATUS, "DST_IS_READ_ONLY", "The target is read-only.", remedy)
+    if server.variable("local_infile") == "OFF":
+        message = "The target refuses LOAD DATA LOCAL, by which rows are copied."
+        return _failed(
+            item, _TARGET_STATUS, "DST_LOCAL_INFILE_OFF", message, "SET GLOBAL local_infile = ON on the target."
+        )
+    return _passed(item, _TARGET_STATUS)
+
+
+def _judge_packet(server: ServerFacts) -> PrecheckItem:
+    item = "dstMaxAllowedPacketCheck"
+    size = int(server.variable("max_allowed_packet") or 0)
+    if size >= _SMALL_PACKET_BYTES:
+        return _passed(item)
+    message = f"max_allowed_packet of the target is {size} bytes; larger rows cannot be written."
+    return _warning(item, _PARAMS, "DST_MAX_ALLOWED_PACKET_SMALL", message, "Raise it to 64 MB on the target.")
+
+
+# --- both sides -------------------------------------------------------------------------------------
+
+
+def _judge_version_pair(source: ServerFacts, target: ServerFacts) -> PrecheckItem:
+    item = "dbVersionMeetRequirement"
+    same = source.flavor.is_mariadb == target.flavor.is_mariadb
+    if same and source.flavor.version[:2] <= target.flavor.version[:2]:
+        return _passed(item, _VERSION)
+    message = f"From {source.flavor} to {target.flavor}: what the target does not know stops the job and is named."
+    return _warning(
+        item, _VERSION, "TARGET_OLDER_OR_OTHER_PRODUCT", message, "Try the structure on an empty target first."
+    )
+
+
+def _judge_same_server(source: ServerFacts, target: ServerFacts) -> PrecheckItem:
+    item = "dbServerUuidConsistency"
+    if source.identity != target.identity:
+        return _passed(item)
+    message = "Source and target are the same server, or copies of each other with the same identity."
+    return _failed(
+        item,
+        _PARAMS,
+        "SAME_SERVER",
+        message,
+        "Check the addresses; a cloned server needs a server_uuid (MariaDB: server_id) of its own.",
+    )
+
+
+def _judge_collations(source: SourceFacts, target: TargetFacts) -> PrecheckItem:
+    item = "dbCharacterSetConsistency"
+    missing = []
+    for name in sorted(source.collations):
+        adapted, _ = adapt(name, source.server.flavor, target.server.flavor)
+        if not _has_collation(target, adapted):
+            missing.append(name)
+    if not missing:
+        return _passed(item)
+    message = f"The target does not know these collations of the source: {', '.join(missing[:_NAMES_SHOWN])}."
+    return _failed(item, _PARAMS, "COLLATION_UNKNOWN", message, "Change the tables' collation, or use a newer target.")
+
+
+def _has_collation(target: TargetFacts, name: str) -> bool:
+    # MariaDB lists the newer ones without their character set.
+    return name in target.collations or name.partition("_")[2] in target.collations
+
+
+def _judge_case(source: ServerFacts, target: ServerFacts) -> PrecheckItem:
+    item = "srcDstTableNameCaseSensitiveCheck"
+    mine, other = source.variable("lower_case_table_names"), target.variable("lower_case_table_names")
+    if mine == other:
+        return _passed(item)
+    message = f"lower_case_table_names is {mine} on the source and {other} on the target."
+    return _failed(item, _PARAMS, "TABLE_NAME_CASE_DIFFERS", message, "Use a target with the source's setting.")
+
+
+def _judge_clock(source: ServerFacts, target: ServerFacts) -> PrecheckItem:
+    item = "dbClockConsistency"
+    apart_s = abs(source.clock_ahead_s - target.clock_ahead_s)
+    if apart_s <= _CLOCK_LIMIT_S:
+        return _passed(item)
+    message = f"The servers' clocks are {apart_s:.0f} seconds apart."
+    return _warning(item, _PARAMS, "CLOCKS_DIFFER", message, "Let both servers follow a time server.")
+
+
+def _judge_definers(source: SourceFacts, target: TargetFacts) -> PrecheckItem:
+    item = "userRequirementIsEnoughForDefiner"
+    missing = sorted(source.definers - target.accounts) if target.accounts is not None else []
+    if not missing:
+        return _passed(item)
+    message = (
+        f"Views or routines belong to accounts that the target does not have: {', '.join(missing[:_NAMES_SHOWN])}."
+    )
+    return _warning(item, _PARAMS, "DEFINER_MISSING", message, "Create these accounts on the target.")
+
+
+def _compare(source: SourceFacts, target: TargetFacts, variable: str, item: str) -> PrecheckItem:
+    mine, other = source.server.variable(variable), target.server.variable(variable)
+    if mine == other:
+        return _passed(item)
+    message = f"{variable} is {mine} on the source and {other} on the target."
+    remedy = "Copied objects keep the source's; set it alike for those created later."
+    return _warning(item, _PARAMS, f"{variable.upper()}_DIFFERS", message, remedy)
+
+
+def _compare_modes(source: ServerFacts, target: ServerFacts) -> PrecheckItem:
+    item = "sqlModeConsistency"
+    mine, other = (set(server.variable("sql_mode").split(",")) - {""} for server in (source, target))
+    if mine == other:
+        return _passed(item)
+    shown = ", ".join(sorted(mine ^ other))
+    message = f"sql_mode differs in {shown}; Towline's own sessions do not depend on it, your applications may."
+    return _warning(item, _PARAMS, "SQL_MODE_DIFFERS", message, "Set it alike before the switch-over.")
+
+
+def _judge_conflicts(target: TargetFacts) -> PrecheckItem:
+    item = "srcTableAlreadyExistedInDstTable"
+    if target.has_job or not target.present:
+        return _passed(item, _CONFLICT)
+    message = f"The target already has {_names(sorted(target.present))}."
+    remedy = "Drop them on the target, or choose another one."
+    return _failed(item, _CONFLICT, "TABLE_ALREADY_EXISTED_IN_TARGET", message, remedy)
+
+
+# --- words ------------------------------------------------------------------------------------------
+
+
+def _names(names: Iterable[object]) -> str:
+    shown = [str(name) for name in names]
+    more = f" and {len(shown) - _NAMES_SHOWN} more" if len(shown) > _NAMES_SHOWN else ""
+    return ", ".join(shown[:_NAMES_SHOWN]) + more
+
+
+def _passed(item: str, group: str = _PARAMS) -> PrecheckItem:
+    return PrecheckItem(item, group, Verdict.PASSED)
+
+
+def _warning(item: str, group: str, reason: str, message: str, remedy: str) -> PrecheckItem:
+    return PrecheckItem(item, group, Verdict.WARNING, reason, message, remedy)
+
+
+def _failed(item: str, group: str, reason: str, message: str, remedy: str) -> PrecheckItem:
+    return PrecheckItem(item, group, Verdict.FAILED, reason, message, remedy)

@@ -1,0 +1,270 @@
+"""The target's side of the copy: the chunk ledger, and writers that commit rows and ledger together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, cast
+
+from towline.adapters.mysql.bookkeeping import BEGIN, hold_name, require_epoch
+from towline.adapters.mysql.catalog import ColumnType, read_column_types
+from towline.adapters.mysql.connection import connect
+from towline.adapters.mysql.load_data import LoadMisfit, load_rows
+from towline.adapters.mysql.quoting import qualified
+from towline.adapters.mysql.session import Session
+from towline.adapters.mysql.snapshot import MyChunkReader
+from towline.domain.errors import LeaseLost, Side
+from towline.domain.jobs import Endpoint
+from towline.domain.tables import Table, TableName
+from towline.engine import points
+from towline.engine.ports import Chunk, ChunkDone, ChunkReader, CopyFacts, SnapshotFact, TablePlan
+
+# Rows come in any order of tables and with all they refer to; what the source holds was checked there.
+WRITER_SETTINGS: Final = {"foreign_key_checks": "0", "max_error_count": "65535"}
+
+
+class MyCopyTarget:
+    """The ledger of one job on one target server."""
+
+    def __init__(self, endpoint: Endpoint, *, job_id: str, epoch: int) -> None:
+        self._endpoint = endpoint
+        self._job_id = job_id
+        self._epoch = epoch
+        self._session: Session | None = None
+
+    async def require_lease(self) -> None:
+        async with self._transaction():
+            pass
+
+    async def load_facts(self) -> CopyFacts:
+        session = await self._ledger()
+        job = await session.query_one(
+            """SELECT planned_at IS NOT NULL, copied_at IS NOT NULL, completed_at IS NOT NULL
+               FROM towline.job WHERE job_id = %s""",
+            self._job_id,
+        )
+        snapshots = await session.query(
+            "SELECT number, position, snapshot_text FROM towline.snapshot WHERE job_id = %s ORDER BY number",
+            self._job_id,
+        )
+        plans = await session.query(
+            """SELECT schema_name, table_name, pages, chunk_pages, size_bytes, estimated_rows, storage_id, bounds
+               FROM towline.table_plan WHERE job_id = %s ORDER BY schema_name, table_name""",
+            self._job_id,
+        )
+        chunks = await session.query(
+            """SELECT schema_name, table_name, number, first_page, end_page, kind,
+                      snapshot_number, row_count, size_bytes
+               FROM towline.chunk WHERE job_id = %s""",
+            self._job_id,
+        )
+        if job is None:
+            raise LeaseLost(f"job {self._job_id} was ended on the target", side=Side.TARGET)
+        return CopyFacts(
+            snapshots=tuple(SnapshotFact(*row) for row in snapshots),
+            plans=tuple(
+                TablePlan(TableName(p[0], p[1]), p[2], p[3], p[4], p[5], p[6], tuple(json.loads(p[7]))) for p in plans
+            ),
+            done=tuple(ChunkDone(Chunk(TableName(c[0], c[1]), *c[2:6]), *c[6:]) for c in chunks),
+            is_planned=bool(job[0]),
+            is_copied=bool(job[1]),
+            is_complete=bool(job[2]),
+        )
+
+    async def save_snapshot(self, snapshot: SnapshotFact) -> None:
+        async with self._transaction() as session:
+            await session.execute(
+                """INSERT INTO towline.snapshot (job_id, number, epoch, position, snapshot_text)
+                   VALUES (%s, %s, %s, %s, %s)""",
+                self._job_id,
+                snapshot.number,
+                self._epoch,
+                snapshot.position,
+                snapshot.snapshot_text,
+            )
+
+    async def save_plan(self, plans: Sequence[TablePlan]) -> None:
+        async with self._transaction() as session:
+            await self._write_plans(session, plans)
+            await session.execute(
+                "UPDATE towline.job SET planned_at = current_timestamp(6) WHERE job_id = %s", self._job_id
+            )
+
+    async def start_over(self, tables: Sequence[TableName], plans: Sequence[TablePlan]) -> None:
+        # TRUNCATE commits by itself here.  The ledger forgets first: a table that is full although the ledger has
+        # nothing of it is emptied below, one that is empty although the ledger says it is full would stay so.
+        async with self._transaction() as session:
+            for name in tables:
+                await self._forget_chunks(session, name)
+            await session.execute("UPDATE towline.job SET copied_at = NULL WHERE job_id = %s", self._job_id)
+        async with self._transaction() as session:
+            for name in tables:
+                # DELETE rather than TRUNCATE: it belongs to the transaction, and so to the lease (I6).
+                await session.execute(f"DELETE FROM {qualified(name)}", what=f"emptying {name}")
+                await session.execute(
+                    "DELETE FROM towline.table_plan WHERE job_id = %s AND schema_name = %s AND table_name = %s",
+                    self._job_id,
+                    name.schema,
+                    name.name,
+                )
+            await self._write_plans(session, plans)
+
+    async def mark_copied(self) -> None:
+        await self._mark("copied_at")
+
+    async def mark_complete(self) -> None:
+        await self._mark("completed_at")
+
+    async def open_writer(self) -> MyChunkWriter:
+        session = await connect(
+            self._endpoint, purpose=f"{self._job_id}:write", settings=WRITER_SETTINGS, side=Side.TARGET
+        )
+        await hold_name(session, self._job_id)
+        return MyChunkWriter(session, self._job_id, self._epoch)
+
+    async def close(self) -> None:
+        if self._session is not None:
+            self._session.terminate()
+            self._session = None
+
+    async def _mark(self, column: str) -> None:
+        async with self._transaction() as session:
+            await session.execute(
+                f"UPDATE towline.job SET {column} = coalesce({column}, current_timestamp(6)) WHERE job_id = %s",
+                self._job_id,
+            )
+
+    async def _forget_chunks(self, session: Session, name: TableName) -> None:
+        await session.execute(
+            "DELETE FROM towline.chunk WHERE job_id = %s AND schema_name = %s AND table_name = %s",
+            self._job_id,
+            name.schema,
+            name.name,
+        )
+
+    async def _write_plans(self, session: Session, plans: Sequence[TablePlan]) -> None:
+        for plan in plans:
+            await session.execute(
+                """INSERT INTO towline.table_plan (job_id, schema_name, table_name, pages, chunk_pages, size_bytes,
+                                                   estimated_rows, storage_id, bounds)
+                   VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)""",
+                self._job_id,
+                plan.table.schema,
+                plan.table.name,
+                plan.pages,
+                plan.chunk_pages,
+                plan.size_bytes,
+                plan.estimated_rows,
+                plan.storage_id,
+                json.dumps(plan.bounds),
+            )
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[Session]:
+        """A transaction of the job's owner (I6)."""
+        session = await self._ledger()
+        try:
+            await session.execute(BEGIN)
+            await require_epoch(session, self._job_id, self._epoch)
+            yield session
+            await session.execute("COMMIT")
+        except BaseException:
+            session.terminate()
+            raise
+
+    async def _ledger(self) -> Session:
+        if self._session is None or self._session.is_closed:
+            self._session = await connect(
+                self._endpoint,
+                purpose=f"{self._job_id}:ledger",
+                settings={"foreign_key_checks": "0"},
+                side=Side.TARGET,
+            )
+            await hold_name(self._session, self._job_id)
+        return self._session
+
+
+class MyChunkWriter:
+    """One session; one transaction per call of `write`."""
+
+    def __init__(self, session: Session, job_id: str, epoch: int) -> None:
+        self._session = session
+        self._job_id = job_id
+        self._epoch = epoch
+        self._types: dict[TableName, dict[str, ColumnType]] = {}
+
+    async def write(
+        self,
+        work: Sequence[tuple[Table, Chunk]],
+        reader: ChunkReader,
+        *,
+        snapshot_number: int,
+        changed_since: Mapping[TableName, SnapshotFact],
+        on_bytes: Callable[[Table, int], Awaitable[None]],
+    ) -> list[ChunkDone]:
+        session = self._session
+        done: list[ChunkDone] = []
+        try:
+            for table, _ in work:
+                if table.name not in self._types:
+                    self._types[table.name] = await read_column_types(session, table.name)
+            await session.execute(BEGIN)
+            await require_epoch(session, self._job_id, self._epoch)  # I6
+            for table, chunk in work:
+                counted = _Counted(reader.read(table, chunk, changed_since=None), table, on_bytes)
+                try:
+                    rows = await load_rows(session, table, self._types[table.name], counted)
+                except LoadMisfit as misfit:
+                    key = await cast(MyChunkReader, reader).read_key(table, chunk, row_number=misfit.warnings[0][2])
+                    raise misfit.to_error(table, key) from None
+                done.append(ChunkDone(chunk, snapshot_number, rows, counted.size_bytes))
+            points.reach(points.COPY_BEFORE_LEDGER)
+            await self._write_ledger(done)
+            points.reach(points.COPY_BEFORE_COMMIT)
+            await session.execute("COMMIT")
+            points.reach(points.COPY_AFTER_COMMIT)
+        except BaseException:
+            session.terminate()
+            raise
+        return done
+
+    async def _write_ledger(self, done: Sequence[ChunkDone]) -> None:
+        for entry in done:
+            await self._session.execute(
+                """INSERT INTO towline.chunk (job_id, schema_name, table_name, kind, number, first_page, end_page,
+                                              snapshot_number, row_count, size_bytes)
+                   VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)""",
+                self._job_id,
+                entry.chunk.table.schema,
+                entry.chunk.table.name,
+                entry.chunk.kind,
+                entry.chunk.number,
+                entry.chunk.first_page,
+                entry.chunk.end_page,
+                entry.snapshot_number,
+                entry.rows,
+                entry.size_bytes,
+            )
+
+    async def close(self) -> None:
+        self._session.terminate()
+
+
+class _Counted:
+    """Passes a stream on, counting."""
+
+    def __init__(
+        self, stream: AsyncIterator[bytes], table: Table, on_bytes: Callable[[Table, int], Awaitable[None]]
+    ) -> None:
+        self._stream = stream
+        self._table = table
+        self._on_bytes = on_bytes
+        self.size_bytes = 0
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for piece in self._stream:
+            points.reach(points.COPY_IN_CHUNK)
+            self.size_bytes += len(piece)
+            await self._on_bytes(self._table, len(piece))
+            yield piece

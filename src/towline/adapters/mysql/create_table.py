@@ -1,0 +1,108 @@
+"""SHOW CREATE TABLE, taken apart into what is needed before the rows and what is quicker after them. Pure.
+
+Both products render one definition a line, with line breaks inside of texts escaped.  Everything else stays as the
+server wrote it: engine, row format, partitions, comments, generated and invisible columns, CHECKs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from towline.adapters.mysql.flavor import Flavor
+
+_NAME = r"`((?:[^`]|``)*)`"
+_KEY = re.compile(rf"(UNIQUE |FULLTEXT |SPATIAL |VECTOR )?KEY {_NAME}")
+_FOREIGN_KEY = re.compile(rf"CONSTRAINT {_NAME} FOREIGN KEY .*? REFERENCES (?:{_NAME}\.)?{_NAME}")
+_FIRST_COLUMN = re.compile(rf"\(\s*{_NAME}")
+_AUTO_INCREMENT = re.compile(rf"\s*{_NAME} .* AUTO_INCREMENT\b")
+
+# Collations that only one of the products has, by pattern, with the nearest one of the other.
+_TO_MARIADB = (
+    (re.compile(r"\butf8mb4_0900_ai_ci\b"), "utf8mb4_uca1400_ai_ci"),
+    (re.compile(r"\butf8mb4_0900_as_ci\b"), "utf8mb4_uca1400_as_ci"),
+    (re.compile(r"\butf8mb4_0900_as_cs\b"), "utf8mb4_uca1400_as_cs"),
+    (re.compile(r"\butf8mb4_0900_bin\b"), "utf8mb4_nopad_bin"),
+    (re.compile(r"/\*!80023 INVISIBLE \*/"), "INVISIBLE"),
+)
+_TO_MYSQL = (
+    (re.compile(r"\b(?:utf8mb4_)?uca1400_ai_ci\b"), "utf8mb4_0900_ai_ci"),
+    (re.compile(r"\b(?:utf8mb4_)?uca1400_as_ci\b"), "utf8mb4_0900_as_ci"),
+    (re.compile(r"\b(?:utf8mb4_)?uca1400_as_cs\b"), "utf8mb4_0900_as_cs"),
+    (re.compile(r"\butf8mb4_nopad_bin\b"), "utf8mb4_0900_bin"),
+    (re.compile(r" DEFAULT uuid\(\)"), " DEFAULT (uuid())"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignKey:
+    """One foreign key; `parent_schema` is None when it is the table's own."""
+
+    name: str
+    definition: str
+    parent_schema: str | None
+    parent_table: str
+
+
+@dataclass(frozen=True, slots=True)
+class TableParts:
+    """`create`: the table with its primary key and what cannot wait. `indexes`: definitions that can."""
+
+    create: str
+    indexes: tuple[str, ...]
+    slow_indexes: tuple[str, ...]  # FULLTEXT, SPATIAL, VECTOR: each needs a statement of its own
+    foreign_keys: tuple[ForeignKey, ...]
+
+
+def split_table(text: str, *, key: Sequence[str]) -> TableParts:
+    """`key`: the columns that the stream identifies rows by; their index stays with the table."""
+    lines = text.split("\n")
+    end = max(number for number, line in enumerate(lines) if line.startswith(")"))
+    body = [line.rstrip(",") for line in lines[1:end]]
+    has_primary = any(line.lstrip().startswith("PRIMARY KEY") for line in body)
+    counted = next((match[1] for line in body if (match := _AUTO_INCREMENT.match(line))), None)
+    kept: list[str] = []
+    indexes: list[str] = []
+    slow: list[str] = []
+    foreign_keys: list[ForeignKey] = []
+    for line in body:
+        definition = line.strip()
+        if match := _FOREIGN_KEY.match(definition):
+            parent = (match[2], match[3])
+            foreign_keys.append(
+                ForeignKey(_unquote(match[1]), definition, parent[0] and _unquote(parent[0]), _unquote(parent[1]))
+            )
+        elif match := _KEY.match(definition):
+            columns = _FIRST_COLUMN.search(definition, match.end())
+            first = columns[1] if columns else ""
+            is_needed = (counted is not None and first == counted) or (
+                not has_primary and match[1] == "UNIQUE " and bool(key) and _unquote(first) == key[0]
+            )
+            if is_needed:
+                kept.append(line)
+            elif match[1] in (None, "UNIQUE "):
+                indexes.append(definition)
+            else:
+                slow.append(definition)
+        else:
+            kept.append(line)
+    create = "\n".join([lines[0], ",\n".join(kept), *lines[end:]])
+    return TableParts(create, tuple(indexes), tuple(slow), tuple(foreign_keys))
+
+
+def adapt(text: str, source: Flavor, target: Flavor) -> tuple[str, tuple[str, ...]]:
+    """The statement for the other product where that is certain, and what was changed."""
+    if source.is_mariadb == target.is_mariadb:
+        return text, ()
+    changes = []
+    for pattern, replacement in _TO_MYSQL if source.is_mariadb else _TO_MARIADB:
+        match = pattern.search(text)
+        if match is not None:
+            text = pattern.sub(replacement, text)
+            changes.append(f"{match[0].strip()} is {replacement.strip()} on the target")
+    return text, tuple(changes)
+
+
+def _unquote(name: str) -> str:
+    return name.replace("``", "`")

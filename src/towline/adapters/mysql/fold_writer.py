@@ -1,0 +1,135 @@
+"""Writes folded changes inside the applier's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+from typing import Final
+
+from towline.adapters.mysql.apply_sql import TableSql
+from towline.adapters.mysql.catalog import read_column_types
+from towline.adapters.mysql.quoting import qualified
+from towline.adapters.mysql.session import Session
+from towline.domain.changes import DELETE, TRUNCATE, Relation, RowChange
+from towline.domain.errors import InvariantBroken, RowConflict, Side
+from towline.domain.tables import TableName
+from towline.engine.fold import Fold, InsertStep, KeyedStep, MoveStep, Step, TruncateStep, WholeRowStep
+from towline.engine.points import APPLY_IN_BATCH, reach
+
+Reject = tuple[str, TableName, str, str, str | None]
+"""Job, table, kind, reason, key; the key must not be logged (I7)."""
+
+_SAVE_REJECT: Final = """
+INSERT INTO towline.reject (job_id, table_schema, table_name, kind, reason, key_values) VALUES (%s, %s, %s, %s, %s, %s)
+"""
+
+
+class Expectation(Enum):
+    """STRICT: a row that is missing, or there already, is a conflict.  REPAIR: it is counted and made as it should be.
+
+    TOLERANT: the target may have some of the changes already; it is made as it should be and nothing is counted.
+    """
+
+    STRICT = "strict"
+    REPAIR = "repair"
+    TOLERANT = "tolerant"
+
+
+class FoldWriter:
+    """`conflicts` counts rows that were not as expected."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._tables: dict[Relation, TableSql] = {}
+        self.conflicts = 0
+
+    async def write(self, fold: Fold, *, expectation: Expectation) -> None:
+        """Raises DataError: the target refused a part; what was written before it is still in the transaction."""
+        for part in fold.parts:
+            if isinstance(part, TruncateStep):
+                for relation in part.relations:
+                    # TRUNCATE would commit what was written so far.
+                    await self._session.execute(f"DELETE FROM {qualified(relation.table)}")
+                continue
+            table = await self._table(part.relation)
+            for step in part.steps:
+                await self._write_step(table, step, expectation)
+                reach(APPLY_IN_BATCH)
+
+    async def replace(self, change: RowChange) -> None:
+        """Apply a single change whatever stands in its way."""
+        kind, relation, new, old = change
+        if kind == TRUNCATE:
+            return
+        table = await self._table(relation)
+        if relation.key:
+            await self._run(table.deletes([row for row in (old, new) if row is not None]), relation)
+        if new is not None and kind != DELETE:
+            await self._run(table.inserts([new], replaces=True), relation)
+
+    async def describe_key(self, relation: Relation, row: bytes | None) -> str | None:
+        if row is None:
+            return None
+        return (await self._table(relation)).describe_key(row) or None
+
+    async def _write_step(self, table: TableSql, step: Step, expectation: Expectation) -> None:
+        if isinstance(step, KeyedStep):
+            await self._write_keyed(table, step, expectation)
+        elif isinstance(step, InsertStep):
+            await self._run(table.inserts(step.rows), table.relation)
+        elif isinstance(step, WholeRowStep):
+            await self._write_whole(table, step, expectation)
+        elif isinstance(step, MoveStep):
+            raise InvariantBroken("a row of the binlog without all of its values", side=Side.SOURCE)
+
+    async def _write_keyed(self, table: TableSql, step: KeyedStep, expectation: Expectation) -> None:
+        if step.partials:
+            raise InvariantBroken("a row of the binlog without all of its values", side=Side.SOURCE)
+        old = [*step.deletes.values(), *step.updates.values()]
+        new = [*step.updates.values(), *step.inserts.values()]
+        if expectation is Expectation.TOLERANT:
+            old = [*old, *step.inserts.values()]
+        found = await self._run(table.deletes(old), table.relation)
+        if found != len(old) and expectation is not Expectation.TOLERANT:
+            if expectation is Expectation.STRICT:
+                raise self._missing(table.relation, len(old) - found)
+            self.conflicts += abs(len(old) - found)
+        await self._run(table.inserts(new), table.relation)
+
+    async def _write_whole(self, table: TableSql, step: WholeRowStep, expectation: Expectation) -> None:
+        statement = table.delete_whole(step.old) if step.new is None else table.update_whole(step.old, step.new)
+        found = await self._session.execute(statement, what=f"writing {table.relation.table}")
+        if found:
+            return
+        if expectation is Expectation.STRICT:
+            raise self._missing(table.relation, 1)
+        self.conflicts += 1
+        if step.new is not None:
+            await self._run(table.inserts([step.new]), table.relation)
+
+    async def _run(self, statements: Iterable[bytes], relation: Relation) -> int:
+        rows = 0
+        for statement in statements:
+            rows += await self._session.execute(statement, what=f"writing {relation.table}")
+        return rows
+
+    async def _table(self, relation: Relation) -> TableSql:
+        table = self._tables.get(relation)
+        if table is None:
+            types = await read_column_types(self._session, relation.table)
+            table = TableSql(relation, types, is_mariadb=self._session.flavor.is_mariadb)
+            self._tables[relation] = table
+        return table
+
+    def _missing(self, relation: Relation, rows: int) -> RowConflict:
+        return RowConflict(
+            f"{relation.table}: {rows} rows that the source changed are not on the target",
+            side=Side.TARGET,
+            schema=relation.table.schema,
+            table=relation.table.name,
+        )
+
+
+async def save_reject(session: Session, reject: Reject) -> None:
+    job_id, table, kind, reason, key = reject
+    await session.execute(_SAVE_REJECT, job_id, table.schema, table.name, kind, reason, key)

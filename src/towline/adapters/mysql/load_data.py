@@ -1,0 +1,123 @@
+"""LOAD DATA LOCAL INFILE, spoken by ourselves: the server asks for a file and is sent blocks of rows.
+
+With LOCAL the server does not stop at a value that it has to change or a row that it has to drop; it goes on and warns.
+So warnings are counted after every statement, and one about a value is an error here: nothing of it is committed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterable, Mapping
+from typing import Final
+
+from towline.adapters.mysql.catalog import ColumnType
+from towline.adapters.mysql.errors import clean_message, is_data_error
+from towline.adapters.mysql.quoting import qualified, quote_ident
+from towline.adapters.mysql.session import COM_QUERY, Session, Wire
+from towline.adapters.mysql.text_rows import FORMAT_SQL, LAST_LINE_END
+from towline.domain.errors import DataError, InvariantBroken, RowConflict, Side, UnrepresentableValue
+from towline.domain.tables import Table
+
+_FILE_REQUEST: Final = 0xFB
+_ROW = re.compile(r"at row (\d+)")
+_DUPLICATES: Final = frozenset({1062, 1022, 1586})
+
+
+class LoadMisfit(Exception):
+    """What the server warned of: error numbers with cleaned messages and, where it said so, row numbers from 1."""
+
+    def __init__(self, warnings: list[tuple[int, str, int]]) -> None:
+        super().__init__(warnings[0][1])
+        self.warnings = warnings
+
+    def to_error(self, table: Table, key: str) -> DataError:
+        number, message, _ = self.warnings[0]
+        kind = RowConflict if number in _DUPLICATES else UnrepresentableValue
+        more = f" and {len(self.warnings) - 1} more" if len(self.warnings) > 1 else ""
+        column = re.search(r"for column (?:'([^']*)'|\S*`([^`]*)`)", message)
+        return kind(
+            f"{table.name}: {message}{more} (error {number})",
+            side=Side.TARGET,
+            number=number,
+            schema=table.name.schema,
+            table=table.name.name,
+            column=(column[1] or column[2]) if column else "",
+            key=key,
+        )
+
+
+async def load_rows(
+    session: Session, table: Table, types: Mapping[str, ColumnType], blocks: AsyncIterable[bytes]
+) -> int:
+    """Append rows to the table inside the session's transaction and return their number.
+
+    Raises:
+        LoadMisfit: a row did not fit; the transaction holds what the server made of it, so roll back.
+    """
+    statement = render_load(table, types, is_mariadb=session.flavor.is_mariadb)
+    what = f"writing {table.name}"
+    await session.run(lambda wire: _begin(wire, statement.encode()), what=what)
+    is_empty = True
+    try:
+        async for block in blocks:
+            is_empty = False
+            await session.run(lambda wire, block=block: wire.send_packet(block), what=what)  # type: ignore[misc]
+    except BaseException:
+        # The server waits for the rest of a "file"; only the end of the session keeps it from taking a part.
+        session.terminate()
+        raise
+    rows, warnings = await session.run(lambda wire: _finish(wire, is_empty=is_empty), what=what)
+    if warnings:
+        await _require_harmless(session)
+    return rows
+
+
+def render_load(table: Table, types: Mapping[str, ColumnType], *, is_mariadb: bool) -> str:
+    """The statement. JSON of MySQL takes no binary text, so it goes through a variable. Pure."""
+    columns, settings = [], []
+    for number, column in enumerate(table.columns):
+        kind = types.get(column.name)
+        if kind is not None and kind.base == "json" and not is_mariadb:
+            columns.append(f"@c{number}")
+            settings.append(f"{quote_ident(column.name)} = CONVERT(@c{number} USING utf8mb4)")
+        else:
+            columns.append(quote_ident(column.name))
+    tail = f" SET {', '.join(settings)}" if settings else ""
+    return (
+        f"LOAD DATA LOCAL INFILE 'towline' INTO TABLE {qualified(table.name)} {FORMAT_SQL} ({', '.join(columns)}){tail}"
+    )
+
+
+def _begin(wire: Wire, statement: bytes) -> None:
+    wire.send_command(COM_QUERY, statement)
+    answer = wire.read_packet()
+    if not answer or answer[0] != _FILE_REQUEST:
+        raise InvariantBroken("the target did not ask for rows", side=Side.TARGET)
+
+
+def _finish(wire: Wire, *, is_empty: bool) -> tuple[int, int]:
+    if not is_empty:
+        wire.send_packet(LAST_LINE_END)
+    wire.send_packet(b"")
+    answer = wire.read_packet()
+    rows, at = _read_number(answer, 1)
+    _, at = _read_number(answer, at)  # the last AUTO_INCREMENT value
+    return rows, int.from_bytes(answer[at + 2 : at + 4], "little")
+
+
+def _read_number(packet: bytes, at: int) -> tuple[int, int]:
+    first = packet[at]
+    if first < 0xFB:
+        return first, at + 1
+    width = {0xFC: 2, 0xFD: 3, 0xFE: 8}[first]
+    return int.from_bytes(packet[at + 1 : at + 1 + width], "little"), at + 1 + width
+
+
+async def _require_harmless(session: Session) -> None:
+    found = [
+        (int(number), clean_message(str(message), int(number)), int(match[1]) if (match := _ROW.search(message)) else 0)
+        for level, number, message in await session.query("SHOW WARNINGS")
+        if level != "Note" or is_data_error(int(number))
+    ]
+    if found:
+        raise LoadMisfit(found)

@@ -1,0 +1,107 @@
+"""Both MySQL or MariaDB servers of a job, opened and taken over by one worker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+from towline.adapters.mysql.bookkeeping import ensure_bookkeeping, hold_name, remove_bookkeeping, take_over
+from towline.adapters.mysql.catalog import read_identity
+from towline.adapters.mysql.connection import connect
+from towline.adapters.mysql.copy_target import MyCopyTarget
+from towline.adapters.mysql.diagnosis import MySourceDiagnosis, MyTargetDiagnosis
+from towline.adapters.mysql.flavor import Flavor
+from towline.adapters.mysql.gtid import BinlogPosition, parse_position
+from towline.adapters.mysql.positions import read_position
+from towline.adapters.mysql.session import Session
+from towline.adapters.mysql.snapshot import MyCopySource
+from towline.adapters.mysql.stream_sides import MyStreamSides
+from towline.adapters.mysql.structure_source import MyStructureSource
+from towline.adapters.mysql.structure_target import MyStructureTarget
+from towline.domain.errors import SetupError, Side
+from towline.domain.jobs import JobSpec, TaskMode
+from towline.domain.tables import Table, TableName
+from towline.engine.ports import StreamSides
+
+
+class MySides:
+    """Implements `engine.ports.Sides`. Make it with `open_sides`."""
+
+    def __init__(
+        self, spec: JobSpec, *, epoch: int, work_dir: Path, source: Flavor, target: Flavor, owner: Session
+    ) -> None:
+        self._spec = spec
+        self._epoch = epoch
+        self._work_dir = work_dir
+        self._owner = owner
+        follows = spec.mode is not TaskMode.FULL
+        self.structure_source = MyStructureSource(spec.source, job_id=spec.job_id, follows=follows, target=target)
+        self.structure_target = MyStructureTarget(spec.target, job_id=spec.job_id, epoch=epoch)
+        self.copy_source = MyCopySource(
+            spec.source, job_id=spec.job_id, readers=spec.copy_workers, is_mariadb=source.is_mariadb
+        )
+        self.copy_target = MyCopyTarget(spec.target, job_id=spec.job_id, epoch=epoch)
+
+    async def read_source_position(self) -> BinlogPosition:
+        session = await connect(self._spec.source, purpose=f"{self._spec.job_id}:position", side=Side.SOURCE)
+        try:
+            position = await read_position(session)
+        finally:
+            session.terminate()
+        if position is None:
+            raise SetupError("the source writes no binlog", side=Side.SOURCE, remedy="Set log_bin on the source.")
+        return position
+
+    def parse_position(self, text: str) -> BinlogPosition:
+        return parse_position(text)
+
+    def open_stream(self, tables: Sequence[Table], *, mixed: frozenset[TableName]) -> StreamSides:
+        # `mixed` needs nothing of its own: the binlog has whole rows, see `engine/snapshot.py`.
+        spill_dir = self._work_dir / self._spec.job_id
+        sides = MyStreamSides(self._spec, tables, epoch=self._epoch, spill_dir=spill_dir)
+        # Its positions are all `BinlogPosition`: the engine gives back only positions that came from this side.
+        return cast(StreamSides, sides)
+
+    def new_source_diagnosis(self) -> MySourceDiagnosis:
+        return MySourceDiagnosis(self._spec.source, job_id=self._spec.job_id)
+
+    def new_target_diagnosis(self) -> MyTargetDiagnosis:
+        return MyTargetDiagnosis(self._spec.target, job_id=self._spec.job_id)
+
+    async def close(self) -> None:
+        await self.copy_target.close()
+        await self.structure_target.close()
+        self._owner.terminate()
+
+
+async def open_sides(spec: JobSpec, *, epoch: int | None, work_dir: Path) -> MySides:
+    """Connect to both servers and make this worker the job's only writer.
+
+    Raises:
+        ConnectionRefused, ServerUnreachable: one of the servers cannot be reached.
+        LeaseLost: another worker owns the job.
+    """
+    source = await connect(spec.source, purpose=f"{spec.job_id}:identity", side=Side.SOURCE)
+    try:
+        identity = await read_identity(source)
+    finally:
+        source.terminate()
+    target = await connect(spec.target, purpose=f"{spec.job_id}:owner", side=Side.TARGET)
+    try:
+        await ensure_bookkeeping(target)
+        mine = await take_over(target, spec.job_id, epoch=epoch, source_identity=identity)
+        await hold_name(target, spec.job_id)
+    except BaseException:
+        target.terminate()
+        raise
+    return MySides(spec, epoch=mine, work_dir=work_dir, source=source.flavor, target=target.flavor, owner=target)
+
+
+async def remove_traces(spec: JobSpec) -> None:
+    """Drop the job's bookkeeping on the target; the source holds nothing. Safe to repeat."""
+    session = await connect(spec.target, purpose="end", side=Side.TARGET)
+    try:
+        await remove_bookkeeping(session, spec.job_id)
+    finally:
+        session.terminate()

@@ -1,0 +1,45 @@
+"""The two sides of one job's stream."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from towline.adapters.mysql.applier import ApplierOptions, MyApplier
+from towline.adapters.mysql.binlog_reader import BinlogReader
+from towline.adapters.mysql.probe import MysqlProbe
+from towline.domain.jobs import JobSpec
+from towline.domain.tables import Table
+
+# The rest of a worker's limit is for the interpreter, the drivers' buffers and one large row in each of them.
+_SHARE_OF_LIMIT: Final = 4
+_SMALLEST_BYTES: Final = 4 * 1024 * 1024
+
+
+class MyStreamSides:
+    """Implements `engine.ports.StreamSides`."""
+
+    def __init__(self, spec: JobSpec, tables: Sequence[Table], *, epoch: int, spill_dir: Path) -> None:
+        """`spill_dir` must belong to this job alone."""
+        self.spill_dir = spill_dir
+        self.memory_bytes = max(_SMALLEST_BYTES, spec.memory_limit_bytes // _SHARE_OF_LIMIT)
+        self._spec = spec
+        self._tables = tables
+        self._epoch = epoch
+
+    def new_changes(self) -> BinlogReader:
+        return BinlogReader(
+            self._spec.source,
+            job_id=self._spec.job_id,
+            tables=self._tables,
+            objects=self._spec.selection,
+            part_bytes=self.memory_bytes // 8,
+        )
+
+    def new_applier(self) -> MyApplier:
+        options = ApplierOptions(self._spec.job_id, self._epoch, self._spec.conflict_policy)
+        return MyApplier(self._spec.target, options)
+
+    def new_probe(self) -> MysqlProbe:
+        return MysqlProbe(self._spec.source, job_id=self._spec.job_id)

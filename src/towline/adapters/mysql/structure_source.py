@@ -1,0 +1,271 @@
+"""All objects of the selection as the source's SHOW CREATE statements give them, in creation order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from towline.adapters.mysql.catalog import read_schemas, read_tables
+from towline.adapters.mysql.connection import connect
+from towline.adapters.mysql.create_table import TableParts, adapt, split_table
+from towline.adapters.mysql.flavor import Flavor
+from towline.adapters.mysql.quoting import qualified, quote_ident, quote_literal
+from towline.adapters.mysql.session import Session
+from towline.domain.errors import Side
+from towline.domain.jobs import Endpoint
+from towline.domain.structure import Section, SequenceValue, StructureItem, StructureReport
+from towline.domain.tables import ObjectSelection, Table, TableName
+
+Report = Callable[[StructureReport], None]
+
+_ROUTINES = "SELECT routine_name, routine_type FROM information_schema.routines WHERE routine_schema = %s ORDER BY 2, 1"
+_VIEWS = "SELECT table_name FROM information_schema.views WHERE table_schema = %s ORDER BY 1"
+_TRIGGERS = """
+SELECT trigger_name, event_object_table FROM information_schema.triggers
+WHERE trigger_schema = %s ORDER BY event_object_table, action_order, 1
+"""
+_EVENTS = "SELECT event_name FROM information_schema.events WHERE event_schema = %s ORDER BY 1"
+_OTHERS = """
+SELECT table_name, table_type FROM information_schema.tables
+WHERE table_schema = %s AND table_type NOT IN ('BASE TABLE', 'VIEW', 'SYSTEM VERSIONED') ORDER BY 1
+"""
+_ENABLED_EVENT: Final = re.compile(r"(ON COMPLETION (?:NOT )?PRESERVE) ENABLE")
+
+
+class MyStructureSource:
+    """One source. `follows`: a stream comes after the full phase. `target`: the product it is for."""
+
+    def __init__(self, endpoint: Endpoint, *, job_id: str, follows: bool, target: Flavor) -> None:
+        self._endpoint = endpoint
+        self._job_id = job_id
+        self._follows = follows
+        self._target = target
+
+    async def read_structure(self, selection: ObjectSelection, *, on_report: Report) -> list[StructureItem]:
+        session = await connect(self._endpoint, purpose=f"{self._job_id}:structure", side=Side.SOURCE)
+        try:
+            reading = _Reading(session, selection, self._target, on_report, follows=self._follows)
+            return await reading.read()
+        finally:
+            session.terminate()
+
+    async def read_sequences(self, selection: ObjectSelection) -> list[SequenceValue]:
+        # AUTO_INCREMENT follows the rows by itself.
+        return []
+
+
+class _Reading:
+    """One pass over the source's objects; `items` grows in creation order."""
+
+    def __init__(
+        self, session: Session, selection: ObjectSelection, target: Flavor, on_report: Report, *, follows: bool
+    ) -> None:
+        self._session = session
+        self._selection = selection
+        self._target = target
+        self._report = on_report
+        self._follows = follows
+        self._items: list[StructureItem] = []
+        self._tables: dict[TableName, int] = {}
+
+    async def read(self) -> list[StructureItem]:
+        schemas = await read_schemas(self._session, self._selection)
+        tables = await read_tables(self._session, self._selection)
+        for schema in schemas:
+            await self._add_schema(schema)
+        parts = [(table, await self._read_parts(table)) for table in tables]
+        for table, part in parts:
+            statement = part.create.replace("CREATE TABLE ", f"CREATE TABLE {quote_ident(table.name.schema)}.", 1)
+            number = self._add(
+                Section.BEFORE_DATA, "TABLE", table.name.name, table.name.schema, (statement,), table.name
+            )
+            self._tables[table.name] = number
+        for table, part in parts:
+            self._add_indexes(table, part)
+        for table, part in parts:
+            self._add_foreign_keys(table, part)
+        whole = [name for name in schemas if self._selection.is_everything or name in self._selection.schemas]
+        for schema in whole:
+            await self._add_routines(schema)
+        await self._add_views(whole)
+        for schema in schemas:
+            await self._add_triggers(schema)
+        for schema in whole:
+            await self._add_events(schema)
+            for name, kind in await self._session.query(_OTHERS, schema):
+                self._report(
+                    StructureReport(kind, f"{schema}.{name}", "not moved: Towline does not move this kind yet")
+                )
+        return self._items
+
+    # --- tables -------------------------------------------------------------------------------------
+
+    async def _add_schema(self, schema: str) -> None:
+        row = await self._session.query_one(
+            """SELECT default_character_set_name, default_collation_name FROM information_schema.schemata
+               WHERE schema_name = %s""",
+            schema,
+        )
+        if row is None:
+            return
+        text = f"CREATE DATABASE IF NOT EXISTS {quote_ident(schema)} DEFAULT CHARACTER SET {row[0]} COLLATE {row[1]}"
+        statement = self._adapt(text, "DATABASE", schema)
+        self._add(Section.BEFORE_DATA, "SCHEMA", schema, schema, (statement,), None)
+
+    async def _read_parts(self, table: Table) -> TableParts:
+        row = await self._session.query_one(f"SHOW CREATE TABLE {qualified(table.name)}")
+        text = self._adapt(str(row[1]) if row else "", "TABLE", str(table.name))
+        return split_table(text, key=table.key)
+
+    def _add_indexes(self, table: Table, part: TableParts) -> None:
+        groups = [part.indexes] if part.indexes else []
+        groups += [(definition,) for definition in part.slow_indexes]
+        for group in groups:
+            added = ", ".join(f"ADD {definition}" for definition in group)
+            self._add(
+                Section.INDEXES,
+                "INDEX",
+                ", ".join(_name_of(definition) for definition in group),
+                table.name.schema,
+                (f"ALTER TABLE {qualified(table.name)} {added}",),
+                table.name,
+                weight_bytes=table.size_bytes * len(group) // 4,
+            )
+
+    def _add_foreign_keys(self, table: Table, part: TableParts) -> None:
+        for key in part.foreign_keys:
+            parent = TableName(key.parent_schema or table.name.schema, key.parent_table)
+            if not self._selection.covers(parent):
+                reason = f"refers to {parent}, which is not part of the job; its rows are not checked"
+                self._report(StructureReport("FK CONSTRAINT", f"{table.name}.{key.name}", reason))
+            depends = frozenset(self._tables[name] for name in {table.name, parent} if name in self._tables)
+            # Unqualified parents are looked for in the table's own database.
+            statements = (
+                f"USE {quote_ident(table.name.schema)}",
+                f"ALTER TABLE {qualified(table.name)} ADD {key.definition}",
+            )
+            self._add(
+                Section.AFTER_DATA,
+                "FK CONSTRAINT",
+                key.name,
+                table.name.schema,
+                statements,
+                table.name,
+                depends=depends,
+            )
+
+    # --- code ---------------------------------------------------------------------------------------
+
+    async def _add_routines(self, schema: str) -> None:
+        for name, kind in await self._session.query(_ROUTINES, schema):
+            if kind not in ("FUNCTION", "PROCEDURE"):
+                self._report(
+                    StructureReport(kind, f"{schema}.{name}", "not moved: Towline does not move this kind yet")
+                )
+                continue
+            row = await self._show(f"SHOW CREATE {kind} {_full(schema, name)}")
+            text = row.get(f"Create {kind.capitalize()}")
+            if text is None:
+                self._report(StructureReport(kind, f"{schema}.{name}", "the account may not read it"))
+                continue
+            self._add(Section.AFTER_DATA, kind, name, schema, self._render_code(schema, row, str(text)), None)
+
+    async def _add_views(self, schemas: Sequence[str]) -> None:
+        texts: dict[TableName, str] = {}
+        for schema in schemas:
+            for (name,) in await self._session.query(_VIEWS, schema):
+                row = await self._show(f"SHOW CREATE VIEW {_full(schema, name)}")
+                texts[TableName(schema, name)] = self._adapt(str(row["Create View"]), "VIEW", f"{schema}.{name}")
+        for view in _sort_views(texts):
+            statements = (f"USE {quote_ident(view.schema)}", texts[view])
+            self._add(Section.AFTER_DATA, "VIEW", view.name, view.schema, statements, None)
+
+    async def _add_triggers(self, schema: str) -> None:
+        for name, table in await self._session.query(_TRIGGERS, schema):
+            if not self._selection.covers(TableName(schema, table)):
+                continue
+            if self._follows:
+                # It would fire again for every change that the stream brings, and neither product can switch it off.
+                reason = "left out while changes are followed; create it on the target at the switch-over"
+                self._report(StructureReport("TRIGGER", f"{schema}.{name}", reason))
+                continue
+            row = await self._show(f"SHOW CREATE TRIGGER {_full(schema, name)}")
+            statements = self._render_code(schema, row, str(row["SQL Original Statement"]))
+            self._add(Section.AFTER_DATA, "TRIGGER", name, schema, statements, TableName(schema, table))
+
+    async def _add_events(self, schema: str) -> None:
+        for (name,) in await self._session.query(_EVENTS, schema):
+            row = await self._show(f"SHOW CREATE EVENT {_full(schema, name)}")
+            text = _ENABLED_EVENT.sub(r"\1 DISABLE", str(row["Create Event"]), count=1)
+            if text != row["Create Event"]:
+                reason = "created disabled; enable it on the target at the switch-over"
+                self._report(StructureReport("EVENT", f"{schema}.{name}", reason))
+            zone = f"SET SESSION time_zone = {quote_literal(str(row['time_zone']))}"
+            statements = (*self._render_code(schema, row, text)[:-1], zone, text)
+            self._add(Section.AFTER_DATA, "EVENT", name, schema, statements, None)
+
+    def _render_code(self, schema: str, row: dict[str, Any], text: str) -> tuple[str, ...]:
+        """With the settings that the object was made under, which stay with it."""
+        mode = ",".join(
+            part for part in str(row["sql_mode"]).split(",") if self._target.is_mariadb or part != "NO_AUTO_CREATE_USER"
+        )
+        return (
+            f"USE {quote_ident(schema)}",
+            f"SET SESSION sql_mode = {quote_literal(mode)}",
+            self._adapt(text, "CODE", schema),
+        )
+
+    # --- odds and ends ------------------------------------------------------------------------------
+
+    async def _show(self, statement: str) -> dict[str, Any]:
+        return (await self._session.query_named(statement, what="reading the structure"))[0]
+
+    def _adapt(self, text: str, kind: str, name: str) -> str:
+        adapted, changes = adapt(text, self._session.flavor, self._target)
+        for change in changes:
+            self._report(StructureReport(kind, name, change))
+        return adapted
+
+    def _add(
+        self,
+        section: Section,
+        kind: str,
+        name: str,
+        schema: str,
+        statements: tuple[str, ...],
+        table: TableName | None,
+        *,
+        weight_bytes: int = 0,
+        depends: frozenset[int] = frozenset(),
+    ) -> int:
+        number = len(self._items) + 1
+        self._items.append(
+            StructureItem(
+                number, section, kind, name, schema, table, statements, depends_on=depends, weight_bytes=weight_bytes
+            )
+        )
+        return number
+
+
+def _sort_views(texts: dict[TableName, str]) -> list[TableName]:
+    """Views after those that they read; the server writes all names in full."""
+    needs = {
+        view: {other for other in texts if other != view and _full(other.schema, other.name) in text}
+        for view, text in texts.items()
+    }
+    ordered: list[TableName] = []
+    while needs:
+        ready = [view for view, wanted in needs.items() if not wanted & needs.keys()] or [next(iter(needs))]
+        for view in ready:
+            ordered.append(view)
+            del needs[view]
+    return ordered
+
+
+def _full(schema: str, name: str) -> str:
+    return f"{quote_ident(schema)}.{quote_ident(name)}"
+
+
+def _name_of(definition: str) -> str:
+    return definition.partition("`")[2].partition("`")[0]

@@ -1,0 +1,235 @@
+"""Creates the structure on the target, crash-safe although every DDL statement commits by itself.
+
+An item is marked as begun, its statements run, it is marked as done.  DDL is atomic in both products, so after a
+crash in between the object is either there or not: an item that was begun and "exists already" is done.  One that
+exists without having been begun is somebody else's, and stops the job.
+
+A worker that lost its lease cannot mark an item as begun (I6).  One that loses it after that may still finish the one
+statement at hand; the successor waits for it at the table's metadata lock, and finds the object there.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+from towline.adapters.mysql.bookkeeping import BEGIN, hold_name, require_epoch
+from towline.adapters.mysql.connection import SQL_MODE, connect
+from towline.adapters.mysql.errors import number_of
+from towline.adapters.mysql.session import Session
+from towline.domain.errors import (
+    LeaseLost,
+    Side,
+    StructureFailed,
+    TargetNotEmpty,
+    TowlineError,
+    TransientError,
+)
+from towline.domain.jobs import Endpoint
+from towline.domain.structure import Section, SequenceValue, StructureItem, StructureReport
+from towline.domain.tables import TableName
+from towline.engine.points import INDEX_IN_BUILD, STRUCTURE_BEFORE_COMMIT, reach
+
+Report = Callable[[StructureReport], None]
+
+_SETTINGS: Final = {"foreign_key_checks": "0"}
+_RESET: Final = f"SET SESSION sql_mode = '{SQL_MODE}', SESSION time_zone = '+00:00'"
+# Database, table, key, routine, trigger, event, foreign key (its two numbers) exist already.
+_EXISTS: Final = frozenset({1007, 1050, 1061, 1304, 1359, 1537, 1826, 1005})
+_DEFINER: Final = re.compile(r"\A(CREATE[A-Z= ]*) DEFINER=`(?:[^`]|``)*`@`(?:[^`]|``)*`")
+_NO_DEFINER: Final = frozenset({1227, 1449})
+
+
+class MyStructureTarget:
+    """The structure of one job on one target server."""
+
+    def __init__(self, endpoint: Endpoint, *, job_id: str, epoch: int) -> None:
+        self._endpoint = endpoint
+        self._job_id = job_id
+        self._epoch = epoch
+        self._idle: list[Session] = []
+
+    async def save_structure(self, items: Sequence[StructureItem]) -> None:
+        async with self._session() as session:
+            await session.execute(BEGIN)
+            await require_epoch(session, self._job_id, self._epoch)
+            count = "SELECT COUNT(*) FROM towline.structure_item WHERE job_id = %s"
+            if not await session.query_value(count, self._job_id):
+                for item in items:
+                    await self._insert(session, item)
+            await session.execute("COMMIT")
+
+    async def load_structure(self) -> tuple[list[StructureItem], frozenset[int]]:
+        async with self._session() as session:
+            rows = await session.query(
+                """SELECT number, section, kind, name, schema_name, table_schema, table_name, statements, depends_on,
+                          weight_bytes, is_optional, done_at IS NOT NULL
+                   FROM towline.structure_item WHERE job_id = %s ORDER BY number""",
+                self._job_id,
+            )
+        items = [
+            StructureItem(
+                number=row[0],
+                section=Section(row[1]),
+                kind=row[2],
+                name=row[3],
+                schema=row[4],
+                table=TableName(row[5], row[6]) if row[6] is not None else None,
+                statements=tuple(json.loads(row[7])),
+                depends_on=frozenset(json.loads(row[8])),
+                weight_bytes=row[9],
+                is_optional=bool(row[10]),
+            )
+            for row in rows
+        ]
+        return items, frozenset(row[0] for row in rows if row[11])
+
+    async def apply_items(self, items: Sequence[StructureItem], *, on_report: Report) -> None:
+        async with self._session() as session:
+            for item in items:
+                await self._apply(session, item, on_report)
+
+    async def read_build_progress(self) -> Mapping[int, float]:
+        return {}  # neither product tells without instrumentation that is off by default
+
+    async def write_sequences(self, values: Sequence[SequenceValue]) -> None:
+        pass  # AUTO_INCREMENT follows the rows
+
+    async def refresh_views(self, *, on_report: Report) -> None:
+        pass  # there are no materialised views
+
+    async def close(self) -> None:
+        while self._idle:
+            self._idle.pop().terminate()
+
+    # --- one item -----------------------------------------------------------------------------------
+
+    async def _apply(self, session: Session, item: StructureItem, on_report: Report) -> None:
+        was_begun = await self._mark_begun(session, item)
+        if was_begun is None:
+            return
+        failure = await self._run(session, item, was_begun=was_begun, on_report=on_report)
+        reach(STRUCTURE_BEFORE_COMMIT)
+        await session.execute(
+            """UPDATE towline.structure_item SET done_at = current_timestamp(6), failed_reason = %s
+               WHERE job_id = %s AND number = %s""",
+            failure,
+            self._job_id,
+            item.number,
+        )
+
+    async def _mark_begun(self, session: Session, item: StructureItem) -> bool | None:
+        """Whether it was begun before; None when it is done."""
+        await session.execute(BEGIN)
+        await require_epoch(session, self._job_id, self._epoch)  # I6
+        row = await session.query_one(
+            """SELECT done_at IS NOT NULL, begun_at IS NOT NULL FROM towline.structure_item
+               WHERE job_id = %s AND number = %s FOR UPDATE""",
+            self._job_id,
+            item.number,
+        )
+        await session.execute(
+            """UPDATE towline.structure_item SET begun_at = coalesce(begun_at, current_timestamp(6))
+               WHERE job_id = %s AND number = %s""",
+            self._job_id,
+            item.number,
+        )
+        await session.execute("COMMIT")
+        return None if row is None or row[0] else bool(row[1])
+
+    async def _run(self, session: Session, item: StructureItem, *, was_begun: bool, on_report: Report) -> str | None:
+        """Why an optional item failed, None if nothing did."""
+        what = f"creating {_describe(item)}"
+        try:
+            await session.execute(_RESET)
+            for statement in item.statements:
+                if item.kind == "INDEX":
+                    reach(INDEX_IN_BUILD)
+                await self._execute(session, statement, item, what, on_report)
+        except (TransientError, LeaseLost):
+            raise
+        except TowlineError as error:
+            exists = number_of(error) in _EXISTS
+            if exists and was_begun:
+                return None
+            if item.is_optional:
+                on_report(StructureReport(item.kind, _describe(item), error.message))
+                return error.message
+            if not was_begun:
+                await self._forget_begun(session, item)
+            if exists:
+                raise TargetNotEmpty(f"{_describe(item)} exists on the target", side=Side.TARGET) from error
+            raise StructureFailed(error.message, side=Side.TARGET) from error
+        return None
+
+    async def _execute(
+        self, session: Session, statement: str, item: StructureItem, what: str, on_report: Report
+    ) -> None:
+        try:
+            await session.execute(statement, what=what)
+        except TowlineError as error:
+            without = remove_definer(statement)
+            if number_of(error) not in _NO_DEFINER or without == statement:
+                raise
+            await session.execute(without, what=what)
+            reason = "belongs to Towline's account, which may not create it for another"
+            on_report(StructureReport(item.kind, _describe(item), reason))
+
+    async def _forget_begun(self, session: Session, item: StructureItem) -> None:
+        await session.execute(
+            "UPDATE towline.structure_item SET begun_at = NULL WHERE job_id = %s AND number = %s",
+            self._job_id,
+            item.number,
+        )
+
+    # --- sessions -----------------------------------------------------------------------------------
+
+    async def _insert(self, session: Session, item: StructureItem) -> None:
+        await session.execute(
+            """INSERT INTO towline.structure_item (job_id, number, section, kind, name, schema_name, table_schema,
+                   table_name, statements, depends_on, weight_bytes, is_optional)
+               VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)""",
+            self._job_id,
+            item.number,
+            item.section.value,
+            item.kind,
+            item.name,
+            item.schema,
+            item.table.schema if item.table else None,
+            item.table.name if item.table else None,
+            json.dumps(item.statements),
+            json.dumps(sorted(item.depends_on)),
+            item.weight_bytes,
+            item.is_optional,
+        )
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator[Session]:
+        session = self._idle.pop() if self._idle else await self._connect()
+        try:
+            yield session
+        except BaseException:
+            session.terminate()
+            raise
+        if not session.is_closed:
+            self._idle.append(session)
+
+    async def _connect(self) -> Session:
+        session = await connect(
+            self._endpoint, purpose=f"{self._job_id}:structure", settings=_SETTINGS, side=Side.TARGET
+        )
+        await hold_name(session, self._job_id)
+        return session
+
+
+def remove_definer(statement: str) -> str:
+    """The statement without its DEFINER clause, so that the object belongs to whoever runs it. Pure."""
+    return _DEFINER.sub(r"\1", statement, count=1)
+
+
+def _describe(item: StructureItem) -> str:
+    schema = f"{item.schema}." if item.schema and item.kind != "SCHEMA" else ""
+    return f"{item.kind.lower()} {schema}{item.name}"
