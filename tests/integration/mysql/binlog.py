@@ -32,7 +32,7 @@ class KeepingSink:
     """
 
     transactions: list[KeptTransaction] = field(default_factory=list)
-    markers: list[BinlogPosition] = field(default_factory=list)
+    markers: list[Any] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     room_bytes: int = 1 << 62
     held_bytes: int = 0

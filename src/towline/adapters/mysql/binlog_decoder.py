@@ -2,7 +2,8 @@
 
 A transaction begins with a GTID event (an anonymous one where there are no GTIDs) and ends with XID, with COMMIT, or
 after its only statement.  The source has committed it before it sends the first byte, so parts of a large one are
-handed on as they come.  What is not a change of a table of the job costs little: its TABLE_MAP is remembered as "not ours".
+handed on as they come.  What is not a change of a table of the job costs little: its TABLE_MAP is remembered as
+"not ours".
 
 The caller puts events in and calls `advance` until all are taken; in between it waits for room in the sink, or reads
 the catalog for a table whose columns are not known.  Nothing is lost or done twice by such a stop: it happens

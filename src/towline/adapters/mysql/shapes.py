@@ -15,7 +15,7 @@ from towline.domain.tables import TableName
 
 # One row per column, in the order of the binlog; generated columns are there as well.
 READ_COLUMNS: Final = """
-SELECT table_schema, table_name, column_name, column_type, character_set_name, extra
+SELECT table_schema, table_name, column_name, column_type, character_set_name, extra, generation_expression
 FROM information_schema.columns
 WHERE (table_schema, table_name) IN ({tables})
 ORDER BY table_schema, table_name, ordinal_position
@@ -117,24 +117,28 @@ class ColumnShape:
 
 @dataclass(frozen=True, slots=True)
 class TableShape:
-    """A table's columns in the binlog's order."""
+    """A table's columns in the binlog's order; MariaDB keeps the old rows of a versioned one in the table itself."""
 
     table: TableName
     columns: tuple[ColumnShape, ...]
+    is_versioned: bool = False
 
 
 def build_shapes(rows: Iterable[Sequence[Any]]) -> dict[TableName, TableShape]:
     """Shapes from the answer to `READ_COLUMNS`, whose values may come as text or as bytes."""
     found: dict[TableName, list[ColumnShape]] = {}
+    versioned = set()
     for row in rows:
-        schema, table, name, type_sql, charset, extra = (
+        schema, table, name, type_sql, charset, extra, expression = (
             value.decode() if isinstance(value, bytes | bytearray) else value for value in row
         )
         # MySQL: VIRTUAL GENERATED, STORED GENERATED, and DEFAULT_GENERATED for an expression as default.
         words = (extra or "").upper().replace("DEFAULT_GENERATED", "").split()
         column = ColumnShape(name, type_sql, charset, is_generated="GENERATED" in words)
         found.setdefault(TableName(schema, table), []).append(column)
-    return {table: TableShape(table, tuple(columns)) for table, columns in found.items()}
+        if (expression or "").upper() in ("ROW START", "ROW END"):
+            versioned.add(TableName(schema, table))
+    return {table: TableShape(table, tuple(columns), table in versioned) for table, columns in found.items()}
 
 
 def _unescape(match: re.Match[str]) -> str:
