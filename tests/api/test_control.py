@@ -177,7 +177,7 @@ async def test_connections_answer_entry_by_entry_in_order(api: Api) -> None:
         connection_body(job_id, end_point_type="ta", ip="10.1.2.4"),
         connection_body(UNKNOWN_ID),
         connection_body(running),
-        connection_body(job_id, db_type="mysql"),
+        connection_body(job_id, db_type="mongodb"),
     ]
     answer = await api.post("jobs/batch-connection", {"jobs": entries})
     assert answer.status_code == 200

@@ -142,7 +142,7 @@ async def test_invalid_endpoint_member(api: Api, side: str, member: str, value: 
 @pytest.mark.parametrize(
     ("members", "code"),
     [
-        ({"engine_type": "mysql"}, "DRS.M00302"),
+        ({"engine_type": "mongodb"}, "DRS.M00302"),
         ({"engine_type": "mongodb"}, "DRS.M00302"),
         ({"engine_type": "oracle-to-gaussdbv5"}, "DRS.M00302"),
         ({"engine_type": "sqlite"}, "DRS.M00302"),
@@ -212,7 +212,7 @@ async def test_mixed_batch_answers_item_by_item(api: Api) -> None:
         job_body(name="bad name"),
         job_body(name="second-job"),
         job_body(name="FIRST"),
-        job_body(engine_type="mysql"),
+        job_body(engine_type="mongodb"),
     ]
     items[0]["name"] = "first-job"
     items[3]["name"] = "FIRST-JOB"
@@ -227,7 +227,7 @@ async def test_mixed_batch_answers_item_by_item(api: Api) -> None:
 
 
 async def test_batch_of_failures_fails_with_the_first(api: Api) -> None:
-    items = [job_body(name="bad name"), job_body(engine_type="mysql")]
+    items = [job_body(name="bad name"), job_body(engine_type="mongodb")]
     answer = await api.post("jobs/batch-creation", {"jobs": items})
     assert (answer.status_code, answer.json()["error_code"]) == (400, "DRS.M00202")
     assert set(answer.json()) == {"error_code", "error_msg"}
@@ -568,7 +568,7 @@ async def test_endpoint_members_that_were_not_sent_stay(api: Api) -> None:
         ({"name": ""}, "DRS.M00201"),
         ({"description": "a&b"}, "DRS.M00202"),
         ({"task_type": "x"}, "DRS.M00202"),
-        ({"engine_type": "mysql"}, "DRS.M00302"),
+        ({"engine_type": "mongodb"}, "DRS.M00302"),
         ({"net_type": "x"}, "DRS.M00202"),
         ({"store_db_info": True}, "DRS.M00201"),
         ({"store_db_info": True, "source_endpoint": endpoint_body()}, "DRS.M00201"),

@@ -97,7 +97,7 @@ class DatabaseRoutes:
             error: BaseException | None = condition if isinstance(condition, ApiError) else job.error
             if error is None and isinstance(condition, str) and job.value is not None:
                 try:
-                    filters = read_filters(request, condition, database=job.value.source.database)
+                    filters = read_filters(request, condition, source=job.value.source)
                     error = (await self._jobs.filter_rows(call.caller, job_id, filters)).error
                 except ApiError as refusal:
                     error = refusal  # the tree belongs to one job, so its faults are that job's only

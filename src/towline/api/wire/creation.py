@@ -152,7 +152,7 @@ def read_change(request: ModifyJobRequest, known: Job | None) -> JobChange:
     """
     job_id = require_id(request.job_id)
     stores = bool(request.store_db_info)
-    family = "postgresql"
+    family = known.source.family if known else "postgresql"
     if request.engine_type:
         family = _require_engine(request.engine_type, request.db_use_type)
     if stores:

@@ -22,6 +22,7 @@ from towline.api.wire.items import ConnectionRequest
 from towline.api.wire.selection import read_table_id
 from towline.api.wire.texts import Language
 from towline.domain.accounts import Account, Parameter
+from towline.domain.jobs import Endpoint
 from towline.domain.tables import RowFilter
 
 MAX_JOBS: Final = 10
@@ -67,7 +68,7 @@ def read_condition(request: TransformationRequest) -> str:
     return require_text(info.value, "value", max_length=MAX_TEXT)
 
 
-def read_filters(request: TransformationRequest, condition: str, *, database: str) -> list[RowFilter]:
+def read_filters(request: TransformationRequest, condition: str, *, source: Endpoint) -> list[RowFilter]:
     """The condition for each table that is selected. Raises: ApiError."""
     objects = request.object_info or []
     if len(objects) > _MAX_OBJECTS:
@@ -75,7 +76,7 @@ def read_filters(request: TransformationRequest, condition: str, *, database: st
     chosen = [each for each in objects if str(each.select or "true").lower() == "true"]
     if not chosen:
         raise empty("object_info")
-    return [RowFilter(read_table_id(str(each.id or ""), database=database), condition) for each in chosen]
+    return [RowFilter(read_table_id(str(each.id or ""), source=source), condition) for each in chosen]
 
 
 # --- owners -----------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ own.  Times are ms since the epoch, UTC; null is not known.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Final
 
@@ -23,6 +24,7 @@ from towline.service.ports import JobHealth
 
 UNKNOWN: Final = "-1"
 NOT_AVAILABLE: Final = "NA"
+_LOG_PLACE: Final = re.compile(r"[0-9A-F]+/[0-9A-F]+|[^,]+\.\d{6,}:\d+")
 
 
 class RpoAndRtoInfo(msgspec.Struct, frozen=True):
@@ -194,10 +196,12 @@ def render_missing_rpo(requested_id: str, error: BaseException, language: Langua
 
 
 def _half(position: str | None, delay_ms: int, time_us: int | None) -> RpoAndRtoInfo:
+    # A place in a log (0/27F84408, binlog.000003:1234) or else a set of transactions; a source gives one of the two.
+    is_place = position is not None and _LOG_PLACE.fullmatch(position) is not None
     return RpoAndRtoInfo(
-        check_point=position or NOT_AVAILABLE,
+        check_point=position if position and is_place else NOT_AVAILABLE,
         delay=str(delay_ms),
-        gtid_set=NOT_AVAILABLE,  # PostgreSQL has none
+        gtid_set=position if position and not is_place else NOT_AVAILABLE,
         time=datetime.fromtimestamp(time_us / 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S") if time_us else "",
     )
 

@@ -9,6 +9,8 @@ import msgspec
 
 from towline.api.wire.errors import empty, invalid, not_built
 from towline.api.wire.fields import Request, Text, check_text, require_word
+from towline.api.wire.words import FAMILIES_WITHOUT_SCHEMAS
+from towline.domain.jobs import Endpoint
 from towline.domain.tables import ObjectSelection, TableName
 
 _SEPARATOR: Final = "-*-*-"
@@ -17,6 +19,8 @@ _SELECT: Final = frozenset({"true", "false", "partial"})
 _MAX_OBJECTS: Final = 100_000
 _MAX_ID: Final = 512
 _DEFAULT_SCHEMA: Final = "public"
+_LEVELS: Final = {"database": 1, "schema": 2, "table": 3, "view": 3}
+_LEVELS_WITHOUT_SCHEMAS: Final = {"database": 1, "table": 2, "view": 2}
 
 
 class ObjectRequest(Request):
@@ -54,10 +58,9 @@ class SelectObjectsAnswers(msgspec.Struct, frozen=True):
 
 
 def read_selection(
-    request: SelectObjectsRequest, *, database: str
+    request: SelectObjectsRequest, *, source: Endpoint
 ) -> tuple[ObjectSelection, tuple[Mapping[str, Any], ...]]:
-    """What the tree selects, and its nodes to give back later. `database` is the source's, "" when not stored
-    yet.
+    """What the tree selects, and its nodes to give back later.
 
     Raises: ApiError; in particular when nothing is selected, because an empty selection means everything.
     """
@@ -72,18 +75,16 @@ def read_selection(
     is_everything = False
     for node in request.job:
         kind = require_word(node.object_type, _TYPES, "object_type")
-        path = _read_path(node, kind)
-        if database and path[0] != database:
-            raise invalid("parent_id" if node.parent_id else "id")
+        path = _read_path(node, kind, source)
         if not _is_chosen(node):
             continue
         _refuse_unbuilt(node, kind)
-        if kind == "database":
-            is_everything = True
-        elif kind == "schema":
-            schemas.add(path[1])
+        if len(path) == 2:
+            tables.add(TableName(*path))
+        elif path:
+            schemas.add(path[0])
         else:
-            tables.add(TableName(path[1], path[2]))
+            is_everything = True
     if not (is_everything or schemas or tables):
         raise invalid("job")
     items = tuple(_keep(node) for node in request.job)
@@ -92,14 +93,11 @@ def read_selection(
     return ObjectSelection(frozenset(schemas), frozenset(t for t in tables if t.schema not in schemas)), items
 
 
-def read_table_id(text: str, *, database: str) -> TableName:
+def read_table_id(text: str, *, source: Endpoint) -> TableName:
     """The table of an id such as `db-*-*-schema-*-*-table`. Raises: ApiError."""
     if not text:
         raise empty("id")
-    path = _read_path(ObjectRequest(id=Text(text)), "table")
-    if database and path[0] != database:
-        raise invalid("id")
-    return TableName(path[1], path[2])
+    return TableName(*_read_path(ObjectRequest(id=Text(text)), "table", source))
 
 
 def _is_chosen(node: ObjectRequest) -> bool:
@@ -119,8 +117,12 @@ def _refuse_unbuilt(node: ObjectRequest, kind: str) -> None:
         raise not_built("renaming objects on the target")
 
 
-def _read_path(node: ObjectRequest, kind: str) -> tuple[str, ...]:
-    """Database, schema, table of a node, as many as its kind has, from its id or else its parent and name."""
+def _read_path(node: ObjectRequest, kind: str, source: Endpoint) -> tuple[str, ...]:
+    """Schema and table of a node, as many as its kind has, from its id or else its parent and name.
+
+    A job of PostgreSQL lies in one database, so that comes off; for a family without schemas databases stand in
+    their place.
+    """
     text = check_text(node.id or "", "id", max_length=_MAX_ID)
     if not text:
         if not node.object_name:
@@ -129,13 +131,18 @@ def _read_path(node: ObjectRequest, kind: str) -> tuple[str, ...]:
         name = check_text(node.object_name, "object_name")
         text = f"{parent}{_SEPARATOR}{name}" if parent else name
     parts = text.split(_SEPARATOR)
-    if kind in ("table", "view") and len(parts) == 2:
+    has_schemas = source.family not in FAMILIES_WITHOUT_SCHEMAS
+    if has_schemas and kind in ("table", "view") and len(parts) == 2:
         # The two-level scheme knows no schema.
         parts = [parts[0], _DEFAULT_SCHEMA, parts[1]]
-    wanted = {"database": 1, "schema": 2}.get(kind, 3)
-    if len(parts) != wanted or not all(parts):
+    wanted = _LEVELS if has_schemas else _LEVELS_WITHOUT_SCHEMAS
+    if len(parts) != wanted.get(kind) or not all(parts):
         raise invalid("id" if node.id else "parent_id")
-    return tuple(parts)
+    if not has_schemas:
+        return tuple(parts)
+    if source.database and parts[0] != source.database:
+        raise invalid("parent_id" if node.parent_id else "id")
+    return tuple(parts[1:])
 
 
 def _keep(node: ObjectRequest) -> dict[str, Any]:

@@ -80,8 +80,11 @@ NET_TYPES: Final = frozenset({"vpn", "vpc", "eip"})
 NODE_TYPES: Final = frozenset(NODE_SIZES)
 CHARGING_MODES: Final = frozenset({"on_demand", "period"})
 
-BUILT_ENGINE_TYPES: Final[dict[str, str]] = {"postgresql": "postgresql"}
-"""`engine_type` that we can run -> database family of both endpoints."""
+BUILT_ENGINE_TYPES: Final[dict[str, str]] = {"postgresql": "postgresql", "mysql": "mysql"}
+"""`engine_type` that we can run -> database family of both endpoints; `mysql` is MariaDB, too."""
+
+FAMILIES_WITHOUT_SCHEMAS: Final = frozenset({"mysql"})
+"""Their tables lie in the database itself, which is what other families call a schema."""
 
 DB_TYPES: Final = frozenset({"mysql", "mongodb", "postgresql", "taurus", "gaussdbv5", "gaussdbv5ha", "kafka"})
 """Documented `db_type` words. The wider list of the service's cluster call is refused in the same way."""
