@@ -48,15 +48,18 @@ _IDLE_IN_TRANSACTION_MS = 10_000
 class Database:
     """One store, reached through a pool of connections. Close it when done."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, single: AsyncEngine) -> None:
+        """`single`: for statements around which nothing begins or commits, on connections that stay so.
+
+        Taking one and giving it back costs nothing then; on SQLite every such step is a hop to the driver's thread.
+        """
         self._engine = engine
-        # The same pool: nothing begins or commits around a statement.
-        self._single = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._single = single
         self.is_sqlite = engine.dialect.name == "sqlite"
 
     @property
-    def engine(self) -> AsyncEngine:
-        return self._engine
+    def engines(self) -> tuple[AsyncEngine, AsyncEngine]:
+        return self._engine, self._single
 
     async def fetch(self, query: Select[Any]) -> Sequence[Row[*tuple[Any, ...]]]:
         """All rows of one query."""
@@ -104,7 +107,8 @@ class Database:
                 await asyncio.sleep(0.02)
 
     async def close(self) -> None:
-        await self._engine.dispose()
+        for engine in self.engines:
+            await engine.dispose()
 
     # --- where the two dialects differ ----------------------------------------------------------
 
@@ -189,16 +193,18 @@ def open_database(url: str, *, pool_size: int = 5) -> Database:
         case "sqlite":
             if not parsed.database or parsed.database == ":memory:":
                 raise RequestError("a SQLite store needs a file", remedy=_URL_REMEDY)
-            engine = create_async_engine(parsed.set(drivername="sqlite+aiosqlite"), **common)
-            event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+            place = parsed.set(drivername="sqlite+aiosqlite")
+            engine, single = create_async_engine(place, **common), create_async_engine(place, **_SINGLE, **common)
+            for each in (engine, single):
+                event.listen(each.sync_engine, "connect", _prepare_sqlite)
+                event.listen(each.sync_engine, "invalidate", _release_sqlite)
             event.listen(engine.sync_engine, "begin", _begin_sqlite)
-            event.listen(engine.sync_engine, "invalidate", _release_sqlite)
         case "postgresql" | "postgres":
-            engine = create_async_engine(
-                parsed.set(drivername="postgresql+asyncpg"),
-                pool_pre_ping=True,
-                max_overflow=0,
-                connect_args={
+            place = parsed.set(drivername="postgresql+asyncpg")
+            common |= {
+                "pool_pre_ping": True,
+                "max_overflow": 0,
+                "connect_args": {
                     "timeout": 10,
                     "server_settings": {
                         "application_name": "towline:store",
@@ -206,13 +212,18 @@ def open_database(url: str, *, pool_size: int = 5) -> Database:
                         "lock_timeout": str(_BUSY_TIMEOUT_MS),
                     },
                 },
-                **common,
-            )
+            }
+            engine, single = create_async_engine(place, **common), create_async_engine(place, **_SINGLE, **common)
         case other:
             raise RequestError(f"a store cannot be kept in {other!r}", remedy=_URL_REMEDY)
-    return Database(engine)
+    return Database(engine, single)
 
 
+_SINGLE: dict[str, Any] = {
+    "isolation_level": "AUTOCOMMIT",
+    "skip_autocommit_rollback": True,
+    "pool_reset_on_return": None,
+}
 _URL_REMEDY = "Give sqlite:///path/to/file or postgresql://user:password@host:port/database."
 
 

@@ -139,11 +139,12 @@ async def test_progress_of_many_jobs_is_one_query_in_request_order(store: Store,
     unknown = "0" * 8 + "-0000-0000-0000-00000000jb00"
     asked = [jobs[7].job_id, unknown, *[job.job_id for job in reversed(jobs)] * 50, jobs[7].job_id]
     statements: list[str] = []
-    event.listen(
-        store.database.engine.sync_engine,
-        "before_cursor_execute",
-        lambda conn, cursor, statement, *rest: statements.append(statement),
-    )
+    for engine in store.database.engines:
+        event.listen(
+            engine.sync_engine,
+            "before_cursor_execute",
+            lambda conn, cursor, statement, *rest: statements.append(statement),
+        )
 
     outcomes = await service.progress(caller, asked)
 
@@ -167,7 +168,8 @@ async def test_progress_reads_by_index(store: Store, service: JobService, caller
             cursor.execute("EXPLAIN QUERY PLAN " + statement, parameters)
             plans.extend(row[3] for row in cursor.fetchall())
 
-    event.listen(store.database.engine.sync_engine, "before_cursor_execute", explain)
+    for engine in store.database.engines:
+        event.listen(engine.sync_engine, "before_cursor_execute", explain)
     await service.progress(caller, [job.job_id])
 
     assert plans
