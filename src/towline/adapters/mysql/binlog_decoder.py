@@ -294,7 +294,9 @@ class BinlogDecoder:
         else:
             raise InvariantBroken("a transaction of MariaDB on a position of MySQL", side=Side.SOURCE)
         # No BEGIN follows; whatever is no single statement is a group.
-        self._transaction = _Transaction(position, self._header_time_us(event), is_group=not gtid.is_standalone)
+        self._transaction = _Transaction(
+            position, self._header_time_us(event), is_group=not gtid.is_standalone, xa_name=gtid.prepared_xa
+        )
 
     def _header_time_us(self, event: bytes) -> int:
         # When the statement began, in whole seconds: it may make the source look further behind, never less.
