@@ -20,12 +20,14 @@ from typing import Any
 import psycopg
 
 from towline import bootstrap
-from towline.adapters.postgres.connection import parse_url
+from towline.bootstrap import parse_url
+from towline.cli.endpoints import choose_selection
 from towline.clock import SystemClock
 from towline.domain.errors import TowlineError
 from towline.domain.jobs import ConflictPolicy, JobSpec, TaskMode
 from towline.domain.progress import Progress
 from towline.domain.structure import StructureReport
+from towline.domain.tables import ObjectSelection
 from towline.engine import points
 from towline.engine.pipeline import run_pipeline
 
@@ -115,6 +117,7 @@ async def main() -> None:
         mode=TaskMode.FULL_AND_STREAM if order["follow"] else TaskMode.FULL,
         source=parse_url(order["source"]),
         target=parse_url(order["target"]),
+        selection=choose_selection(ObjectSelection(), parse_url(order["source"])),
         copy_workers=order.get("copy_workers", 2),
         memory_limit_bytes=order.get("memory_limit_bytes", DEFAULT_MEMORY_BYTES),
         conflict_policy=ConflictPolicy(order.get("conflict_policy", "overwrite")),

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from towline.adapters.mysql.catalog import ColumnType
+from towline.adapters.mysql.catalog import TEXT_ONLY, ColumnType
 from towline.adapters.mysql.quoting import qualified, quote_ident
 from towline.domain.changes import Relation, split_row, value_of
 from towline.domain.errors import InvariantBroken, Side, SourceChanged
@@ -138,15 +138,15 @@ def _named(relation: Relation, kinds: Sequence[ColumnType]) -> Iterator[tuple[st
 
 
 def quote_value(value: bytes) -> bytes:
-    """The bytes as a constant of a session whose statements are binary."""
+    """The bytes as a constant that no character set touches, of a session whose statements are binary."""
     if _SPECIAL.search(value):
         value = value.replace(b"\\", b"\\\\").replace(b"'", b"\\'")
-    return b"'" + value + b"'"
+    return b"_binary'" + value + b"'"
 
 
 def _choose_renderer(kind: ColumnType, *, is_mariadb: bool) -> Callable[[bytes | None], bytes]:
-    if kind.base == "json" and not is_mariadb:
-        return _render_json
+    if kind.takes_only_text(is_mariadb=is_mariadb):
+        return _render_text
     return _render_numeric if kind.base in _NUMERIC else _render_quoted
 
 
@@ -160,8 +160,7 @@ def _render_quoted(value: bytes | None) -> bytes:
     return b"NULL" if value is None else quote_value(value)
 
 
-def _render_json(value: bytes | None) -> bytes:
-    # JSON takes no binary text.
+def _render_text(value: bytes | None) -> bytes:
     return b"NULL" if value is None else b"CONVERT(%s USING utf8mb4)" % quote_value(value)
 
 
@@ -172,6 +171,8 @@ def _render_compared(kind: ColumnType, value: bytes) -> bytes:
         return b"0x" + (value.hex().encode() or b"00")
     if kind.charset and kind.charset != "binary":
         return b"_%s X'%s'" % (kind.charset.encode(), value.hex().encode())
+    if kind.base in TEXT_ONLY:
+        return _render_text(value)
     return quote_value(value)
 
 

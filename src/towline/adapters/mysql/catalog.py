@@ -36,6 +36,10 @@ ORDER BY table_schema, table_name, index_name <> 'PRIMARY', index_name, seq_in_i
 """
 
 
+# Types that refuse a text without a character set: JSON of MySQL, some of MariaDB.
+TEXT_ONLY = frozenset({"json", "uuid", "inet4", "inet6", "xmltype"})
+
+
 @dataclass(frozen=True, slots=True)
 class ColumnType:
     """A column's type as the server renders it, lower case, and its character set ('' if it has none)."""
@@ -47,6 +51,9 @@ class ColumnType:
     @property
     def base(self) -> str:
         return self.type_sql.partition("(")[0].partition(" ")[0]
+
+    def takes_only_text(self, *, is_mariadb: bool) -> bool:
+        return self.base in TEXT_ONLY and not (is_mariadb and self.base == "json")
 
 
 async def read_schemas(session: Session, selection: ObjectSelection) -> list[str]:

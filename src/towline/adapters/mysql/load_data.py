@@ -73,11 +73,11 @@ async def load_rows(
 
 
 def render_load(table: Table, types: Mapping[str, ColumnType], *, is_mariadb: bool) -> str:
-    """The statement. JSON of MySQL takes no binary text, so it goes through a variable. Pure."""
+    """The statement. Values of types that take no binary text go through a variable. Pure."""
     columns, settings = [], []
     for number, column in enumerate(table.columns):
         kind = types.get(column.name)
-        if kind is not None and kind.base == "json" and not is_mariadb:
+        if kind is not None and kind.takes_only_text(is_mariadb=is_mariadb):
             columns.append(f"@c{number}")
             settings.append(f"{quote_ident(column.name)} = CONVERT(@c{number} USING utf8mb4)")
         else:
