@@ -146,5 +146,7 @@ def decode_since(
     if isinstance(options.get("start"), BinlogOffset):
         raise ValueError("read such positions through a connection")
     decoder.put(read_events(database.server, *place))
-    assert decoder.advance() is Stop.DONE
+    while (stop := decoder.advance()) is Stop.TURN:
+        pass
+    assert stop is Stop.DONE
     return sink

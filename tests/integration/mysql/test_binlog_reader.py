@@ -200,6 +200,25 @@ async def test_prepared_transaction_comes_when_it_is_committed(mysql_database: M
     assert not isinstance(running.sink.transactions[-1].position, HeldPosition)
 
 
+async def test_large_prepared_transaction_waits_as_a_whole(mysql_database: MysqlDatabase) -> None:
+    mysql_database.execute(MAKE_TABLE)
+    server = mysql_database.server
+    start = current_position(server)
+    values = ", ".join(f"({n}, repeat('x', 200), {n})" for n in range(1, 3001))
+    async with reading(mysql_database, KEYED, start, part_bytes=50_000) as running:
+        for name, end in (("'c'", "COMMIT"), ("'r'", "ROLLBACK")):
+            mysql_database.execute(
+                f"XA START {name}", f"INSERT INTO t VALUES {values}", f"XA END {name}", f"XA PREPARE {name}"
+            )
+            await running.wait_covered(current_position(server))
+            assert len(running.sink.changes) == (0 if end == "COMMIT" else 6000)
+            mysql_database.execute(f"XA {end} {name}", "UPDATE t SET id = -id")
+            await running.wait_covered(current_position(server))
+    rows: dict = {}
+    apply(running.sink.changes, rows)
+    assert rows == contents(mysql_database)
+
+
 async def test_transaction_prepared_before_the_begin_is_not_passed_over(mysql_database: MysqlDatabase) -> None:
     mysql_database.execute(MAKE_TABLE)
     mysql_database.execute("XA START 'x'", "INSERT INTO t VALUES (1, 'xa', 1)", "XA END 'x'", "XA PREPARE 'x'")

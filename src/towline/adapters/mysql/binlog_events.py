@@ -47,11 +47,12 @@ FLAG_IN_USE: Final = 0x01
 FLAG_ARTIFICIAL: Final = 0x20
 FLAG_IGNORABLE: Final = 0x80
 
-MARIADB_STANDALONE, MARIADB_PREPARED_XA, MARIADB_COMPLETED_XA = 1, 64, 128
+MARIADB_STANDALONE, MARIADB_GROUP_COMMIT, MARIADB_PREPARED_XA = 1, 2, 64
 
 _QUERY_HEAD = Struct("<IIBHH")  # thread, seconds it took, size of the schema's name, error, size of status variables
 _MYSQL_GTID = Struct("<B16sq")
 _MARIADB_GTID = Struct("<QIB")
+_MARIADB_XID = Struct("<IBB")  # format, sizes of the two parts
 _XA_HEAD = Struct("<BIII")  # one phase, format, sizes of the two parts
 _HAS_ORIGINAL_TIME: Final = 1 << 55
 _LOGICAL_CLOCK_BYTES: Final = 17  # its kind, and two numbers
@@ -77,9 +78,12 @@ class MysqlGtid:
 
 @dataclass(frozen=True, slots=True)
 class MariadbGtid:
+    """The begin of a transaction; `prepared_xa` is the name of the XA transaction that it prepares."""
+
     domain: int
     number: int
     flags: int
+    prepared_xa: str
 
     @property
     def is_standalone(self) -> bool:
@@ -189,15 +193,26 @@ def _read_varlen(data: bytes, at: int) -> tuple[int, int]:
 
 def decode_mariadb_gtid(body: bytes) -> MariadbGtid:
     number, domain, flags = _MARIADB_GTID.unpack_from(body)
-    return MariadbGtid(domain, number, flags)
+    prepared_xa = ""
+    if flags & MARIADB_PREPARED_XA:
+        at = _MARIADB_GTID.size + (8 if flags & MARIADB_GROUP_COMMIT else 0)
+        form, global_size, branch_size = _MARIADB_XID.unpack_from(body, at)
+        data = body[at + _MARIADB_XID.size :]
+        prepared_xa = render_xa_name(data[:global_size], data[global_size : global_size + branch_size], form)
+    return MariadbGtid(domain, number, flags, prepared_xa)
+
+
+def render_xa_name(global_part: bytes, branch_part: bytes, form: int) -> str:
+    """The name as it stands in XA COMMIT."""
+    return f"X'{global_part.hex()}',X'{branch_part.hex()}',{form}"
 
 
 def decode_xa_prepare(body: bytes) -> tuple[bool, str]:
     """Whether it was committed in one phase, and the name in the form of XA COMMIT."""
     one_phase, form, global_size, branch_size = _XA_HEAD.unpack_from(body)
     data = body[_XA_HEAD.size :]
-    parts = data[:global_size], data[global_size : global_size + branch_size]
-    return bool(one_phase), f"X'{parts[0].hex()}',X'{parts[1].hex()}',{form}"
+    name = render_xa_name(data[:global_size], data[global_size : global_size + branch_size], form)
+    return bool(one_phase), name
 
 
 def split_payload(body: bytes) -> Iterator[bytes]:

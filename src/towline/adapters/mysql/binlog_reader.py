@@ -176,6 +176,9 @@ class BinlogReader:
             if stop is Stop.FULL:
                 await self._sink.wait_room()
                 continue
+            if stop is Stop.TURN:
+                await asyncio.sleep(0)
+                continue
             table = self._decoder.wanted_shape
             assert table is not None
             shapes = await self._read_shapes([table])

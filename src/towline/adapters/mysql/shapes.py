@@ -67,6 +67,11 @@ _CODECS: Final = {
 }
 
 
+def codec_name(charset: str | None) -> str:
+    """Python's name of a character set; ASCII for one that Python lacks, which then refuses what goes beyond it."""
+    return _CODECS.get(charset or "utf8mb4", "ascii")
+
+
 @dataclass(frozen=True, slots=True)
 class ColumnShape:
     """One column; `type_sql` is the full type as `information_schema.columns.column_type` has it."""
@@ -111,7 +116,7 @@ class ColumnShape:
         Raises: ValueError, a label cannot be written in it here.
         """
         texts = [_ESCAPED.sub(_unescape, text) for text in _LABEL.findall(self.type_sql)]
-        codec = _CODECS.get(self.charset or "utf8mb4", "ascii")
+        codec = codec_name(self.charset)
         return tuple(text.encode(codec) for text in texts)
 
 
