@@ -70,9 +70,7 @@ def run_migrate(source: str, target: str, *options: str) -> Run:
 
 def bench_full(pair: Pair, pairs: int) -> None:
     source = fresh_database(pair.source, "full")
-    subprocess.run(
-        [pair.bin_dir / "pgbench", "-i", "-q", "-s", str(SCALE), source], check=True, capture_output=True
-    )
+    subprocess.run([pair.bin_dir / "pgbench", "-i", "-q", "-s", str(SCALE), source], check=True, capture_output=True)
     execute(source, "CHECKPOINT")
 
     def ours() -> Run:
@@ -143,9 +141,7 @@ def bench_catch_up(pair: Pair, pairs: int) -> None:
         ours, peer = fresh_database(pair.target, "busy_ours"), fresh_database(pair.target, "busy_peer")
         pgbench = pair.bin_dir / "pgbench"
         for url in (source, peer):
-            subprocess.run(
-                [pgbench, "-i", "-q", "-s", str(CATCH_UP_SCALE), url], check=True, capture_output=True
-            )
+            subprocess.run([pgbench, "-i", "-q", "-s", str(CATCH_UP_SCALE), url], check=True, capture_output=True)
         execute(source, "CREATE PUBLICATION peer FOR ALL TABLES")
         execute(source, "SELECT pg_create_logical_replication_slot('peer', 'pgoutput')")
         execute(source, "SELECT pg_create_logical_replication_slot('limit', 'pgoutput')")
@@ -199,10 +195,7 @@ def begin_following(source: str, target: str) -> None:
     env = {**os.environ, **COMPILED, "TOWLINE_SOURCE_URL": source, "TOWLINE_TARGET_URL": target}
     process = subprocess.Popen(towline("migrate", "--json", "--follow"), env=env, stdout=subprocess.DEVNULL)
     streaming = "SELECT CASE WHEN to_regclass('towline.checkpoint') IS NULL THEN 0 ELSE 1 END"
-    while (
-        fetch_value(target, streaming) == 0
-        or fetch_value(target, "SELECT count(*) FROM towline.checkpoint") == 0
-    ):
+    while fetch_value(target, streaming) == 0 or fetch_value(target, "SELECT count(*) FROM towline.checkpoint") == 0:
         if process.poll() is not None:
             raise SystemExit("bench: towline migrate --follow ended early")
         time.sleep(0.1)

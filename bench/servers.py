@@ -44,9 +44,7 @@ class Pair:
 def local_pair(version: int) -> Iterator[Pair]:
     installation = find_postgres(version)
     if installation is None:
-        raise SystemExit(
-            f"bench: PostgreSQL {version} is not installed; `make bench-pg` as root on Debian installs it"
-        )
+        raise SystemExit(f"bench: PostgreSQL {version} is not installed; `make bench-pg` as root on Debian installs it")
     with (
         EmbeddedPostgres(installation, settings=SETTINGS) as source,
         EmbeddedPostgres(installation, settings=SETTINGS) as target,

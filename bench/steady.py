@@ -98,9 +98,7 @@ def run(pair: Pair) -> dict[str, Any]:
             text=True,
         )
         try:
-            client = ApiClient(
-                _read_address(server), ApiKey(key["project_id"], key["access_key"], key["secret_key"])
-            )
+            client = ApiClient(_read_address(server), ApiKey(key["project_id"], key["access_key"], key["secret_key"]))
             return asyncio.run(_measure(client, pgbench, source, target, server.pid))
         finally:
             server.terminate()
@@ -118,9 +116,7 @@ def _read_address(server: subprocess.Popen[str]) -> str:
     raise SystemExit("bench: towline serve did not say where it listens")
 
 
-async def _measure(
-    client: ApiClient, pgbench: Path, source: str, target: str, server_pid: int
-) -> dict[str, Any]:
+async def _measure(client: ApiClient, pgbench: Path, source: str, target: str, server_pid: int) -> dict[str, Any]:
     job_id = await client.create_job("steady")
     ends = parse_url(source), parse_url(target)
     await client.test_connections(job_id, *ends)
@@ -136,8 +132,7 @@ async def _measure(
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     tasks = [
-        asyncio.create_task(work)
-        for work in (referee.write(writer), referee.look(looker), referee.ask(client, job_id))
+        asyncio.create_task(work) for work in (referee.write(writer), referee.look(looker), referee.ask(client, job_id))
     ]
     await load.wait()
     peak = _worker_peak_mb(server_pid)
