@@ -46,7 +46,8 @@ def fill(server: MysqlServer, rows: int, keys: str) -> None:
     for number in range(TABLES):
         server.execute(
             f"""CREATE TABLE bench.t{number} (id bigint AUTO_INCREMENT PRIMARY KEY, customer int NOT NULL,
-                placed_at datetime NOT NULL, price decimal(12,2), note varchar(80), code char(12), ratio double{keys})""",
+                placed_at datetime NOT NULL, price decimal(12,2), note varchar(80), code char(12),
+                ratio double{keys})""",
             f"""INSERT INTO bench.t{number} (customer, placed_at, price, note, code, ratio)
                 SELECT seq * 7919 % 100003, DATE_ADD('2020-01-01', INTERVAL seq SECOND), seq % 100000 / 100,
                        IF(seq % 11 = 0, NULL, CONCAT('order number ', seq, ' ', MD5(seq))), LEFT(MD5(seq), 12), seq / 7

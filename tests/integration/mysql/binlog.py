@@ -32,7 +32,7 @@ class KeepingSink:
     """
 
     transactions: list[KeptTransaction] = field(default_factory=list)
-    markers: list[BinlogPosition] = field(default_factory=list)
+    markers: list[Any] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     room_bytes: int = 1 << 62
     held_bytes: int = 0
@@ -146,5 +146,7 @@ def decode_since(
     if isinstance(options.get("start"), BinlogOffset):
         raise ValueError("read such positions through a connection")
     decoder.put(read_events(database.server, *place))
-    assert decoder.advance() is Stop.DONE
+    while (stop := decoder.advance()) is Stop.TURN:
+        pass
+    assert stop is Stop.DONE
     return sink

@@ -14,6 +14,7 @@ from towline.adapters.mysql.binlog_reader import BinlogReader
 from towline.adapters.mysql.gtid import BinlogPosition
 from towline.domain.changes import RowChange, split_row, value_of
 from towline.domain.jobs import Endpoint
+from towline.domain.positions import Position
 from towline.domain.tables import Column, ObjectSelection, Table, TableName
 
 TIMEOUT_S = 30.0
@@ -45,13 +46,15 @@ class Reading:
             assert time.monotonic() < deadline_s, "the awaited fact did not come"
             await asyncio.sleep(0.01)
 
-    async def wait_covered(self, position: BinlogPosition) -> None:
+    async def wait_covered(self, position: Position) -> None:
         """Until everything up to the position has been handed on."""
         await self.wait_until(lambda: self.position is not None and self.position.covers(position))
 
     @property
-    def position(self) -> BinlogPosition | None:
-        handed = [transaction.position for transaction in self.sink.transactions[-1:]] + self.sink.markers[-1:]
+    def position(self) -> Position | None:
+        handed: list[Position] = [
+            transaction.position for transaction in self.sink.transactions[-1:]
+        ] + self.sink.markers[-1:]
         return next((one for one in handed if all(one.covers(other) for other in handed)), None)
 
 

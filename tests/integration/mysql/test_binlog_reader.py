@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.integration.mysql.binlog import KeepingSink, current_position
 from tests.integration.mysql.reading import apply, endpoint_of, reading
-from tests.servers.fixtures import Callable, TcpProxy
+from tests.servers import TcpProxy
 from tests.servers.mysql import MysqlDatabase, MysqlServer, Product
 from tests.servers.mysql_fixtures import MysqlDatabaseFactory, MysqlServerFactory
 from towline.adapters.mysql.gtid import (
@@ -40,7 +42,7 @@ KEYED = {"t": ["id"]}
 MAKE_TABLE = "CREATE TABLE t (id int PRIMARY KEY, v varchar(200), n int)"
 
 
-def contents(database: MysqlDatabase) -> dict[tuple[bytes, ...], tuple[Any, ...]]:
+def contents(database: MysqlDatabase) -> dict[tuple[Any, ...], tuple[Any, ...]]:
     rows = database.fetch_all("SELECT id, v, n FROM t")
     as_bytes = [tuple(None if value is None else str(value).encode() for value in row) for row in rows]
     return {(row[0],): row for row in as_bytes}
@@ -98,9 +100,7 @@ async def test_transactions_come_as_they_were_committed(mysql_database: MysqlDat
         apply(transaction.changes, rows)
     assert [len(transaction.changes) for transaction in transactions] == sizes
     assert rows == contents(mysql_database)
-    assert all(
-        later.position.covers(earlier.position) for earlier, later in zip(transactions, transactions[1:], strict=False)
-    )
+    assert all(later.position.covers(earlier.position) for earlier, later in itertools.pairwise(transactions))
 
 
 async def test_commit_times_are_the_sources_own(mysql_database: MysqlDatabase) -> None:
@@ -119,29 +119,33 @@ async def test_commit_times_are_the_sources_own(mysql_database: MysqlDatabase) -
 
 async def test_savepoints_and_rollbacks_leave_only_what_was_committed(mysql_database: MysqlDatabase) -> None:
     mysql_database.execute(MAKE_TABLE, "CREATE TABLE plain (id int PRIMARY KEY) ENGINE=MyISAM")
-    start = current_position(mysql_database.server)
+    server = mysql_database.server
+    start = current_position(server)
     mysql_database.execute(
         "BEGIN", "INSERT INTO t VALUES (1, 'a', 1)", "SAVEPOINT s", "INSERT INTO t VALUES (2, 'b', 2)",
         "ROLLBACK TO s", "INSERT INTO t VALUES (3, 'c', 3)", "RELEASE SAVEPOINT s", "COMMIT",
         "BEGIN", "INSERT INTO t VALUES (4, 'd', 4)", "ROLLBACK",
-        "SET autocommit = 0", "INSERT INTO t VALUES (5, 'e', 5)", "SAVEPOINT q", "INSERT INTO t VALUES (6, 'f', 6)",
-        "INSERT INTO plain VALUES (1)", "ROLLBACK TO q", "COMMIT",
+        "INSERT INTO plain VALUES (1)",
     )  # fmt: skip
+    if server.is_mariadb:
+        # MySQL with GTIDs does not let a transaction write to both kinds of tables.
+        mysql_database.execute(
+            "SET autocommit = 0", "INSERT INTO t VALUES (5, 'e', 5)", "SAVEPOINT q", "INSERT INTO t VALUES (6, 'f', 6)",
+            "INSERT INTO plain VALUES (2)", "ROLLBACK TO q", "COMMIT",
+        )  # fmt: skip
     async with reading(mysql_database, {**KEYED, "plain": ["id"]}, start) as running:
-        await running.wait_covered(current_position(mysql_database.server))
+        await running.wait_covered(current_position(server))
     rows: dict = {}
     apply([change for change in running.sink.changes if change[1].table.name == "t"], rows)
-    assert sorted(rows) == [(b"1",), (b"3",), (b"5",)] == sorted(contents(mysql_database))
-    assert [change[0] for change in running.sink.changes if change[1].table.name == "plain"] == [INSERT]
+    assert rows == contents(mysql_database)
+    plain = [change for change in running.sink.changes if change[1].table.name == "plain"]
+    assert len(plain) == mysql_database.fetch_value("SELECT count(*) FROM plain")
 
 
 async def test_large_transaction_comes_in_parts_and_waits_for_room(mysql_database: MysqlDatabase) -> None:
     mysql_database.execute(MAKE_TABLE)
     start = current_position(mysql_database.server)
-    mysql_database.execute(
-        "SET SESSION cte_max_recursion_depth = 100000" if not mysql_database.server.is_mariadb else "DO 0"
-    )
-    values = ", ".join(f"({n}, repeat('x', 200), {n})" for n in range(20_000))
+    values = ", ".join(f"({n}, repeat('x', 200), {n})" for n in range(1, 20_001))
     mysql_database.execute(f"INSERT INTO t VALUES {values}", "UPDATE t SET n = -n")
     sink = KeepingSink(room_bytes=300_000)
     async with reading(mysql_database, KEYED, start, sink=sink, part_bytes=100_000) as running:
@@ -194,6 +198,25 @@ async def test_prepared_transaction_comes_when_it_is_committed(mysql_database: M
         apply(transaction.changes, rows)
     assert sorted(rows) == [(b"1",), (b"2",), (b"3",)] == sorted(contents(mysql_database))
     assert not isinstance(running.sink.transactions[-1].position, HeldPosition)
+
+
+async def test_large_prepared_transaction_waits_as_a_whole(mysql_database: MysqlDatabase) -> None:
+    mysql_database.execute(MAKE_TABLE)
+    server = mysql_database.server
+    start = current_position(server)
+    values = ", ".join(f"({n}, repeat('x', 200), {n})" for n in range(1, 3001))
+    async with reading(mysql_database, KEYED, start, part_bytes=50_000) as running:
+        for name, end in (("'c'", "COMMIT"), ("'r'", "ROLLBACK")):
+            mysql_database.execute(
+                f"XA START {name}", f"INSERT INTO t VALUES {values}", f"XA END {name}", f"XA PREPARE {name}"
+            )
+            await running.wait_covered(current_position(server))
+            assert len(running.sink.changes) == (0 if end == "COMMIT" else 6000)
+            mysql_database.execute(f"XA {end} {name}", "UPDATE t SET id = -id")
+            await running.wait_covered(current_position(server))
+    rows: dict = {}
+    apply(running.sink.changes, rows)
+    assert rows == contents(mysql_database)
 
 
 async def test_transaction_prepared_before_the_begin_is_not_passed_over(mysql_database: MysqlDatabase) -> None:
@@ -299,7 +322,10 @@ async def test_purged_position_is_found_at_once(private_mysql: MysqlServerFactor
     database.execute(
         "INSERT INTO t VALUES (1, 'x', 1)", "FLUSH BINARY LOGS", "INSERT INTO t VALUES (2, 'x', 1)", "FLUSH BINARY LOGS"
     )
-    server.execute(f"PURGE BINARY LOGS TO '{current_file_of(server).file}'")
+    while len(server.fetch_all("SHOW BINARY LOGS")) > 1:
+        # MariaDB keeps a file a moment longer, for its own recovery.
+        server.execute(f"PURGE BINARY LOGS TO '{current_file_of(server).file}'")
+        await asyncio.sleep(0.02)
     for lost in (start, file):
         with pytest.raises(PositionLost) as caught:
             async with reading(database, KEYED, lost):
@@ -328,7 +354,7 @@ async def test_another_server_takes_over_by_gtid(private_mysql: MysqlServerFacto
         middle = running.sink.transactions[-1].position
     await asyncio.to_thread(run_random_writes, old, 2, 30)
     await wait_replicated(second, current_position(first))
-    first.stop()
+    first.kill()
     second.execute("STOP SLAVE" if second.is_mariadb else "STOP REPLICA")
     await asyncio.to_thread(run_random_writes, new, 3, 30)
     async with reading(new, KEYED, middle) as running:
@@ -399,7 +425,8 @@ async def test_tagged_gtids(mysql9: MysqlServer, fresh_mysql_database: MysqlData
     database.execute(MAKE_TABLE)
     start = current_position(mysql9)
     database.execute(
-        "SET gtid_next = 'AUTOMATIC:night_job'", "INSERT INTO t VALUES (1, 'tag', 1)", "INSERT INTO t VALUES (2, 'tag', 2)",
+        "SET gtid_next = 'AUTOMATIC:night_job'",
+        "INSERT INTO t VALUES (1, 'tag', 1)", "INSERT INTO t VALUES (2, 'tag', 2)",
         "SET gtid_next = 'AUTOMATIC'", "INSERT INTO t VALUES (3, 'plain', 3)",
     )  # fmt: skip
     async with reading(database, KEYED, start) as running:
@@ -429,6 +456,26 @@ async def test_encrypted_connection(mysql9: MysqlServer, fresh_mysql_database: M
     rows: dict = {}
     apply(running.sink.changes, rows)
     assert rows == contents(database)
+
+
+async def test_events_without_checksums(mysql_database: MysqlDatabase) -> None:
+    mysql_database.execute(MAKE_TABLE)
+    server = mysql_database.server
+    start = current_position(server)
+    mysql_database.execute("INSERT INTO t VALUES (1, 'with', 1)")
+    server.execute("SET GLOBAL binlog_checksum = NONE")
+    try:
+        mysql_database.execute("INSERT INTO t VALUES (2, 'without', 2)")
+        async with reading(mysql_database, KEYED, start) as running:
+            await running.wait_covered(current_position(server))
+            server.execute("SET GLOBAL binlog_checksum = CRC32")
+            mysql_database.execute("INSERT INTO t VALUES (3, 'with again', 3)")
+            await running.wait_covered(current_position(server))
+    finally:
+        server.execute("SET GLOBAL binlog_checksum = CRC32")
+    rows: dict = {}
+    apply(running.sink.changes, rows)
+    assert rows == contents(mysql_database)
 
 
 async def test_account_without_the_privilege_is_told(mysql_database: MysqlDatabase) -> None:
@@ -485,7 +532,8 @@ async def test_ddl_elsewhere_is_of_no_interest(
     database.execute(MAKE_TABLE)
     start = current_position(mysql_server)
     other.execute(
-        "CREATE TABLE x (id int)", "ALTER TABLE x ADD COLUMN t int", "CREATE INDEX i ON x (t)", "CREATE VIEW y AS SELECT 1",
+        "CREATE TABLE x (id int)", "ALTER TABLE x ADD COLUMN t int", "CREATE INDEX i ON x (t)",
+        "CREATE VIEW y AS SELECT 1",
         "RENAME TABLE x TO z", "DROP TABLE z", "CREATE TEMPORARY TABLE tt (id int)", "DROP TEMPORARY TABLE tt",
     )  # fmt: skip
     database.execute(

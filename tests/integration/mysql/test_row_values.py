@@ -16,6 +16,7 @@ from tests.servers.mysql_fixtures import MysqlDatabaseFactory
 from towline.adapters.mysql.binlog_events import PARTIAL_UPDATE_ROWS, TRANSACTION_PAYLOAD, WRITE_ROWS_COMPRESSED_V1
 from towline.adapters.mysql.text_form import select_expression
 from towline.domain.changes import DELETE, INSERT, UPDATE, split_row, value_of
+from towline.domain.errors import SetupError
 
 INTEGERS = {
     "tinyint": ["-128", "-1", "0", "127"],
@@ -148,18 +149,43 @@ SPATIAL = {
     "geometrycollection": ["st_geomfromtext('GEOMETRYCOLLECTION(POINT(1 1),LINESTRING(0 0,1 1))')"],
 }
 JSON_VALUES = [
-    "'null'", "'true'", "'false'", "'0'", "'-1'", "'32767'", "'32768'", "'-32769'", "'2147483648'", "'4294967296'",
-    "'9223372036854775807'", "'18446744073709551615'", "'-9223372036854775808'", "'1.0'", "'1.5e300'", "'0.1'", "'1e20'",
-    "'1e-7'", "'-0.0'", "'1e15'", "'123456789012345680000'", "'\"\"'", "'\"ä😀\"'", "'[]'", "'{}'", "'[1, [2, [3, {}]]]'",
-    "'{\"bb\": 1, \"a\": 2, \"c\": null, \"aa\": [true, false]}'", "'\"q\\\\\"b\\\\\\\\s\\\\n\\\\t\\\\u0001\\\\u001f/\"'",
-    "json_object('k', cast(1.10 as decimal(5,2)), 'd', cast('2020-01-02' as date), 't', cast('-10:11:12.5' as time(1)))",
+    "'null'",
+    "'true'",
+    "'false'",
+    "'0'",
+    "'-1'",
+    "'32767'",
+    "'32768'",
+    "'-32769'",
+    "'2147483648'",
+    "'4294967296'",
+    "'9223372036854775807'",
+    "'18446744073709551615'",
+    "'-9223372036854775808'",
+    "'1.0'",
+    "'1.5e300'",
+    "'0.1'",
+    "'1e20'",
+    "'1e-7'",
+    "'-0.0'",
+    "'1e15'",
+    "'123456789012345680000'",
+    "'\"\"'",
+    "'\"ä😀\"'",
+    "'[]'",
+    "'{}'",
+    "'[1, [2, [3, {}]]]'",
+    '\'{"bb": 1, "a": 2, "c": null, "aa": [true, false]}\'',
+    '\'"q\\\\"b\\\\\\\\s\\\\n\\\\t\\\\u0001\\\\u001f/"\'',
+    "json_object('k', cast(1.10 as decimal(5,2)), 'd', cast('2020-01-02' as date))",
+    "json_object('t', cast('-10:11:12.5' as time(1)))",
     "json_object('dt', cast('2020-01-02 03:04:05.678' as datetime(3)), 'y', cast(2020 as year))",
     "json_array(x'00ff', b'101', repeat('x', 300), 1.5, cast('9999-12-31 23:59:59.999999' as datetime(6)))",
     "json_object('long', repeat('y', 70000), 'n', 100000, 'm', 5)",
     "json_array(cast(repeat('z', 100) as binary))",
     "json_array(st_geomfromtext('POINT(1 2)'))",
     "cast(concat('[', repeat('123456,', 20000), '1]') as json)",
-]  # fmt: skip
+]
 
 COMMON = {**INTEGERS, **DECIMALS, **FLOATS, **TIMES, **TEXTS, **SPATIAL}
 BY_PRODUCT = {
@@ -169,16 +195,32 @@ BY_PRODUCT = {
         "json": ["'{\"a\": [1, 2.50]}'"],
         "inet4": ["'0.0.0.0'", "'1.2.3.4'", "'255.255.255.255'", "'1.0.0.0'"],
         "inet6": [
-            "'::'", "'::1'", "'::1.2.3.4'", "'::ffff:1.2.3.4'", "'2001:db8::'", "'fe80::1:0:0:1'", "'1:0:0:2:0:0:0:3'",
-            "'1:0:2:3:4:5:6:7'", "'ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff'", "'::1:0'", "'::ffff:0:0'", "'0:1::'", "'1::2:0:0:3'",
+            "'::'",
+            "'::1'",
+            "'::1.2.3.4'",
+            "'::ffff:1.2.3.4'",
+            "'2001:db8::'",
+            "'fe80::1:0:0:1'",
+            "'1:0:0:2:0:0:0:3'",
+            "'1:0:2:3:4:5:6:7'",
+            "'ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff'",
+            "'::1:0'",
+            "'::ffff:0:0'",
+            "'0:1::'",
+            "'1::2:0:0:3'",
         ],
-        "uuid": ["'00000000-0000-0000-0000-000000000000'", "'123e4567-e89b-12d3-a456-426655440000'", "'ffffffff-ffff-ffff-ffff-ffffffffffff'", "'01890a5d-ac96-774b-bcce-b302099a8057'"],
+        "uuid": [
+            "'00000000-0000-0000-0000-000000000000'",
+            "'123e4567-e89b-12d3-a456-426655440000'",
+            "'ffffffff-ffff-ffff-ffff-ffffffffffff'",
+            "'01890a5d-ac96-774b-bcce-b302099a8057'",
+        ],
         "varchar(100) compressed": ["''", "'short'", "repeat('abc', 33)"],
         "varchar(5000) compressed": ["''", "repeat('ä', 4000)"],
         "text compressed": ["''", "'x'", "repeat('compress me ', 2000)"],
         "longblob compressed": ["repeat(x'00ff', 100000)"],
     },
-}  # fmt: skip
+}
 
 LOOSE = "SET sql_mode = 'ALLOW_INVALID_DATES', time_zone = '+00:00'"
 
@@ -278,6 +320,39 @@ def test_columns_are_told_apart_however_much_the_binlog_says(mysql_database: Mys
         b"18446744073709551615", b"255", b"abc", b"\xe9", b"-1", b"p,q", b"-1.500", b"x\0\0", b"2000",
         b"18446744073709551615", None, b"y",
     ]  # fmt: skip
+
+
+def test_hidden_columns_of_the_server_are_no_part_of_a_row(mysql_database: MysqlDatabase, row_metadata: str) -> None:
+    if mysql_database.server.is_mariadb:
+        # A unique key over a long column adds one that the catalog does not show.
+        mysql_database.execute("CREATE TABLE t (id int PRIMARY KEY, a varchar(50), b text, UNIQUE (b))")
+    else:
+        # So do an index over an expression and one over the items of an array.
+        mysql_database.execute(
+            "CREATE TABLE t (id int PRIMARY KEY, a varchar(50), b json, KEY ((upper(a))),"
+            " KEY ((CAST(b->'$.x' AS unsigned array))))"
+        )
+    place = current_file(mysql_database.server)
+    mysql_database.execute("""INSERT INTO t VALUES (1, 'x', '{"x": [1, 2]}')""", "UPDATE t SET a = 'y'")
+    changes = decode_since(mysql_database, place, {"t": ["id"]}).changes
+    assert changes[0][1].columns == ("id", "a", "b")
+    rows = [[value_of(cell) for cell in split_row(change[2] or b"")] for change in changes]
+    assert rows == [[b"1", name, b'{"x": [1, 2]}'] for name in (b"x", b"y")]
+
+
+@pytest.mark.parametrize(
+    "extra", ["", ", s timestamp(6) AS ROW START, e timestamp(6) AS ROW END, PERIOD FOR SYSTEM_TIME (s, e)"]
+)
+def test_versioned_tables_are_refused(
+    mariadb10: MysqlServer, fresh_mysql_database: MysqlDatabaseFactory, extra: str
+) -> None:
+    database = fresh_mysql_database(mariadb10)
+    extra = extra.replace(" AS ROW", " GENERATED ALWAYS AS ROW")
+    database.execute(f"CREATE TABLE v (id int PRIMARY KEY{extra}) WITH SYSTEM VERSIONING")
+    place = current_file(mariadb10)
+    database.execute("INSERT INTO v (id) VALUES (1)", "DELETE FROM v")
+    with pytest.raises(SetupError, match="versioning"):
+        decode_since(database, place, {"v": ["id"]})
 
 
 def test_rows_with_nulls_in_every_combination(mysql_database: MysqlDatabase) -> None:

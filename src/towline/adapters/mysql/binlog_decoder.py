@@ -2,7 +2,8 @@
 
 A transaction begins with a GTID event (an anonymous one where there are no GTIDs) and ends with XID, with COMMIT, or
 after its only statement.  The source has committed it before it sends the first byte, so parts of a large one are
-handed on as they come.  What is not a change of a table of the job costs little: its TABLE_MAP is remembered as "not ours".
+handed on as they come.  What is not a change of a table of the job costs little: its TABLE_MAP is remembered as
+"not ours".
 
 The caller puts events in and calls `advance` until all are taken; in between it waits for room in the sink, or reads
 the catalog for a table whose columns are not known.  Nothing is lost or done twice by such a stop: it happens
@@ -58,6 +59,8 @@ _AT_NO_PLACE: Final = frozenset({ev.ROTATE, ev.HEARTBEAT, ev.HEARTBEAT_V2, ev.FO
 _BEGINS: Final = frozenset({ev.GTID, ev.ANONYMOUS_GTID, ev.TAGGED_GTID, ev.MARIADB_GTID})
 _STATEMENT_END: Final = 1
 _MAX_KNOWN_MAPS: Final = 10_000
+# A compressed transaction may be a thousand times as large as the block that it came in.
+_TURN_BYTES: Final = 512 * 1024
 _US_PER_S: Final = 1_000_000
 
 
@@ -67,6 +70,7 @@ class Stop(Enum):
     DONE = "all events are taken"
     FULL = "the sink has no room"
     SHAPE_WANTED = "the columns of a table are not known"
+    TURN = "others on the event loop may want a turn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,7 @@ class BinlogDecoder:
         self._retry: bytes | None = None
         self._rows: dict[bytes, TableRows | None] = {}
         self._known_maps: dict[bytes, TableRows | None] = {}
+        self._relations: dict[TableName, Relation] = {}
         self._transaction: _Transaction | None = None
         self._held: dict[str, _Held] = {}
         self._xa_numbers = count(1)
@@ -185,7 +190,10 @@ class BinlogDecoder:
     def _advance(self) -> Stop:
         # The hot path: small transactions come as five events each.
         stack = self._events
+        taken_bytes = 0
         while stack:
+            if taken_bytes > _TURN_BYTES:
+                return Stop.TURN
             event = self._retry
             self._retry = None
             if event is None:
@@ -193,6 +201,7 @@ class BinlogDecoder:
                 if event is None:
                     stack.pop()
                     continue
+            taken_bytes += len(event)
             kind = event[4]
             # Inside a compressed transaction events have no checksums of their own.
             has_checksum = self._has_checksums and len(stack) == 1
@@ -285,7 +294,9 @@ class BinlogDecoder:
         else:
             raise InvariantBroken("a transaction of MariaDB on a position of MySQL", side=Side.SOURCE)
         # No BEGIN follows; whatever is no single statement is a group.
-        self._transaction = _Transaction(position, self._header_time_us(event), is_group=not gtid.is_standalone)
+        self._transaction = _Transaction(
+            position, self._header_time_us(event), is_group=not gtid.is_standalone, xa_name=gtid.prepared_xa
+        )
 
     def _header_time_us(self, event: bytes) -> int:
         # When the statement began, in whole seconds: it may make the source look further behind, never less.
@@ -378,9 +389,11 @@ class BinlogDecoder:
 
     def _same_relation(self, rows: TableRows) -> TableRows:
         """Keep the relation of a table whose map differs in nothing that matters."""
-        for known in self._known_maps.values():
-            if known is not None and known.relation.has_shape_of(rows.relation):
-                rows.relation = known.relation
+        known = self._relations.get(rows.relation.table)
+        if known is not None and known.has_shape_of(rows.relation):
+            rows.relation = known
+        else:
+            self._relations[rows.relation.table] = rows.relation
         return rows
 
     def _take_rows(self, event: bytes, kind: int, version: int, is_compressed: bool, *, has_checksum: bool) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from struct import Struct
 from typing import Final
 from uuid import UUID
@@ -46,15 +47,18 @@ FLAG_IN_USE: Final = 0x01
 FLAG_ARTIFICIAL: Final = 0x20
 FLAG_IGNORABLE: Final = 0x80
 
-MARIADB_STANDALONE, MARIADB_PREPARED_XA, MARIADB_COMPLETED_XA = 1, 64, 128
+MARIADB_STANDALONE, MARIADB_GROUP_COMMIT, MARIADB_PREPARED_XA = 1, 2, 64
 
 _QUERY_HEAD = Struct("<IIBHH")  # thread, seconds it took, size of the schema's name, error, size of status variables
 _MYSQL_GTID = Struct("<B16sq")
 _MARIADB_GTID = Struct("<QIB")
+_MARIADB_XID = Struct("<IBB")  # format, sizes of the two parts
 _XA_HEAD = Struct("<BIII")  # one phase, format, sizes of the two parts
 _HAS_ORIGINAL_TIME: Final = 1 << 55
 _LOGICAL_CLOCK_BYTES: Final = 17  # its kind, and two numbers
 _CHECKSUM_CRC32: Final = 1
+# What CRC32 makes of any content that is followed by its own CRC32.
+_CRC_WITH_ITSELF: Final = 0x2144DF1C
 _ZSTD, _UNCOMPRESSED = 0, 255
 _PAYLOAD_END, _PAYLOAD_SIZE, _PAYLOAD_KIND, _PAYLOAD_FULL_SIZE = 0, 1, 2, 3
 _BLOCK_BYTES: Final = 1 << 20
@@ -74,9 +78,12 @@ class MysqlGtid:
 
 @dataclass(frozen=True, slots=True)
 class MariadbGtid:
+    """The begin of a transaction; `prepared_xa` is the name of the XA transaction that it prepares."""
+
     domain: int
     number: int
     flags: int
+    prepared_xa: str
 
     @property
     def is_standalone(self) -> bool:
@@ -86,12 +93,16 @@ class MariadbGtid:
 
 def verify_checksum(event: bytes) -> None:
     """Raises: InvariantBroken, when the event's last four bytes are not those of its content."""
-    if event[4] == FORMAT_DESCRIPTION:
-        # The flag "this file is in use" is set and cleared without a new checksum.
-        event = event[:17] + bytes([event[17] & ~FLAG_IN_USE]) + event[18:]
-    view = memoryview(event)
-    if zlib.crc32(view[:-CHECKSUM_BYTES]) != int.from_bytes(view[-CHECKSUM_BYTES:], "little"):
-        raise InvariantBroken("an event of the binlog was damaged on its way: its checksum is wrong", side=Side.SOURCE)
+    if zlib.crc32(event) == _CRC_WITH_ITSELF:
+        return
+    # The flag "this file is in use" is set and cleared without a new checksum.
+    if event[4] == FORMAT_DESCRIPTION and zlib.crc32(_without_in_use(event)) == _CRC_WITH_ITSELF:
+        return
+    raise InvariantBroken("an event of the binlog was damaged on its way: its checksum is wrong", side=Side.SOURCE)
+
+
+def _without_in_use(event: bytes) -> bytes:
+    return event[:17] + bytes([event[17] & ~FLAG_IN_USE]) + event[18:]
 
 
 def decode_format(event: bytes) -> tuple[bool, bool]:
@@ -122,7 +133,13 @@ def decode_mysql_gtid(body: bytes, *, is_anonymous: bool) -> MysqlGtid:
     time_us = None
     if len(body) >= at + 7:
         time_us = int.from_bytes(body[at : at + 7], "little") & _HAS_ORIGINAL_TIME - 1
-    return MysqlGtid("" if is_anonymous else str(UUID(bytes=sid)), number, time_us)
+    return MysqlGtid("" if is_anonymous else _render_uuid(sid), number, time_us)
+
+
+@lru_cache(1024)
+def _render_uuid(raw: bytes) -> str:
+    # A binlog names few servers, once per transaction.
+    return str(UUID(bytes=raw))
 
 
 def decode_tagged_gtid(body: bytes) -> MysqlGtid:
@@ -157,7 +174,7 @@ def decode_tagged_gtid(body: bytes) -> MysqlGtid:
     assert isinstance(tag, bytes)
     assert isinstance(number, int)
     assert isinstance(time_us, int)
-    source = str(UUID(bytes=uuid)) + (f":{tag.decode()}" if tag else "")
+    source = _render_uuid(uuid) + (f":{tag.decode()}" if tag else "")
     # The number is of a signed type, whose sign is in the lowest bit.
     return MysqlGtid(source, number >> 1, time_us or None)
 
@@ -176,15 +193,26 @@ def _read_varlen(data: bytes, at: int) -> tuple[int, int]:
 
 def decode_mariadb_gtid(body: bytes) -> MariadbGtid:
     number, domain, flags = _MARIADB_GTID.unpack_from(body)
-    return MariadbGtid(domain, number, flags)
+    prepared_xa = ""
+    if flags & MARIADB_PREPARED_XA:
+        at = _MARIADB_GTID.size + (8 if flags & MARIADB_GROUP_COMMIT else 0)
+        form, global_size, branch_size = _MARIADB_XID.unpack_from(body, at)
+        data = body[at + _MARIADB_XID.size :]
+        prepared_xa = render_xa_name(data[:global_size], data[global_size : global_size + branch_size], form)
+    return MariadbGtid(domain, number, flags, prepared_xa)
+
+
+def render_xa_name(global_part: bytes, branch_part: bytes, form: int) -> str:
+    """The name as it stands in XA COMMIT."""
+    return f"X'{global_part.hex()}',X'{branch_part.hex()}',{form}"
 
 
 def decode_xa_prepare(body: bytes) -> tuple[bool, str]:
     """Whether it was committed in one phase, and the name in the form of XA COMMIT."""
     one_phase, form, global_size, branch_size = _XA_HEAD.unpack_from(body)
     data = body[_XA_HEAD.size :]
-    parts = data[:global_size], data[global_size : global_size + branch_size]
-    return bool(one_phase), f"X'{parts[0].hex()}',X'{parts[1].hex()}',{form}"
+    name = render_xa_name(data[:global_size], data[global_size : global_size + branch_size], form)
+    return bool(one_phase), name
 
 
 def split_payload(body: bytes) -> Iterator[bytes]:

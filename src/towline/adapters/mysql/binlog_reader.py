@@ -4,8 +4,8 @@ Theory of operation: one session asks for the binlog and is then only read from.
 block from the socket, cuts it into events, and lets the decoder hand them to the sink, on the event loop; then the
 next block.  It does not read while the sink is full, so the server waits, and memory holds one block and one event.
 The server sends a heartbeat every second in which it has nothing else to send; when even those fail to come for some
-time, the connection counts as lost.  Nothing is ever said to the server: it does not keep its binlog for us, so there is
-nothing to confirm, and whoever reconnects says himself where to begin.
+time, the connection counts as lost.  Nothing is ever said to the server: it does not keep its binlog for us, so there
+is nothing to confirm, and whoever reconnects says himself where to begin.
 
 The catalog is asked on a session of its own: at the begin for all tables, later when the decoder meets a form that
 it does not know.
@@ -37,6 +37,7 @@ from towline.adapters.mysql.session import Session, Wire
 from towline.adapters.mysql.shapes import READ_COLUMNS, TableShape, build_shapes
 from towline.domain.errors import (
     ConnectionLost,
+    MissingPrivilege,
     PositionLost,
     SetupError,
     Side,
@@ -57,6 +58,7 @@ _LOST_REMEDY: Final = (
     "End the job and start a new full copy; raise binlog_expire_logs_seconds (MariaDB: expire_logs_days) on the source"
     " before."
 )
+_ACCESS_DENIED: Final = 1045
 _BINLOG_ERROR: Final = 1236  # a collective number: what it is about is only in the text
 _MARIADB_POSITION_ERRORS: Final = frozenset({1945, 1948, 1950, 1951})
 
@@ -159,6 +161,13 @@ class BinlogReader:
         except TimeoutError as error:
             raise ConnectionLost("the source did not begin to send its binlog", side=Side.SOURCE) from error
         except TowlineError as error:
+            if number_of(error) == _ACCESS_DENIED:
+                # The number of a refused login, but this login was not.
+                raise MissingPrivilege(
+                    f"the source's account may not read the binlog: {error.message}",
+                    side=Side.SOURCE,
+                    remedy="Grant REPLICATION SLAVE ON *.* to the account, then retry the job.",
+                ) from error
             raise _as_lost(error, start) from error
 
     async def _advance(self) -> None:
@@ -166,6 +175,9 @@ class BinlogReader:
         while (stop := self._decoder.advance()) is not Stop.DONE:
             if stop is Stop.FULL:
                 await self._sink.wait_room()
+                continue
+            if stop is Stop.TURN:
+                await asyncio.sleep(0)
                 continue
             table = self._decoder.wanted_shape
             assert table is not None

@@ -88,8 +88,8 @@ class ColumnCodec:
 
     A value takes `size` bytes, or follows a little-endian length of `length_size` bytes.  `render` makes the text
     of its bytes, None when they are the text already.  `text_size` is known where all texts are of one size.
-    `integer` is set for whole numbers without ZEROFILL: (bytes, is unsigned), `labels` for ENUM, `render_number` for FLOAT and
-    DOUBLE.
+    `integer` is set for whole numbers without ZEROFILL: (bytes, is unsigned), `labels` for ENUM, `render_number` for
+    FLOAT and DOUBLE.
     """
 
     kind: int

@@ -22,20 +22,20 @@ async def read_current_position(session: Session) -> BinlogPosition:
 
     Raises: SetupError, MissingPrivilege.
     """
-    return (await _read_sample(session)).position
+    return (await _read_sample(session))[1]
 
 
-async def _read_sample(session: Session) -> SourceSample:
+async def _read_sample(session: Session) -> tuple[int, BinlogPosition]:
     what = "reading the source's position"
     if session.flavor.is_mariadb:
         row = await session.query_one(f"SELECT {_TIME_US}, @@global.gtid_binlog_pos", what=what)
         assert row is not None
-        return SourceSample(int(row[0]), MariadbGtids.parse(row[1]))
+        return int(row[0]), MariadbGtids.parse(row[1])
     row = await session.query_one(f"SELECT {_TIME_US}, @@global.gtid_mode, @@global.gtid_executed", what=what)
     assert row is not None
     time_us, mode, executed = row
     if str(mode).upper() == "ON":
-        return SourceSample(int(time_us), GtidSet.parse(executed))
+        return int(time_us), GtidSet.parse(executed)
     status = await session.query_one(session.flavor.source_status_statement, what=what)
     if status is None:
         raise SetupError(
@@ -43,7 +43,7 @@ async def _read_sample(session: Session) -> SourceSample:
             side=Side.SOURCE,
             remedy="Set log_bin on the source and restart it, then retry the job.",
         )
-    return SourceSample(int(time_us), BinlogOffset(str(status[0]), int(status[1])))
+    return int(time_us), BinlogOffset(str(status[0]), int(status[1]))
 
 
 class MysqlProbe:
@@ -59,7 +59,7 @@ class MysqlProbe:
             async with asyncio.timeout(_TIMEOUT_S):
                 if self._session is None or self._session.is_closed:
                     self._session = await connect(self._endpoint, purpose=self._purpose, side=Side.SOURCE)
-                return await _read_sample(self._session)
+                return SourceSample(*await _read_sample(self._session))
         except TimeoutError as error:
             await self.close()
             raise ConnectionLost("the source did not tell its position in time", side=Side.SOURCE) from error

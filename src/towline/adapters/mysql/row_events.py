@@ -31,9 +31,11 @@ from towline.domain.changes import (
     join_cells,
     split_row,
 )
-from towline.domain.errors import RowImageNotFull, Side, SourceChanged
+from towline.domain.errors import RowImageNotFull, SetupError, Side, SourceChanged
 
 _PARTIAL_JSON: Final = 1
+# The hidden columns of MariaDB's versioned tables: TIMESTAMP(6), twice.
+_ROW_TIME: Final = (tm.TIMESTAMP2, 6)
 
 
 class TableRows:
@@ -207,12 +209,21 @@ def join_shape(table_map: TableMap, shape: TableShape, key: Sequence[str], *, is
     """The decoder of a table; None when the binlog and the catalog do not describe the same columns.
 
     `key` names the columns that identify a row, empty for none.
+
+    Raises: SetupError, the table is one whose rows cannot be followed.
     """
-    if len(table_map.columns) != len(shape.columns):
+    mapped_columns, hidden = table_map.columns, table_map.columns[len(shape.columns) :]
+    if shape.is_versioned or [(column.kind, column.metadata) for column in hidden] == [_ROW_TIME, _ROW_TIME]:
+        raise SetupError(
+            f"table {shape.table} has system versioning, whose old rows cannot be told from new ones",
+            side=Side.SOURCE,
+            remedy="Leave the table out of the job, or drop its system versioning.",
+        )
+    if len(mapped_columns) < len(shape.columns) or any(not _is_hash(column) for column in hidden):
         return None
     codecs = []
     included = []
-    for number, (mapped, column) in enumerate(zip(table_map.columns, shape.columns, strict=True)):
+    for number, (mapped, column) in enumerate(zip(mapped_columns, shape.columns, strict=False)):
         if mapped.name is not None and mapped.name != column.name:
             return None
         codec = choose_codec(mapped, column, is_mariadb=is_mariadb)
@@ -221,6 +232,7 @@ def join_shape(table_map: TableMap, shape: TableShape, key: Sequence[str], *, is
         codecs.append(codec)
         if not column.is_generated:
             included.append(number)
+    codecs += [ColumnCodec(column.kind, size=8) for column in hidden]
     names = tuple(shape.columns[number].name for number in included)
     if not set(key) <= set(names):
         return None
@@ -231,6 +243,11 @@ def join_shape(table_map: TableMap, shape: TableShape, key: Sequence[str], *, is
         tuple(names.index(name) for name in key),
     )
     return TableRows(relation, codecs, included)
+
+
+def _is_hash(column: tm.MappedColumn) -> bool:
+    """MariaDB makes such a column, and hides it, for each unique key that is too long for an index."""
+    return column.kind == tm.LONGLONG and (column.name is None or column.name.startswith("DB_ROW_HASH"))
 
 
 def _type_id(mapped: tm.MappedColumn, codec: ColumnCodec) -> int:

@@ -15,7 +15,7 @@ from towline.domain.tables import TableName
 
 # One row per column, in the order of the binlog; generated columns are there as well.
 READ_COLUMNS: Final = """
-SELECT table_schema, table_name, column_name, column_type, character_set_name, extra
+SELECT table_schema, table_name, column_name, column_type, character_set_name, extra, generation_expression
 FROM information_schema.columns
 WHERE (table_schema, table_name) IN ({tables})
 ORDER BY table_schema, table_name, ordinal_position
@@ -67,6 +67,11 @@ _CODECS: Final = {
 }
 
 
+def codec_name(charset: str | None) -> str:
+    """Python's name of a character set; ASCII for one that Python lacks, which then refuses what goes beyond it."""
+    return _CODECS.get(charset or "utf8mb4", "ascii")
+
+
 @dataclass(frozen=True, slots=True)
 class ColumnShape:
     """One column; `type_sql` is the full type as `information_schema.columns.column_type` has it."""
@@ -111,30 +116,34 @@ class ColumnShape:
         Raises: ValueError, a label cannot be written in it here.
         """
         texts = [_ESCAPED.sub(_unescape, text) for text in _LABEL.findall(self.type_sql)]
-        codec = _CODECS.get(self.charset or "utf8mb4", "ascii")
+        codec = codec_name(self.charset)
         return tuple(text.encode(codec) for text in texts)
 
 
 @dataclass(frozen=True, slots=True)
 class TableShape:
-    """A table's columns in the binlog's order."""
+    """A table's columns in the binlog's order; MariaDB keeps the old rows of a versioned one in the table itself."""
 
     table: TableName
     columns: tuple[ColumnShape, ...]
+    is_versioned: bool = False
 
 
 def build_shapes(rows: Iterable[Sequence[Any]]) -> dict[TableName, TableShape]:
     """Shapes from the answer to `READ_COLUMNS`, whose values may come as text or as bytes."""
     found: dict[TableName, list[ColumnShape]] = {}
+    versioned = set()
     for row in rows:
-        schema, table, name, type_sql, charset, extra = (
+        schema, table, name, type_sql, charset, extra, expression = (
             value.decode() if isinstance(value, bytes | bytearray) else value for value in row
         )
         # MySQL: VIRTUAL GENERATED, STORED GENERATED, and DEFAULT_GENERATED for an expression as default.
         words = (extra or "").upper().replace("DEFAULT_GENERATED", "").split()
         column = ColumnShape(name, type_sql, charset, is_generated="GENERATED" in words)
         found.setdefault(TableName(schema, table), []).append(column)
-    return {table: TableShape(table, tuple(columns)) for table, columns in found.items()}
+        if (expression or "").upper() in ("ROW START", "ROW END"):
+            versioned.add(TableName(schema, table))
+    return {table: TableShape(table, tuple(columns), table in versioned) for table, columns in found.items()}
 
 
 def _unescape(match: re.Match[str]) -> str:

@@ -29,6 +29,7 @@ from towline.adapters.mysql.positions import choose_position, read_position
 from towline.adapters.mysql.quoting import qualified, quote_ident
 from towline.adapters.mysql.row_reader import RowReader
 from towline.adapters.mysql.session import Session
+from towline.adapters.mysql.text_form import select_expression
 from towline.domain.errors import MissingPrivilege, SetupError, Side, SnapshotLost, TargetBusy
 from towline.domain.jobs import Endpoint
 from towline.domain.tables import ObjectSelection, Table
@@ -235,13 +236,10 @@ class MyChunkReader:
 
 def render_chunk_query(table: Table, chunk: Chunk, *, columns: str = "") -> str:
     """The SELECT behind a chunk. In the order of the key, which is the cheapest one to write on the target, too."""
-    columns = columns or ", ".join(_render_column(column.name, column.type_sql) for column in table.columns)
+    columns = columns or ", ".join(
+        select_expression(quote_ident(column.name), column.type_sql) for column in table.columns
+    )
     condition = render_condition(table, chunk.after, chunk.upto)
     where = f" WHERE {condition}" if condition else ""
     order = f" ORDER BY {', '.join(map(quote_ident, table.key))}" if table.key else ""
     return f"SELECT {columns} FROM {qualified(table.name)}{where}{order}"
-
-
-def _render_column(name: str, type_sql: str) -> str:
-    # FLOAT is shown with six digits, which is not what is stored; as a DOUBLE it has all of them.
-    return f"{quote_ident(name)} * 1e0" if type_sql.startswith("float") else quote_ident(name)
