@@ -142,7 +142,7 @@ async def test_invalid_endpoint_member(api: Api, side: str, member: str, value: 
 @pytest.mark.parametrize(
     ("members", "code"),
     [
-        ({"engine_type": "mongodb"}, "DRS.M00302"),
+        ({"engine_type": "taurus"}, "DRS.M00302"),
         ({"engine_type": "mongodb"}, "DRS.M00302"),
         ({"engine_type": "oracle-to-gaussdbv5"}, "DRS.M00302"),
         ({"engine_type": "sqlite"}, "DRS.M00302"),
