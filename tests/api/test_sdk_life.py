@@ -18,6 +18,9 @@ from tests.api.serving import Served, served, vendor_client, vendor_home, wait_u
 from tests.servers.databases import Database
 from tests.servers.equality import assert_same_rows
 from tests.servers.fixtures import DatabaseFactory
+from tests.servers.mysql import MysqlDatabase, MysqlServer
+from tests.servers.mysql_equality import assert_same_rows as assert_same_mysql_rows
+from tests.servers.mysql_fixtures import MysqlDatabaseFactory
 from towline.embedded import EmbeddedPostgres
 
 __all__ = ["vendor_home"]
@@ -44,23 +47,32 @@ def server(
         yield server
 
 
-def endpoint(database: Database, kind: type = drs.Endpoint, **members: Any) -> Any:
+def endpoint(database: Database | MysqlDatabase, kind: type = drs.Endpoint, **members: Any) -> Any:
     return kind(
-        db_type="postgresql",
+        db_type=engine_of(database),
         ip=database.server.host,
         db_port=database.server.port,
         db_user=database.server.user,
         db_password=database.server.password,
-        db_name=database.name,
+        db_name=database.name if engine_of(database) == "postgresql" else None,
         **members,
     )
+
+
+def engine_of(database: Database | MysqlDatabase) -> str:
+    return "mysql" if isinstance(database, MysqlDatabase) else "postgresql"
 
 
 class Life:
     """The calls of one job, each checked for being accepted."""
 
-    def __init__(self, client: Any, source: Database, target: Database) -> None:
+    def __init__(
+        self, client: Any, source: Database | MysqlDatabase, target: Database | MysqlDatabase, *chosen: Any
+    ) -> None:
+        """`chosen`: objects of the source; everything when there are none."""
         self.client = client
+        self.engine = engine_of(source)
+        self.chosen = list(chosen)
         self.source = source
         self.target = target
         self.seen: list[str] = []
@@ -69,14 +81,14 @@ class Life:
             bind_eip=True,
             db_use_type="sync",
             name="whole-life",
-            engine_type="postgresql",
+            engine_type=self.engine,
             job_direction="up",
             net_type="eip",
             node_type="high",
             task_type="FULL_INCR_TRANS",
             customize_sutnet_id="",
-            source_endpoint=drs.Endpoint(db_type="postgresql"),
-            target_endpoint=drs.Endpoint(db_type="postgresql"),
+            source_endpoint=drs.Endpoint(db_type=self.engine),
+            target_endpoint=drs.Endpoint(db_type=self.engine),
         )
         answer = client.batch_create_jobs(drs.BatchCreateJobsRequest(body=drs.BatchCreateJobReq(jobs=[job])))
         self.job_id: str = answer.results[0].id
@@ -92,7 +104,7 @@ class Life:
         change = drs.ModifyJobReq(
             job_id=self.job_id,
             store_db_info=True,
-            engine_type="postgresql",
+            engine_type=self.engine,
             net_type="eip",
             node_type="high",
             source_endpoint=endpoint(self.source),
@@ -100,7 +112,7 @@ class Life:
         )
         answer = self.client.batch_update_job(drs.BatchUpdateJobRequest(body=drs.BatchModifyJobReq(jobs=[change])))
         assert answer.results[0].status == "success", answer
-        chosen = drs.UpdateDatabaseObjectReq(job_id=self.job_id, selected=False)
+        chosen = drs.UpdateDatabaseObjectReq(job_id=self.job_id, selected=bool(self.chosen), job=self.chosen or None)
         body = drs.BatchUpdateDatabaseObjectReq(jobs=[chosen])
         assert self.client.batch_set_objects(drs.BatchSetObjectsRequest(body=body)).results[0].status
 
@@ -223,3 +235,44 @@ async def test_whole_life_of_a_job(
     await assert_same_rows(source.url, target.url)
     life.delete("delete")
     assert "INCRE_TRANSFER_STARTED" in life.seen
+
+
+@pytest.mark.timeout(300)
+async def test_whole_life_of_a_mysql_job(
+    tmp_path: Path,
+    mysql_server: MysqlServer,
+    mysql_server_second: MysqlServer,
+    fresh_mysql_database: MysqlDatabaseFactory,
+) -> None:
+    source = fresh_mysql_database(mysql_server)
+    target = MysqlDatabase(mysql_server_second, source.name)
+    source.execute(
+        "CREATE TABLE item (id int PRIMARY KEY AUTO_INCREMENT, name varchar(40), price decimal(10,2), KEY (name))",
+        "INSERT INTO item (name, price) VALUES " + ", ".join(f"('item {n}', {n})" for n in range(2000)),
+        "CREATE TABLE other (id int PRIMARY KEY)",
+    )
+    try:
+        with served(tmp_path / "towline") as server:
+            table = drs.DatabaseInfo(id=f"{source.name}-*-*-item", object_type="table", select="true")
+            life = Life(vendor_client(server), source, target, table)
+            life.configure()
+            life.precheck()
+            life.start()
+            life.wait_for("INCRE_TRANSFER_STARTED")
+            source.execute("UPDATE item SET price = price + 1 WHERE id % 10 = 0", "DELETE FROM item WHERE id > 1990")
+            life.wait_until_proven()
+            source.execute("DROP TABLE other")  # not of the job
+            assert_same_mysql_rows(mysql_server, mysql_server_second, source.name)
+            life.pause()
+            life.wait_for("PAUSING")
+            source.execute("INSERT INTO item (name, price) VALUES ('while paused', 1)")
+            life.resume()
+            life.wait_for("INCRE_TRANSFER_STARTED")
+            life.wait_until_proven()
+            assert_same_mysql_rows(mysql_server, mysql_server_second, source.name)
+            life.delete("terminate")
+            life.wait_for("RELEASE_RESOURCE_COMPLETE")
+            assert mysql_server_second.fetch_all("SHOW DATABASES LIKE 'towline'") == []
+            life.delete("delete")
+    finally:
+        target.drop()
