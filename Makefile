@@ -18,7 +18,7 @@ INSTALL = $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input in
 COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras \
 	--allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --build-deps-for editable
 
-.PHONY: help demo test unit lint fmt bench-pg bench-mysql-decode bench-memory bench-api referee fuzz-api lock clean system-packages
+.PHONY: help demo test unit lint fmt bench-pg bench-mysql bench-mysql-decode bench-memory bench-api referee fuzz-api lock clean system-packages
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -45,6 +45,11 @@ fmt: $(TEST_READY) ## Bring the code into the common format
 bench-pg: $(TEST_READY) ## Measure PostgreSQL jobs against other tools, one JSON line per case
 	@scripts/system-packages bench
 	@$(BIN)/python bench/pg.py $(ARGS)
+
+bench-mysql: $(TEST_READY) ## Measure MariaDB jobs against other tools, one JSON line per case
+	@scripts/system-packages test
+	@scripts/system-packages bench
+	@$(BIN)/python bench/mysql.py $(ARGS)
 
 bench-mysql-decode: $(TEST_READY) ## Measure the binlog decoder alone, one JSON line per case and product
 	@scripts/system-packages test

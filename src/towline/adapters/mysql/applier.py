@@ -2,10 +2,10 @@
 
 Theory of operation: one session, in which foreign keys are not checked and one transaction is open at a time.  A
 batch is applied folded: the old versions of all changed rows are deleted by key, then the new ones are inserted.  So
-two rows that swap a unique value need no order, and how many rows were deleted tells whether the target was as expected; an
-upsert would hide that, and would change another row when a second unique key is in the way.  When the target
-refuses a batch it is taken back and applied in halves, each under a savepoint, down to the single change that does not
-fit; what happens to that one is decided by the job's conflict policy.
+two rows that swap a unique value need no order, and how many rows were deleted tells whether the target was as
+expected; an upsert would hide that, and would change another row when a second unique key is in the way.  When the
+target refuses a batch it is taken back and applied in halves, each under a savepoint, down to the single change that
+does not fit; what happens to that one is decided by the job's conflict policy.
 
 TRUNCATE would commit by itself, so a truncated table is emptied by DELETE.
 

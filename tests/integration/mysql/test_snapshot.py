@@ -1,0 +1,124 @@
+"""Snapshots of several sessions with fewer privileges, and ranges of all kinds of keys."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+
+import pytest
+
+from tests.integration.mysql.test_sessions import endpoint_of
+from tests.servers.mysql import MysqlDatabase, MysqlServer
+from towline.adapters.mysql.catalog import read_tables
+from towline.adapters.mysql.connection import connect
+from towline.adapters.mysql.key_ranges import render_condition
+from towline.adapters.mysql.quoting import qualified
+from towline.adapters.mysql.snapshot import MyCopySource
+from towline.domain.errors import Side
+from towline.domain.tables import ObjectSelection, Table
+from towline.engine.chunking import plan_ranges
+from towline.engine.ports import ChunkReader
+
+ACCOUNT = "few_rights"
+
+
+def source_of(server: MysqlServer, **changes: object) -> MyCopySource:
+    return MyCopySource(endpoint_of(server, **changes), job_id="snap", readers=3, is_mariadb=server.is_mariadb)
+
+
+@pytest.fixture
+def few_rights(mysql_database: MysqlDatabase) -> MysqlDatabase:
+    """An account that may lock and read this database and see the binlog's position, but not lock the server."""
+    server = mysql_database.server
+    monitor = "BINLOG MONITOR" if server.is_mariadb else "REPLICATION CLIENT"
+    server.execute(
+        f"DROP USER IF EXISTS {ACCOUNT}",
+        f"CREATE USER {ACCOUNT} IDENTIFIED BY 'pw'",
+        f"GRANT SELECT, LOCK TABLES ON `{mysql_database.name}`.* TO {ACCOUNT}",
+        f"GRANT {monitor} ON *.* TO {ACCOUNT}",
+    )
+    return mysql_database
+
+
+async def test_readers_see_one_moment_without_the_right_to_lock_the_server(few_rights: MysqlDatabase) -> None:
+    server = few_rights.server
+    few_rights.execute("CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t VALUES (0)")
+    source = source_of(server, user=ACCOUNT, password="pw")
+    selection = ObjectSelection(schemas=frozenset({few_rights.name}))
+    tables = await source.read_tables(selection)
+    stop = threading.Event()
+
+    def write() -> None:
+        number = 0
+        with few_rights.connect() as connection, connection.cursor() as cursor:
+            while not stop.wait(0.002):
+                number += 1
+                cursor.execute(f"INSERT INTO t VALUES ({number})")
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        snapshot = await source.open_base_snapshot(tables, follow=True)
+    finally:
+        stop.set()
+        thread.join()
+    assert snapshot.position is not None
+    chunk = plan_ranges(tables[0], ())[0]
+    readers: Sequence[ChunkReader] = [await snapshot.open_reader() for _ in range(3)]
+    seen = [b"".join([bytes(piece) async for piece in r.read(tables[0], chunk, changed_since=None)]) for r in readers]
+    assert seen[0] == seen[1] == seen[2]
+    for reader in readers:
+        await reader.close()
+    await snapshot.close()
+
+
+@pytest.mark.parametrize(
+    ("columns", "values"),
+    [
+        ("id bigint unsigned, PRIMARY KEY (id)", "IF(n < 500, n, n * 1000000007)"),
+        ("id varchar(40) COLLATE utf8mb4_general_ci, PRIMARY KEY (id)", "CONCAT(IF(n % 2, 'ä', 'B'), n)"),
+        ("id binary(8), PRIMARY KEY (id)", "UNHEX(LPAD(HEX(n * 7919 % 65536), 16, '0'))"),
+        (
+            "a int, b varchar(9) CHARACTER SET latin1, c date, PRIMARY KEY (a, b, c)",
+            "n % 3, CONCAT('ü', n % 40), DATE_ADD('2000-01-01', INTERVAL n DAY)",
+        ),
+        ("id decimal(20,3), PRIMARY KEY (id)", "n / 3"),
+        ("id datetime(6), PRIMARY KEY (id)", "DATE_ADD('2000-01-01', INTERVAL n * 1001 MICROSECOND)"),
+        ("e enum('z','a','m'), id int, PRIMARY KEY (e, id)", "1 + n % 3, n"),
+    ],
+)
+async def test_ranges_hold_every_row_once(mysql_database: MysqlDatabase, columns: str, values: str) -> None:
+    mysql_database.execute(
+        f"CREATE TABLE t ({columns})",
+        f"""INSERT INTO t WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 900)
+            SELECT {values} FROM s""",
+        "ANALYZE TABLE t",
+    )
+    source = source_of(mysql_database.server)
+    (table,) = await source.read_tables(ObjectSelection(schemas=frozenset({mysql_database.name})))
+    bounds = await source.read_bounds(table, parts=7)
+    if "enum" not in columns:
+        assert 3 <= len(bounds) <= 20
+    assert await _count_parts(mysql_database.server, table, bounds) == 900
+
+
+async def _count_parts(server: MysqlServer, table: Table, bounds: Sequence[str]) -> int:
+    session = await connect(endpoint_of(server), purpose="test", side=Side.SOURCE)
+    try:
+        parts = [render_condition(table, chunk.after, chunk.upto) or "TRUE" for chunk in plan_ranges(table, bounds)]
+        name = qualified(table.name)
+        counts = [await session.query_value(f"SELECT COUNT(*) FROM {name} WHERE {part}") for part in parts]
+        # Together they are all rows, and no row is in two of them.
+        together = " + ".join(f"({part})" for part in parts)
+        assert await session.query_value(f"SELECT COUNT(*) FROM {name} WHERE {together} <> 1") == 0
+        return sum(counts)
+    finally:
+        session.terminate()
+
+
+async def test_system_schemas_are_never_part_of_a_job(mysql_server: MysqlServer) -> None:
+    session = await connect(endpoint_of(mysql_server), purpose="test", side=Side.SOURCE)
+    tables = await asyncio.wait_for(read_tables(session, ObjectSelection()), 30)
+    assert not {table.name.schema for table in tables} & {"mysql", "sys", "towline"}
+    session.terminate()
