@@ -53,6 +53,7 @@ def fill(server: MysqlServer, rows: int, keys: str) -> None:
                        IF(seq % 11 = 0, NULL, CONCAT('order number ', seq, ' ', MD5(seq))), LEFT(MD5(seq), 12), seq / 7
                 FROM seq_1_to_{rows // TABLES}""",
             f"ANALYZE TABLE bench.t{number}",
+            database="bench",  # the sequence tables are looked for in the session's own
         )
 
 

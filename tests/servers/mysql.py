@@ -142,6 +142,10 @@ class MysqlServer:
     def data_dir(self) -> Path:
         return self.folder / "data"
 
+    @property
+    def temporary_dir(self) -> Path:
+        return self.folder / "tmp"
+
     def read_log(self) -> str:
         path = self.folder / "server.log"
         return path.read_text(errors="replace") if path.exists() else ""
@@ -248,6 +252,9 @@ class MysqlServer:
             self._folder = Path(tempfile.mkdtemp(prefix="towline-my-")).resolve()
             GUARD.watch(self._folder, temporary=True)
             self._account.own(self._folder)
+            # Temporary tables of servers that share a folder for them get in each other's way.
+            self.temporary_dir.mkdir()
+            self._account.own(self.temporary_dir)
         if not self.data_dir.exists():
             self._fill_data_dir()
 
@@ -262,7 +269,7 @@ class MysqlServer:
         else:
             command = [*self._installation.program, "--no-defaults", "--initialize-insecure"]
             command += [f"--{name}={value}" for name, value in self._installation.settings.items()]
-        command += [f"--datadir={self.data_dir}", "--innodb-flush-method=nosync"]
+        command += [f"--datadir={self.data_dir}", f"--tmpdir={self.temporary_dir}", "--innodb-flush-method=nosync"]
         done = self._account.run(*command, cwd=self.folder)
         if done.returncode != 0:
             shutil.rmtree(self.data_dir, ignore_errors=True)
@@ -298,6 +305,7 @@ class MysqlServer:
             **self.settings,
             "port": str(self.port),
             "datadir": str(self.data_dir),
+            "tmpdir": str(self.temporary_dir),
             "socket": str(self.folder / "socket"),
             "pid_file": str(self.folder / "pid"),
             "init_file": str(self.folder / "accounts.sql"),

@@ -1,0 +1,70 @@
+"""Single kinds of changes through a whole job, on both products."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fault.mysql_jobs import MysqlRuns
+from tests.servers.mysql import MysqlServer
+from tests.servers.mysql_equality import assert_same_rows
+from tests.servers.mysql_fixtures import MysqlDatabaseFactory
+from towline.engine import points
+
+
+@pytest.fixture
+def runs(
+    mysql_server: MysqlServer,
+    mysql_server_second: MysqlServer,
+    fresh_mysql_database: MysqlDatabaseFactory,
+    tmp_path: Path,
+) -> Iterator[MysqlRuns]:
+    source = fresh_mysql_database(mysql_server)
+    source.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, u int UNIQUE, v varchar(20))",
+        "INSERT INTO t VALUES (1, 1, 'a'), (2, 2, 'b'), (3, 3, 'c')",
+        "CREATE TABLE emptied (id int PRIMARY KEY)",
+        "INSERT INTO emptied VALUES (1), (2)",
+    )
+    yield MysqlRuns(source, mysql_server_second, tmp_path)
+    mysql_server_second.execute(f"DROP DATABASE IF EXISTS `{source.name}`", "DROP DATABASE IF EXISTS towline")
+
+
+def test_truncate_swapped_values_and_savepoints_arrive(runs: MysqlRuns) -> None:
+    runs.run_until_killed(points.HANDOFF_BEFORE_STREAM)
+    runs.source.execute(
+        "TRUNCATE TABLE emptied",
+        "INSERT INTO emptied VALUES (2), (7)",
+        "BEGIN",
+        "UPDATE t SET u = 99 WHERE id = 1",
+        "UPDATE t SET u = 1 WHERE id = 2",
+        "UPDATE t SET u = 2 WHERE id = 1",
+        "SAVEPOINT s",
+        "DELETE FROM t WHERE id = 3",
+        "ROLLBACK TO SAVEPOINT s",
+        "INSERT INTO t VALUES (4, 4, NULL)",
+        "COMMIT",
+    )
+    runs.run_to_the_end(conflict_policy="stop")
+    assert_same_rows(runs.source.server, runs.target, runs.source.name)
+
+
+def test_missing_row_stops_or_is_repaired_by_policy(runs: MysqlRuns) -> None:
+    runs.run_until_killed(points.HANDOFF_BEFORE_STREAM)
+    runs.target.execute(f"DELETE FROM `{runs.source.name}`.t WHERE id = 2")
+    runs.source.execute("UPDATE t SET v = 'new' WHERE id = 2")
+    assert runs.run(conflict_policy="stop")["error"] == "ROW_CONFLICT"
+    rejected = runs.target.fetch_all("SELECT table_name, kind, key_values FROM towline.reject")
+    assert list(rejected) == [("t", "update", "id=2")]
+    runs.run_to_the_end(conflict_policy="overwrite")
+    assert_same_rows(runs.source.server, runs.target, runs.source.name)
+
+
+def test_row_in_the_way_under_another_unique_key_is_removed_by_policy(runs: MysqlRuns) -> None:
+    runs.run_until_killed(points.HANDOFF_BEFORE_STREAM)
+    runs.target.execute(f"INSERT INTO `{runs.source.name}`.t VALUES (50, 50, 'foreign')")
+    runs.source.execute("INSERT INTO t VALUES (9, 50, 'mine')")
+    runs.run_to_the_end(conflict_policy="overwrite")
+    assert_same_rows(runs.source.server, runs.target, runs.source.name)
