@@ -43,6 +43,7 @@ from towline.engine.retry import choose_failure, is_worth_retrying, retry_delays
 from towline.engine.run import Run, StopWanted, StructureReady
 from towline.engine.snapshot import choose_floors, choose_mixed, choose_replay
 from towline.engine.stream import run_stream
+from towline.engine.tasks import end_tasks
 from towline.engine.watch import Watch
 
 _REPORT_INTERVAL_S = 0.5
@@ -146,12 +147,10 @@ class _Attempt:
         except StructureReady:
             return RunResult.STRUCTURED
         finally:
-            for task in (ticker, looking):
-                task.cancel()
             # Looking never fails a job, not even by a defect.
-            await asyncio.gather(looking, return_exceptions=True)
-            with suppress(asyncio.CancelledError):
-                await ticker
+            await end_tasks(ticker, looking)
+            if not ticker.cancelled():
+                ticker.result()
             self.run.reporter.attach(None)
             self._report()
 
@@ -195,7 +194,7 @@ class _Attempt:
         async with asyncio.TaskGroup() as tasks:
             watching = tasks.create_task(watch.run_forever())
             await self._run_stream(tables, facts, until=None)
-            watching.cancel()
+            await end_tasks(watching)
         await self._finish_stream()
         return RunResult.STOPPED
 
@@ -240,16 +239,12 @@ class _Attempt:
             await asyncio.wait({working, stop}, return_when=asyncio.FIRST_COMPLETED)
             if not working.done():
                 await asyncio.wait({working}, timeout=_STOP_PATIENCE_S)
-            if not working.done():
-                working.cancel()
-                await asyncio.wait({working})
+            await end_tasks(working)
             if working.cancelled():
                 raise StopWanted
             return working.result()
         finally:
-            for task in (working, stop):
-                task.cancel()
-            await asyncio.gather(working, stop, return_exceptions=True)
+            await end_tasks(working, stop)
 
     async def _tick(self) -> None:
         while True:

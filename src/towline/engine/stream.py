@@ -48,6 +48,7 @@ from towline.engine.ports import (
 from towline.engine.relay import Relay
 from towline.engine.retry import choose_failure, is_worth_retrying, retry_delays_s
 from towline.engine.spill import Spill
+from towline.engine.tasks import end_tasks
 
 _NUDGE_AFTER_S: Final = 1.0
 _NUDGE_INTERVAL_S: Final = 5.0
@@ -106,7 +107,7 @@ class _Stream:
         try:
             await self._attempts()
         finally:
-            await _end(probing)
+            await end_tasks(probing)
 
     async def _attempts(self) -> None:
         delays_s = retry_delays_s()
@@ -197,8 +198,7 @@ class _Stream:
             if lasting:
                 raise choose_failure(lasting)
         finally:
-            for task in (*tasks, stop):
-                await _end(task)
+            await end_tasks(*tasks, stop)
 
     async def _leave_position(self, applier: ChangeApplier, reader: ChangeStream) -> None:
         """Save how far the stream came, so that the next run need not look at an idle stretch again."""
@@ -258,9 +258,3 @@ class _Stream:
             proof.sampled(sample.source_time_us, sample.position, sent_us=sent_us, received_us=self._clock.now_us())
         if self._state.proof.is_waiting and self._reader is not None:
             self._reader.ask_position()
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError, Exception):
-        await task

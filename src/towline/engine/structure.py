@@ -24,6 +24,7 @@ from towline.domain.structure import Section, StructureItem, StructureReport
 from towline.domain.tables import TableName
 from towline.engine.figures import weigh
 from towline.engine.ports import StructureTarget
+from towline.engine.tasks import end_tasks
 
 # From here on an index build is worth a worker and a transaction of its own.
 BIG_BYTES = 16 * 1024 * 1024
@@ -104,8 +105,7 @@ async def run_structure(
     try:
         await _run_all(work() for _ in range(max(1, workers)))
     finally:
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
+        await end_tasks(following)
 
 
 async def _run_all(activities: Iterable[Coroutine[None, None, None]]) -> None:
@@ -114,9 +114,7 @@ async def _run_all(activities: Iterable[Coroutine[None, None, None]]) -> None:
     try:
         await asyncio.gather(*tasks)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(*tasks)
 
 
 def plan_ready(items: Sequence[StructureItem], done: Collection[int]) -> list[StructureItem]:

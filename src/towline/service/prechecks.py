@@ -12,6 +12,7 @@ from typing import Protocol
 from towline.domain.errors import PrecheckInterrupted, Side, TowlineError, TransientError
 from towline.domain.jobs import JobSpec
 from towline.domain.prechecks import PrecheckItem, Verdict
+from towline.engine.tasks import end_tasks
 from towline.service.decisions import as_failure, find_missing_parts
 from towline.service.ports import JobIds, JobStore, PrecheckRun, Probes
 
@@ -51,10 +52,7 @@ class PrecheckRunner:
         return {job_id: _as_shown(run, at_us, now_us=now_us) for job_id, (at_us, run) in stored.items()}
 
     async def close(self) -> None:
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(*self._tasks.values())
 
     def _forget(self, job_id: str, task: asyncio.Task[None]) -> None:
         if self._tasks.get(job_id) is task:

@@ -45,7 +45,9 @@ class LeaseKeeper:
         """Renew until cancelled or lost."""
         while True:
             try:
-                await asyncio.wait_for(self.renew(), timeout=self._ttl_s / 3)
+                # Not `wait_for`: on Python 3.11 that loses a cancellation which comes as the renewal is done.
+                async with asyncio.timeout(self._ttl_s / 3):
+                    await self.renew()
             except LeaseLost:
                 break
             except (TransientError, TimeoutError) as error:

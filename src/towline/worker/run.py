@@ -29,6 +29,7 @@ from towline.domain.errors import InvariantBroken, LeaseLost, SetupError, Towlin
 from towline.domain.jobs import JobSpec
 from towline.engine.pipeline import RunResult
 from towline.engine.ports import Control, Reporter
+from towline.engine.tasks import end_tasks
 from towline.service.decisions import as_failure
 from towline.service.ports import Clock, DecideJob, Lease, WorkStore
 from towline.worker import outcomes
@@ -122,9 +123,7 @@ async def _run_once(setup: WorkerSetup, run_job: RunJob) -> StopReason | None:
         await _wait_for_end(engine, run.control, grace_s=setup.stop_grace_s)
         return await run.conclude(engine)
     finally:
-        for task in (engine, *helpers):
-            task.cancel()
-        await asyncio.gather(engine, *helpers, return_exceptions=True)
+        await end_tasks(engine, *helpers)
 
 
 async def _wait_for_end(engine: asyncio.Task[RunResult], control: JobControl, *, grace_s: float) -> None:

@@ -27,6 +27,7 @@ import structlog
 from towline.domain.errors import LeaseLost, TowlineError, TransientError, WorkerCrashed
 from towline.domain.jobs import JobStatus
 from towline.domain.nodes import DEFAULT_ZONE, ZONE_SEEN_EVERY_S
+from towline.engine.tasks import end_tasks
 from towline.service.decisions import as_failure, fail_incomplete, find_missing_parts
 from towline.service.ports import Clock, DecideJob, Job, JobEdit, Lease, Probes, Waiting, Wanted, WorkStore
 from towline.worker import outcomes
@@ -241,9 +242,7 @@ class Supervisor:
                 raise LeaseLost(f"job {lease.job_id}: the lease was lost while it was ended")
             working.result()
         finally:
-            for task in (working, keeping):
-                task.cancel()
-            await asyncio.gather(working, keeping, return_exceptions=True)
+            await end_tasks(working, keeping)
 
     # --- stopping ---------------------------------------------------------------------------------
 
