@@ -29,7 +29,7 @@ from towline.domain.changes import (
     key_reader,
     split_row,
 )
-from towline.domain.errors import InvariantBroken, Side
+from towline.domain.errors import InvariantBroken, RowFilterRefused, Side
 from towline.domain.tables import TableName
 
 
@@ -112,6 +112,8 @@ class Fold:
             table = tables.get(relation) or self._open_table(relation)
             # The commonest kinds are decided here; a call per change would cost as much as the rest.
             if old is None and new is not None:
+                if kind == INSERT and has_unchanged(new):
+                    raise _incomplete(relation)
                 if table.tail is not None and kind == INSERT:
                     table.tail.append(new)
                     continue
@@ -232,3 +234,13 @@ def _fill_from_old(new: bytes, old: bytes) -> bytes:
     # NULL in an old row may also mean "not sent"; a value that was NULL is never left out of the new row.
     pairs = zip(split_row(new), split_row(old), strict=True)
     return join_cells([before if cell == UNCHANGED_CELL and before != NULL_CELL else cell for cell, before in pairs])
+
+
+def _incomplete(relation: Relation) -> RowFilterRefused:
+    """An update that brings a row into the filter comes as an insert, without values that it left as they were."""
+    return RowFilterRefused(
+        f"an update brought a row of {relation.table} in, and the source did not send its large values",
+        side=Side.SOURCE,
+        remedy="Set REPLICA IDENTITY FULL for the table on the source, then end the job and start a new one.",
+        table=str(relation.table),
+    )

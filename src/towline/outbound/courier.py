@@ -37,10 +37,14 @@ class OutsideCourier:
             # A modification may name addresses anywhere, so that clients work unchanged; see the page of the API.
             log.warning("mail_not_configured", job_id=message.job_id, kind=message.kind)
             return
-        mail = render_mail(self._smtp.sender, recipients, message)
+        try:
+            mail = render_mail(self._smtp.sender, recipients, message)
+        except (ValueError, LookupError, AttributeError) as error:
+            # What the library makes of a text that is no address.
+            raise NotDelivered(f"an address cannot be used ({type(error).__name__})") from None
         try:
             await asyncio.to_thread(_send_mail, self._smtp, mail)
-        except (OSError, smtplib.SMTPException) as error:
+        except (OSError, ValueError, smtplib.SMTPException) as error:
             # I7: the text may hold what the mail server was told.
             raise NotDelivered(f"the mail server did not take a message ({type(error).__name__})") from None
 

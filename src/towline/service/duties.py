@@ -59,6 +59,9 @@ class Duties:
                 await self.do_round()
             except TowlineError as error:
                 log.warning("duties_interrupted", error=error.code)
+            except Exception as error:
+                # A defect here must not end the server. I7: its text may hold what was to be sent.
+                log.exception("duties_defect", error=type(error).__name__, exc_info=False)
             try:
                 await asyncio.wait_for(stop.wait(), ROUND_S)
             except TimeoutError:

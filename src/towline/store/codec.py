@@ -107,8 +107,6 @@ def encode_job(job: Job) -> dict[str, Any]:
         "started_us": job.started_us,
         "full_complete_us": job.full_complete_us,
         "scheduled_us": job.scheduled_us,
-        "zone": job.attributes.get("master_az"),
-        "standby_zone": job.attributes.get("slave_az"),
         "is_watched": bool(job.attributes.get("alarm_notify")),
         "is_shipped": bool((job.attributes.get("lts") or {}).get("lts_enabled")),
     }

@@ -57,7 +57,9 @@ class SqlJobStore:
     async def insert(self, job: Job) -> None:
         try:
             async with self._database.writing() as connection:
-                row = codec.encode_job(job) | self._secrets(job, None)
+                # The zones of a job were looked at when it came, and never change; older jobs have none.
+                zones = {"zone": job.attributes.get("master_az"), "standby_zone": job.attributes.get("slave_az")}
+                row = codec.encode_job(job) | zones | self._secrets(job, None)
                 await connection.execute(insert(tables.job), row)
                 await connection.execute(
                     insert(tables.lease),

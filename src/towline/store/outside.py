@@ -89,7 +89,12 @@ class SqlOutsideStore:
 
     async def raise_alarm(self, job_id: str, kind: str, *, at_us: int) -> None:
         async with self._database.writing() as connection:
-            await connection.execute(insert(tables.alarm).values(job_id=job_id, kind=kind, raised_us=at_us))
+            # Another server may have raised it: its duty can end in the middle of a slow round.
+            known = await connection.scalar(
+                select(tables.alarm.c.raised_us).where(tables.alarm.c.job_id == job_id, tables.alarm.c.kind == kind)
+            )
+            if known is None:
+                await connection.execute(insert(tables.alarm).values(job_id=job_id, kind=kind, raised_us=at_us))
 
     async def mark_told(self, job_id: str, kind: str, *, at_us: int) -> None:
         alarm = tables.alarm

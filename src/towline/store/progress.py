@@ -26,7 +26,7 @@ def carry_forward(known: Progress | None, current: Progress) -> Progress:
         changes["percent"] = known.percent
     if _ORDER[current.phase] < _ORDER[known.phase]:
         changes["phase"] = known.phase
-        if known.percent == 100:
+        if known.phase is Phase.DONE:
             changes.update({name: getattr(known, name) for name in _REMAINING})
     if _still_stands(known, current):
         changes.update({name: getattr(known, name) for name in _REMAINING})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from towline.domain.changes import (
     DELETE,
     INSERT,
@@ -14,6 +16,7 @@ from towline.domain.changes import (
     RowChange,
     join_cells,
 )
+from towline.domain.errors import RowFilterRefused
 from towline.domain.tables import TableName
 from towline.engine.fold import (
     Fold,
@@ -214,3 +217,11 @@ def test_i3_a_new_form_of_a_table_is_applied_after_the_old_form():
         update("1", "late", "y"),
     ).parts
     assert [part.relation for part in parts if isinstance(part, TableFold)] == [KEYED, altered, KEYED]
+
+
+def test_an_insert_without_all_values_is_refused():
+    """A source that filters rows sends such an insert for an update that brings a row in; NULL would be a lie."""
+    row = join_cells([cell("1"), cell("?"), cell("3")])
+    for relation in (KEYED, KEYLESS):
+        with pytest.raises(RowFilterRefused, match=str(relation.table)):
+            Fold().add([(INSERT, relation, row, None)])

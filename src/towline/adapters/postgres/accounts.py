@@ -113,11 +113,16 @@ class _Maker:
         with translated(Side.TARGET, what="reading the accounts"):
             present = {row["rolname"] for row in await self._connection.fetch("SELECT rolname FROM pg_roles")}
             is_super = await self._connection.fetchval("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
+        # As a whole: who is there after an interruption is there with the roles that he is a member of.
+        async with self._connection.transaction():
+            await self._make_missing(present, is_super=bool(is_super))
+
+    async def _make_missing(self, present: set[str], *, is_super: bool) -> None:
         made = []
         for name in self._wish.names:
             if name not in self._known:
                 self._report(name, "the source has no such account any more")
-            elif name not in present and await self._make(self._known[name], is_super=bool(is_super)):
+            elif name not in present and await self._make(self._known[name], is_super=is_super):
                 made.append(name)
         # After all of them, as they are members of each other.
         for name in made:

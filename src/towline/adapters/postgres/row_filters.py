@@ -17,7 +17,7 @@ import asyncpg
 from towline.adapters.postgres.connection import connect
 from towline.adapters.postgres.errors import translated
 from towline.adapters.postgres.quoting import qualified, quote_ident
-from towline.adapters.postgres.slots import FIRST_WITH_ROW_FILTERS
+from towline.adapters.postgres.slots import FILTER_COLUMNS_OUTSIDE_IDENTITY, FIRST_WITH_ROW_FILTERS
 from towline.domain.errors import RowFilterRefused, Side
 from towline.domain.jobs import Endpoint
 from towline.domain.tables import RowFilter, TableName
@@ -33,20 +33,6 @@ CROSS JOIN LATERAL (SELECT r.oid AS relid WHERE r.relkind = 'r'
                     WHERE r.relkind = 'p' AND t.isleaf AND t.relid <> r.oid) leaf
 JOIN pg_catalog.pg_class c ON c.oid = leaf.relid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE rn.nspname = $1 AND r.relname = $2 AND c.relkind = 'r' ORDER BY 2, 3
-"""
-
-# Columns of the condition that the source's log does not carry for the old row of an update or a delete.
-_OUTSIDE_IDENTITY = """
-SELECT a.attname FROM pg_catalog.pg_publication p JOIN pg_catalog.pg_publication_rel r ON r.prpubid = p.oid
-JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_publication_rel'::regclass AND d.objid = r.oid
-     AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = r.prrelid AND d.refobjsubid > 0
-JOIN pg_catalog.pg_attribute a ON a.attrelid = r.prrelid AND a.attnum = d.refobjsubid
-JOIN pg_catalog.pg_class c ON c.oid = r.prrelid
-WHERE p.pubname = $1 AND c.relreplident <> 'f' AND NOT EXISTS (
-    SELECT 1 FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisvalid AND i.indimmediate
-    AND CASE c.relreplident WHEN 'i' THEN i.indisreplident WHEN 'd' THEN i.indisprimary ELSE false END
-    AND a.attnum = ANY (i.indkey::int2[]))
-ORDER BY a.attnum
 """
 
 
@@ -96,7 +82,7 @@ async def _try_publication(connection: asyncpg.Connection, wish: RowFilter, tabl
         await connection.execute("BEGIN")
         try:
             await connection.execute(f"CREATE PUBLICATION {quote_ident(name)} FOR TABLE {listed}")
-            outside = await connection.fetch(_OUTSIDE_IDENTITY, name)
+            outside = await connection.fetch(FILTER_COLUMNS_OUTSIDE_IDENTITY, name)
         except asyncpg.InsufficientPrivilegeError:
             raise
         except (asyncpg.SyntaxOrAccessError, asyncpg.FeatureNotSupportedError) as error:

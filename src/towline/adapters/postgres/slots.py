@@ -31,6 +31,19 @@ _POLL_S: Final = 0.05
 _FIRST_WITH_PARTITION_ROOT: Final = 13
 _FIRST_WITH_WAL_STATUS: Final = 13
 FIRST_WITH_ROW_FILTERS: Final = 15
+# Columns of the condition that the source's log does not carry for the old row of an update or a delete.
+FILTER_COLUMNS_OUTSIDE_IDENTITY = """
+SELECT a.attname FROM pg_catalog.pg_publication p JOIN pg_catalog.pg_publication_rel r ON r.prpubid = p.oid
+JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_publication_rel'::regclass AND d.objid = r.oid
+     AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = r.prrelid AND d.refobjsubid > 0
+JOIN pg_catalog.pg_attribute a ON a.attrelid = r.prrelid AND a.attnum = d.refobjsubid
+JOIN pg_catalog.pg_class c ON c.oid = r.prrelid
+WHERE p.pubname = $1 AND c.relreplident <> 'f' AND NOT EXISTS (
+    SELECT 1 FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisvalid AND i.indimmediate
+    AND CASE c.relreplident WHEN 'i' THEN i.indisreplident WHEN 'd' THEN i.indisprimary ELSE false END
+    AND a.attnum = ANY (i.indkey::int2[]))
+ORDER BY a.attnum
+"""
 # The source's own may be shorter than the pauses between our answers; without one a dead session keeps the slot.
 _REPLICATION_SETTINGS: Final = {"wal_sender_timeout": "60s"}
 
@@ -235,6 +248,12 @@ async def ensure_publication(
             if rows:
                 await connection.execute(f"DROP PUBLICATION {quote_ident(name)}")
             await connection.execute(_render_publication(connection, name, tables, filters))
+            outside = await connection.fetch(FILTER_COLUMNS_OUTSIDE_IDENTITY, name) if filters else []
+            if outside:
+                # From the commit on the source would refuse its applications' UPDATE and DELETE.
+                raise RowFilterRefused(
+                    f"column {outside[0]['attname']} of a condition is not part of the table's key", side=Side.SOURCE
+                )
 
 
 def _render_publication(
