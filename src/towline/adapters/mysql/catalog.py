@@ -85,7 +85,7 @@ async def read_tables(session: Session, selection: ObjectSelection) -> list[Tabl
                 name=table,
                 source_id=0,
                 columns=tuple(columns[table]),
-                key=keys.get(table, ()),
+                key=_of_columns(keys.get(table, ()), columns[table]),
                 identity="f",
                 pages=1,
                 size_bytes=int(size_bytes),
@@ -123,6 +123,12 @@ def _collect_columns(rows: list[Row]) -> dict[TableName, list[Column]]:
         column = Column(name, type_sql.lower(), is_binary_safe=False, is_identity="auto_increment" in extra.lower())
         columns[TableName(schema, table)].append(column)
     return columns
+
+
+def _of_columns(key: tuple[str, ...], columns: list[Column]) -> tuple[str, ...]:
+    """The key, if its values are moved; those of a generated column are made anew on the target."""
+    names = {column.name for column in columns}
+    return key if names.issuperset(key) else ()
 
 
 def _choose_keys(rows: list[Row]) -> dict[TableName, tuple[str, ...]]:

@@ -70,6 +70,7 @@ class SourceFacts:
     unreadable_routines: int
     collations: frozenset[str]
     missing: tuple[str, ...] = ()  # selected, but not there
+    cascading: tuple[TableName, ...] = ()  # the server changes their rows when a parent's row changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,12 @@ async def read_source(session: Session, selection: ObjectSelection, *, now_s: fl
         f"""SELECT DISTINCT constraint_schema, table_name, unique_constraint_schema, referenced_table_name
             FROM information_schema.referential_constraints WHERE constraint_schema IN ({listed})"""
     )
+    cascading = await session.query(
+        f"""SELECT DISTINCT constraint_schema, table_name FROM information_schema.referential_constraints
+            WHERE constraint_schema IN ({listed})
+              AND (delete_rule NOT IN ('RESTRICT', 'NO ACTION') OR update_rule NOT IN ('RESTRICT', 'NO ACTION'))
+            ORDER BY constraint_schema, table_name"""
+    )
     code = await session.query_value(
         f"""SELECT (SELECT COUNT(*) FROM information_schema.triggers WHERE trigger_schema IN ({listed}))
                  + (SELECT COUNT(*) FROM information_schema.events WHERE event_schema IN ({listed}))"""
@@ -135,6 +142,7 @@ async def read_source(session: Session, selection: ObjectSelection, *, now_s: fl
         int(unreadable or 0),
         frozenset(row[3] for row in engines if row[3]),
         tuple(sorted(selection.schemas - set(schemas)) + sorted(map(str, selection.tables - chosen))),
+        tuple(name for name in (TableName(*row) for row in cascading) if name in chosen),
     )
 
 

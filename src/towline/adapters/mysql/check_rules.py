@@ -39,6 +39,7 @@ def judge_source(facts: SourceFacts, *, mode: TaskMode) -> list[PrecheckItem]:
             _judge_retention(facts.server),
             _judge_replica_updates(facts.server),
             _judge_keys(facts),
+            _judge_cascades(facts),
             _judge_code(facts),
         ]
     return items
@@ -199,9 +200,22 @@ def _judge_engines(facts: SourceFacts) -> PrecheckItem:
         return _failed(item, _PARAMS, "SRC_ENGINE_NOT_SUPPORTED", message, "Convert them, or leave them out.")
     loose = sorted(name for name, engine in facts.engines.items() if engine.lower() not in _TRANSACTIONAL)
     if loose:
-        message = f"Without transactions the snapshot holds only while nobody writes to them: {_names(loose)}."
-        return _warning(item, _PARAMS, "SRC_ENGINE_NOT_TRANSACTIONAL", message, "ALTER TABLE ... ENGINE = InnoDB.")
+        # The target's tables would be of the same engine: what is interrupted there could not be taken back (I1, I5).
+        message = f"Rows of these tables cannot be written in transactions: {_names(loose)}."
+        remedy = "ALTER TABLE ... ENGINE = InnoDB on the source, or leave them out."
+        return _failed(item, _PARAMS, "SRC_ENGINE_NOT_TRANSACTIONAL", message, remedy)
     return _passed(item)
+
+
+def _judge_cascades(facts: SourceFacts) -> PrecheckItem:
+    """What a foreign key does to child rows is done below the binlog, before MySQL 9.6 and on MariaDB."""
+    item = "srcForeignKeyActionCheck"
+    logs_them = facts.server.flavor.is_mysql_from(9, 6)
+    if logs_them or not facts.cascading:
+        return _passed(item)
+    message = f"Foreign keys change rows of these tables without a word in the binlog: {_names(list(facts.cascading))}."
+    remedy = "Leave these tables out, give their keys ON DELETE and ON UPDATE RESTRICT, or copy without following."
+    return _failed(item, _PARAMS, "SRC_FOREIGN_KEY_CASCADES", message, remedy)
 
 
 def _judge_parents(facts: SourceFacts) -> PrecheckItem:

@@ -92,14 +92,11 @@ class MyCopyTarget:
             )
 
     async def start_over(self, tables: Sequence[TableName], plans: Sequence[TablePlan]) -> None:
-        # TRUNCATE commits by itself here.  The ledger forgets first: a table that is full although the ledger has
-        # nothing of it is emptied below, one that is empty although the ledger says it is full would stay so.
+        # One transaction: a table that is full although the ledger has nothing of it would be filled a second time.
         async with self._transaction() as session:
+            await session.execute("UPDATE towline.job SET copied_at = NULL WHERE job_id = %s", self._job_id)
             for name in tables:
                 await self._forget_chunks(session, name)
-            await session.execute("UPDATE towline.job SET copied_at = NULL WHERE job_id = %s", self._job_id)
-        async with self._transaction() as session:
-            for name in tables:
                 # DELETE rather than TRUNCATE: it belongs to the transaction, and so to the lease (I6).
                 await session.execute(f"DELETE FROM {qualified(name)}", what=f"emptying {name}")
                 await session.execute(
@@ -216,7 +213,9 @@ class MyChunkWriter:
                 try:
                     rows = await load_rows(session, table, self._types[table.name], counted)
                 except LoadMisfit as misfit:
-                    key = await cast(MyChunkReader, reader).read_key(table, chunk, row_number=misfit.warnings[0][2])
+                    number = misfit.warnings[0][2]
+                    # A duplicate comes without the number of its row.
+                    key = await cast(MyChunkReader, reader).read_key(table, chunk, row_number=number) if number else ""
                     raise misfit.to_error(table, key) from None
                 done.append(ChunkDone(chunk, snapshot_number, rows, counted.size_bytes))
             points.reach(points.COPY_BEFORE_LEDGER)

@@ -129,6 +129,9 @@ _QUOTES_NO_VALUES: Final = frozenset(
     for kind in (ConnectionRefused, MissingPrivilege, SetupError, TargetBusy, ConnectionLost)
     for number in _NUMBERS_BY_CLASS[kind]
 ) | {1046, 1051, 1054, 1061, 1072, 1091, 1146, 1236, 1264, 1265, 1305, 1356, 1359, 1360, 1364, 1406, 1048, 1449}
+# 1526 "Table has no partition for value 4711", 1367 "Illegal DOUBLE '1e400' value found during parsing"
+_QUOTES_VALUES_BARE = frozenset({1367, 1526})
+_VALUE_AND_REST = re.compile(r"(?:'.*' )?value .*", re.DOTALL)
 # Column and key names follow these words; all other quoted parts may be values.
 _NAMED = re.compile(r"(?:for column|for key|Column|Field|constraint) '[^']*'", re.IGNORECASE)
 _QUOTED = re.compile(r"(?<![A-Za-z])'.*'(?![A-Za-z])|`[^`]*`|\"[^\"]*\"", re.DOTALL)
@@ -196,6 +199,8 @@ def server_message(error: TowlineError) -> str:
 def clean_message(message: str, number: int) -> str:
     """The server's message without row values and pieces of statements (I7). Pure."""
     message = message.partition("\n")[0]
+    if number in _QUOTES_VALUES_BARE:
+        return _VALUE_AND_REST.sub("value …", message)
     if number in _QUOTES_NO_VALUES:
         return message
     names = _NAMED.findall(message)

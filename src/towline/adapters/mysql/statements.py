@@ -88,6 +88,12 @@ def read_statement(text: str, default_schema: str) -> Statement:
     tokens = _tokenize(text[:_MAX_HEAD_CHARS])
     if not tokens:
         return Statement(Verb.OTHER)
+    if tokens[0].is_word("SET") and len(tokens) > 1 and tokens[1].is_word("STATEMENT"):
+        # MariaDB: SET STATEMENT variable = value, ... FOR the statement itself.
+        begins = next((number for number, token in enumerate(tokens) if token.is_word("FOR")), len(tokens))
+        tokens = tokens[begins + 1 :]
+        if not tokens:
+            return Statement(Verb.OTHER)
     word = tokens[0].text.upper()
     if word == "XA" and len(tokens) > 1:
         return Statement(_XA_VERBS.get(tokens[1].text.upper(), Verb.OTHER), name=_xa_name(tokens[2:]))

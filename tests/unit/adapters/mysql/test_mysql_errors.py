@@ -71,3 +71,8 @@ def test_warnings_about_values_are_known() -> None:
     assert is_data_error(1265)
     assert is_data_error(1062)
     assert not is_data_error(1287)  # deprecated syntax
+
+
+def test_i7_values_without_quotes_are_left_out() -> None:
+    assert "4711" not in clean_message("Table has no partition for value 4711", 1526)
+    assert "1e400" not in clean_message("Illegal DOUBLE '1e400' value found during parsing", 1367)

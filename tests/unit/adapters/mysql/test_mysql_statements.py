@@ -79,3 +79,10 @@ def test_databases_are_named(text: str, schemas: tuple[str, ...]) -> None:
 def test_names_of_transactions_and_savepoints(text: str, verb: Verb, name: str) -> None:
     statement = read_statement(text, "d")
     assert (statement.verb, statement.name) == (verb, name)
+
+
+def test_set_statement_is_judged_by_what_it_is_for() -> None:
+    emptied = read_statement("SET STATEMENT max_statement_time=60 FOR TRUNCATE TABLE t", "d")
+    assert (emptied.verb, emptied.tables) == (Verb.EMPTY_TABLE, (TableName("d", "t"),))
+    altered = read_statement("SET STATEMENT lock_wait_timeout=1, sql_mode='FOR' FOR ALTER TABLE t ADD c int", "d")
+    assert altered.tables == (TableName("d", "t"),)

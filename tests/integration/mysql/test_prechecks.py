@@ -1,0 +1,40 @@
+"""What the binlog or the target could not carry is said before the start."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.servers.mysql import MysqlDatabase, MysqlServer
+from towline.adapters.mysql.checks import run_prechecks
+from towline.domain.jobs import Endpoint, JobSpec, TaskMode
+from towline.domain.prechecks import Verdict
+from towline.domain.tables import ObjectSelection
+
+
+@pytest.fixture
+def spec(mysql_database: MysqlDatabase, mysql_server_second: MysqlServer) -> JobSpec:
+    source, target = (
+        Endpoint("mysql", server.host, server.port, server.user, server.password)
+        for server in (mysql_database.server, mysql_server_second)
+    )
+    selection = ObjectSelection(schemas=frozenset({mysql_database.name}))
+    return JobSpec("prechecks", TaskMode.FULL_AND_STREAM, source, target, selection)
+
+
+async def refusals(spec: JobSpec) -> set[str]:
+    return {item.reason for item in await run_prechecks(spec) if item.verdict is Verdict.FAILED}
+
+
+async def test_tables_that_a_foreign_key_changes_unseen(spec: JobSpec, mysql_database: MysqlDatabase):
+    mysql_database.execute(
+        "CREATE TABLE p (id int PRIMARY KEY)",
+        "CREATE TABLE c (id int PRIMARY KEY, p int, FOREIGN KEY (p) REFERENCES p (id) ON DELETE CASCADE)",
+    )
+    # MySQL writes the changes of the child into its binlog since 9.6.
+    expected = {"SRC_FOREIGN_KEY_CASCADES"} if mysql_database.server.is_mariadb else set()
+    assert await refusals(spec) == expected
+
+
+async def test_tables_without_transactions(spec: JobSpec, mysql_database: MysqlDatabase):
+    mysql_database.execute("CREATE TABLE t (id int PRIMARY KEY) ENGINE = MyISAM")
+    assert await refusals(spec) == {"SRC_ENGINE_NOT_TRANSACTIONAL"}
