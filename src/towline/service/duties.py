@@ -61,7 +61,7 @@ class Duties:
                 log.warning("duties_interrupted", error=error.code)
             except Exception as error:
                 # A defect here must not end the server. I7: its text may hold what was to be sent.
-                log.exception("duties_defect", error=type(error).__name__, exc_info=False)
+                log.error("duties_defect", error=type(error).__name__)
             try:
                 await asyncio.wait_for(stop.wait(), ROUND_S)
             except TimeoutError:
