@@ -3,14 +3,15 @@
 The manner is that of `towline.embedded.server`: `start` fills the data folder once and starts the server as a child
 of this process, under an unprivileged account; `stop` ends it and removes the folder; if this process dies first,
 the guard does both.  MariaDB is the system's own, or the one in the root folder that `TOWLINE_MARIADB_ROOT` names.
-MySQL 9 lies in a root folder of its own (see `scripts/system-packages`) with the C library of its distribution, so it
-is started through that root's dynamic loader; nothing needs chroot, and any account that can read the folder can
-run it.
+MySQL 9 lies in a root folder of its own (see `scripts/system-packages`), or another one in that of
+`TOWLINE_MYSQL_ROOT`, with the C library of its distribution, so it is started through that root's dynamic loader;
+nothing needs chroot, and any account that can read the folder can run it.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -36,8 +37,9 @@ from towline.embedded.server import HOST, LOG_TAIL_CHARS, POLL_S, START_ATTEMPTS
 CACHE_DIR = Path("/var/cache/towline")
 MYSQL_ROOT = CACHE_DIR / "mysql-sid"
 MYSQL_FAILED = CACHE_DIR / "mysql-sid.failed"
-# A MariaDB of another version than the system's, unpacked in the same way; see `make test-mariadb11`.
-MARIADB_ROOT_VARIABLE = "TOWLINE_MARIADB_ROOT"
+# Servers of other versions than usual, unpacked in the same way; see `make test-mysql-versions`.
+ROOT_VARIABLES = ("TOWLINE_MYSQL_ROOT", "TOWLINE_MARIADB_ROOT")
+LOADER = "ld-linux-*.so.*"
 ADMIN = "admin"
 DROP_TIMEOUT_S = 30.0
 
@@ -62,9 +64,9 @@ COMMON_SETTINGS = {
 MYSQL_SETTINGS = {
     "gtid_mode": "ON",
     "enforce_gtid_consistency": "ON",
-    "mysqlx": "OFF",
+    "loose_mysqlx": "OFF",
     "innodb_doublewrite": "OFF",
-    "innodb_redo_log_capacity": "67108864",
+    "loose_innodb_redo_log_capacity": "67108864",
 }
 MARIADB_SETTINGS = {
     "log_slave_updates": "ON",
@@ -96,6 +98,18 @@ class MysqlInstallation:
         mariadb = self.base_dir / "share/mariadb"
         return mariadb if self.product is Product.MARIADB and mariadb.exists() else self.base_dir / "share/mysql"
 
+    def is_at_least(self, *version: int) -> bool:
+        done = subprocess.run([*self.program, "--version"], capture_output=True, text=True, check=True)
+        found = re.search(r"Ver (\d+)\.(\d+)", done.stdout)
+        assert found is not None, done.stdout
+        return tuple(map(int, found.groups())) >= version
+
+    @property
+    def reset_binlog(self) -> str:
+        """The statement that begins the binlog anew."""
+        is_new = self.product is Product.MYSQL and self.is_at_least(8, 2)
+        return "RESET BINARY LOGS AND GTIDS" if is_new else "RESET MASTER"
+
     @property
     def settings(self) -> Mapping[str, str]:
         return {"basedir": str(self.base_dir), "lc_messages_dir": str(self.messages_dir)}
@@ -103,11 +117,11 @@ class MysqlInstallation:
 
 def find_installation(product: Product) -> MysqlInstallation | None:
     """The installation on this machine; None if there is none."""
+    mysql_root, mariadb_root = (os.environ.get(name) for name in ROOT_VARIABLES)
     if product is Product.MYSQL:
-        return _find_in_root(product, MYSQL_ROOT, "mysqld")
-    root = os.environ.get(MARIADB_ROOT_VARIABLE)
-    if root:
-        return _find_in_root(product, Path(root), "mariadbd")
+        return _find_in_root(product, Path(mysql_root or MYSQL_ROOT), "mysqld")
+    if mariadb_root:
+        return _find_in_root(product, Path(mariadb_root), "mariadbd")
     program = Path("/usr/sbin/mariadbd")
     return MysqlInstallation(product, (str(program),), Path("/usr")) if program.exists() else None
 
@@ -115,9 +129,12 @@ def find_installation(product: Product) -> MysqlInstallation | None:
 def _find_in_root(product: Product, root: Path, name: str) -> MysqlInstallation | None:
     if not (root / "usr/sbin" / name).exists():
         return None
-    loaders = sorted(root.glob("usr/lib*/ld-linux-*.so.*")) or sorted(root.glob("usr/lib/*/ld-linux-*.so.*"))
-    libraries = ":".join(str(path) for path in (*sorted(root.glob("usr/lib/*-linux-gnu*")), root / "usr/lib"))
-    program = (str(loaders[0]), "--library-path", libraries, str(root / "usr/sbin" / name))
+    folders = [*sorted(root.glob("lib/*-linux-gnu*")), *sorted(root.glob("usr/lib/*-linux-gnu*")), root / "usr/lib"]
+    # Some roots have absolute links, which lead out of them.
+    loaders = [path.resolve() for folder in (*folders, root / "usr/lib64") for path in folder.glob(LOADER)]
+    loader = next(path for path in loaders if path.is_relative_to(root.resolve()) and path.exists())
+    libraries = ":".join(str(path) for path in folders)
+    program = (str(loader), "--library-path", libraries, str(root / "usr/sbin" / name))
     return MysqlInstallation(product, program, root / "usr")
 
 
@@ -194,6 +211,11 @@ class MysqlServer:
             yield connection
         finally:
             connection.close()
+
+    def read_binlog_end(self) -> tuple[Any, ...]:
+        """File, offset and more of the end of the binlog, as the server shows them."""
+        is_new = not self.is_mariadb and self._installation.is_at_least(8, 2)
+        return self.fetch_all("SHOW BINARY LOG STATUS" if is_new else "SHOW MASTER STATUS")[0]
 
     def execute(self, *statements: str, database: str | None = None) -> None:
         """Run the statements one after the other on one connection in autocommit mode."""
@@ -300,7 +322,7 @@ class MysqlServer:
             f"CREATE USER IF NOT EXISTS '{ADMIN}'@'%' IDENTIFIED BY '{self.password}';\n"
             f"GRANT ALL PRIVILEGES ON *.* TO '{ADMIN}'@'%' WITH GRANT OPTION;\n"
             # Else the set of executed transactions would not begin with the tests.
-            f"{'RESET MASTER' if self.is_mariadb else 'RESET BINARY LOGS AND GTIDS'};\n"
+            f"{self._installation.reset_binlog};\n"
         )
 
     def _launch(self) -> None:

@@ -80,14 +80,14 @@ class KeepingSink:
 
 
 def current_file(server: MysqlServer) -> tuple[str, int]:
-    row = server.fetch_all("SHOW MASTER STATUS" if server.is_mariadb else "SHOW BINARY LOG STATUS")[0]
+    row = server.read_binlog_end()
     return row[0], int(row[1])
 
 
 def current_position(server: MysqlServer) -> BinlogPosition:
     if server.is_mariadb:
         return MariadbGtids.parse(server.fetch_value("SELECT @@gtid_binlog_pos"))
-    return GtidSet.parse(server.fetch_value("SELECT @@gtid_executed"))
+    return GtidSet.parse(server.fetch_value("SELECT @@global.gtid_executed"))
 
 
 def read_events(server: MysqlServer, file: str, offset: int = 4) -> Iterator[bytes]:

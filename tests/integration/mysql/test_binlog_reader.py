@@ -334,7 +334,7 @@ async def test_purged_position_is_found_at_once(private_mysql: MysqlServerFactor
 
 
 def current_file_of(server: MysqlServer) -> BinlogOffset:
-    row = server.fetch_all("SHOW MASTER STATUS" if server.is_mariadb else "SHOW BINARY LOG STATUS")[0]
+    row = server.read_binlog_end()
     return BinlogOffset(row[0], int(row[1]))
 
 
@@ -392,7 +392,7 @@ async def test_server_that_is_behind_is_told_from_one_that_purged(
     behind.execute(MAKE_TABLE)
     position = current_position(mysql_server)
     if isinstance(position, GtidSet):
-        position = position.union(GtidSet.parse(mysql_server_second.fetch_value("SELECT @@gtid_executed")))
+        position = position.union(GtidSet.parse(mysql_server_second.fetch_value("SELECT @@global.gtid_executed")))
     elif isinstance(position, MariadbGtids):
         position = position.with_gtid(0, 1, 10**9)
     with pytest.raises(SourceBehind):

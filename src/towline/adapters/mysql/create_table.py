@@ -18,18 +18,27 @@ _FOREIGN_KEY = re.compile(rf"CONSTRAINT {_NAME} FOREIGN KEY .*? REFERENCES (?:{_
 _FIRST_COLUMN = re.compile(rf"\(\s*{_NAME}")
 _AUTO_INCREMENT = re.compile(rf"\s*{_NAME} .* AUTO_INCREMENT\b")
 
-# Collations that only one of the products has, by pattern, with the nearest one of the other.
-_TO_MARIADB = (
-    (re.compile(r"\butf8mb4_0900_ai_ci\b"), "utf8mb4_uca1400_ai_ci"),
-    (re.compile(r"\butf8mb4_0900_as_ci\b"), "utf8mb4_uca1400_as_ci"),
-    (re.compile(r"\butf8mb4_0900_as_cs\b"), "utf8mb4_uca1400_as_cs"),
+# Collations that only one of the products has, by pattern, with the nearest one of the other.  In those that MySQL
+# calls 0900 a space at the end counts, so that values differ which a padding collation would take for the same key.
+_TO_ANY_MARIADB = (
     (re.compile(r"\butf8mb4_0900_bin\b"), "utf8mb4_nopad_bin"),
     (re.compile(r"/\*!80023 INVISIBLE \*/"), "INVISIBLE"),
 )
+_TO_MARIADB = (
+    (re.compile(r"\butf8mb4_0900_ai_ci\b"), "utf8mb4_uca1400_nopad_ai_ci"),
+    (re.compile(r"\butf8mb4_0900_as_ci\b"), "utf8mb4_uca1400_nopad_as_ci"),
+    (re.compile(r"\butf8mb4_0900_as_cs\b"), "utf8mb4_uca1400_nopad_as_cs"),
+    *_TO_ANY_MARIADB,
+)
+# Before 10.10 there is nothing near to those that tell accents apart: the target refuses them by name.
+_TO_OLD_MARIADB = (
+    (re.compile(r"\butf8mb4_0900_ai_ci\b"), "utf8mb4_unicode_520_nopad_ci"),
+    *_TO_ANY_MARIADB,
+)
 _TO_MYSQL = (
-    (re.compile(r"\b(?:utf8mb4_)?uca1400_ai_ci\b"), "utf8mb4_0900_ai_ci"),
-    (re.compile(r"\b(?:utf8mb4_)?uca1400_as_ci\b"), "utf8mb4_0900_as_ci"),
-    (re.compile(r"\b(?:utf8mb4_)?uca1400_as_cs\b"), "utf8mb4_0900_as_cs"),
+    (re.compile(r"\b(?:utf8mb4_)?uca1400_(?:nopad_)?ai_ci\b"), "utf8mb4_0900_ai_ci"),
+    (re.compile(r"\b(?:utf8mb4_)?uca1400_(?:nopad_)?as_ci\b"), "utf8mb4_0900_as_ci"),
+    (re.compile(r"\b(?:utf8mb4_)?uca1400_(?:nopad_)?as_cs\b"), "utf8mb4_0900_as_cs"),
     (re.compile(r"\butf8mb4_nopad_bin\b"), "utf8mb4_0900_bin"),
     (re.compile(r" DEFAULT uuid\(\)"), " DEFAULT (uuid())"),
 )
@@ -96,12 +105,18 @@ def adapt(text: str, source: Flavor, target: Flavor) -> tuple[str, tuple[str, ..
     if source.is_mariadb == target.is_mariadb:
         return text, ()
     changes = []
-    for pattern, replacement in _TO_MYSQL if source.is_mariadb else _TO_MARIADB:
+    for pattern, replacement in _replacements(source, target):
         match = pattern.search(text)
         if match is not None:
             text = pattern.sub(replacement, text)
             changes.append(f"{match[0].strip()} is {replacement.strip()} on the target")
     return text, tuple(changes)
+
+
+def _replacements(source: Flavor, target: Flavor) -> Sequence[tuple[re.Pattern[str], str]]:
+    if source.is_mariadb:
+        return _TO_MYSQL
+    return _TO_MARIADB if target.is_mariadb_from(10, 10) else _TO_OLD_MARIADB
 
 
 def _unquote(name: str) -> str:
