@@ -6,14 +6,16 @@ for one address only.
 
 from __future__ import annotations
 
-import asyncio
 import http.client
 import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
+
+from towline.outbound.threads import RECEIVERS, run_in
 
 MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
 
@@ -36,10 +38,11 @@ async def send(
     body: bytes | None = None,
     timeout_s: float,
     ca_file: str | None = None,
+    pool: ThreadPoolExecutor = RECEIVERS,
 ) -> HttpAnswer:
     """The answer, whatever its status. Raises: HttpFailed."""
     request = urllib.request.Request(url, data=body, headers=dict(headers), method=method)
-    return await asyncio.to_thread(_send, request, timeout_s, ca_file)
+    return await run_in(pool, _send, request, timeout_s, ca_file)
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):

@@ -15,6 +15,7 @@ import msgspec
 from towline.domain.access import Role
 from towline.domain.errors import IdentityUnavailable, RequestError
 from towline.outbound.http import HttpFailed, send
+from towline.outbound.threads import IDENTITY
 from towline.outside_config import KeystoneConfig
 from towline.service.ports import Domain, ForeignToken, Project
 
@@ -65,6 +66,7 @@ class KeystoneValidator:
                 headers={"X-Auth-Token": token, "X-Subject-Token": token, "Accept": "application/json"},
                 timeout_s=self._config.timeout_s,
                 ca_file=self._config.ca_file,
+                pool=IDENTITY,
             )
         except HttpFailed as error:
             raise IdentityUnavailable(f"the identity service does not answer ({error})") from None

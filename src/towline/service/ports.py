@@ -667,8 +667,12 @@ class OutsideStore(Protocol):
         """True when this owner does it for the next `ttl_s`; nobody else does then."""
         ...
 
-    async def load_lines(self, *, limit: int) -> list[LogLine]:
-        """Lines that have not been sent, oldest first."""
+    async def load_groups(self) -> list[str]:
+        """The log groups for which there are lines that have not been sent."""
+        ...
+
+    async def load_lines(self, group: str, *, limit: int) -> list[LogLine]:
+        """Lines for the group that have not been sent, oldest first."""
         ...
 
     async def mark_sent(self, event_ids: Sequence[int]) -> None: ...
