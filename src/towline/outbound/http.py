@@ -52,9 +52,12 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 def _send(request: urllib.request.Request, timeout_s: float, ca_file: str | None) -> HttpAnswer:
     try:
-        secured = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ca_file))
         # No proxy of the environment: what a server talks to stands in its configuration file.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects(), secured)
+        handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({}), _NoRedirects()]
+        if request.type == "https":
+            # Reading the certificates of all authorities takes longer than many a request.
+            handlers.append(urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ca_file)))
+        opener = urllib.request.build_opener(*handlers)
         try:
             with opener.open(request, timeout=timeout_s) as answer:
                 return HttpAnswer(answer.status, answer.read(MAX_ANSWER_BYTES))

@@ -73,11 +73,13 @@ class KeystoneValidator:
         if answer.status in _UNKNOWN:
             return None
         if answer.status != 200:
-            raise IdentityUnavailable(f"the identity service answers with status {answer.status}")
+            raise IdentityUnavailable(f"the identity service answers with status {answer.status}", is_reached=True)
         try:
             return self._read(msgspec.json.decode(answer.body, type=_Envelope).token)
         except (msgspec.MsgspecError, ValueError):
-            raise IdentityUnavailable("the identity service answers with something else than a token") from None
+            raise IdentityUnavailable(
+                "the identity service answers with something else than a token", is_reached=True
+            ) from None
 
     def _read(self, token: _Token) -> ForeignToken:
         project = None

@@ -601,7 +601,10 @@ class TokenValidator(Protocol):
     """Another identity service whose tokens let in."""
 
     async def validate(self, token: str) -> ForeignToken | None:
-        """None: the service does not know the token. Raises: IdentityUnavailable."""
+        """None: the service does not know the token.
+
+        Raises: IdentityUnavailable; its context says `is_reached` when the service did answer, but not as it should.
+        """
         ...
 
 
