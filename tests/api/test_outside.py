@@ -16,10 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from tests.api.harness import Api, failure
 from towline.api.app import create_app
+from towline.api.wire.attributes import AlarmRequest, read_alarm
+from towline.api.wire.errors import ApiError
 from towline.domain.jobs import JobStatus
 from towline.domain.nodes import NodeSample
 from towline.domain.progress import Phase, Progress
@@ -267,6 +270,27 @@ async def test_receivers_that_cannot_be_reached_are_refused(outward: Api, info: 
     answer = await outward.post("jobs/batch-set-smn", alarm_body(job_id, **info))
     assert (answer.status_code, answer.json()["error_code"]) == (400, code), answer.text
     assert not (await outward.stored_job(job_id)).attributes.get("alarm_notify")
+
+
+@pytest.mark.parametrize(
+    ("address", "is_good"),
+    [
+        *(("ops@example.org", True), ("first.last+tag@mail.example.org", True), ("root@localhost", True)),
+        *(("o'neil@xn--bcher-kva.example", True), (f"{'a' * 64}@example.org", True)),
+        *((".ops@example.org", False), ("o..ps@example.org", False), ("ops@-example.org", False)),
+        *(("ops@example..org", False), ("ops@example.org.", False), ("ops@exa_mple.org", False)),
+        *(("ops@ex\x00ample.org", False), ("ops\x7f@example.org", False), ("öps@example.org", False)),
+        *((f"{'a' * 65}@example.org", False), ("ops@example.org\n", False), ("a@b@c", False), ("ops", False)),
+        (f"a@{'b.' * 130}c", False),
+    ],
+)
+def test_addresses_that_no_mail_server_takes_are_refused(address: str, is_good: bool) -> None:
+    alarm = msgspec.convert({"subscriptions": [{"protocol": "email", "endpoints": [address]}]}, AlarmRequest)
+    if is_good:
+        assert (read_alarm(alarm) or {})["subscriptions"][0]["endpoints"] == [address]
+    else:
+        with pytest.raises(ApiError, match="endpoints"):
+            read_alarm(alarm)
 
 
 async def test_mail_wants_a_mail_server(api: Api) -> None:
