@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import msgspec
 import pytest
 
 from tests.api.harness import Api, failure
 from towline.api.app import create_app
 from towline.api.wire.attributes import AlarmRequest, read_alarm
 from towline.api.wire.errors import ApiError
+from towline.api.wire.fields import convert
 from towline.domain.jobs import JobStatus
 from towline.domain.nodes import NodeSample
 from towline.domain.progress import Phase, Progress
@@ -279,13 +279,13 @@ async def test_receivers_that_cannot_be_reached_are_refused(outward: Api, info: 
         *(("o'neil@xn--bcher-kva.example", True), (f"{'a' * 64}@example.org", True)),
         *((".ops@example.org", False), ("o..ps@example.org", False), ("ops@-example.org", False)),
         *(("ops@example..org", False), ("ops@example.org.", False), ("ops@exa_mple.org", False)),
-        *(("ops@ex\x00ample.org", False), ("ops\x7f@example.org", False), ("öps@example.org", False)),
+        *(("ops@exam ple.org", False), ("ops\x7f@example.org", False), ("öps@example.org", False)),
         *((f"{'a' * 65}@example.org", False), ("ops@example.org\n", False), ("a@b@c", False), ("ops", False)),
         (f"a@{'b.' * 130}c", False),
     ],
 )
 def test_addresses_that_no_mail_server_takes_are_refused(address: str, is_good: bool) -> None:
-    alarm = msgspec.convert({"subscriptions": [{"protocol": "email", "endpoints": [address]}]}, AlarmRequest)
+    alarm = convert({"subscriptions": [{"protocol": "email", "endpoints": [address]}]}, AlarmRequest, where="request")
     if is_good:
         assert (read_alarm(alarm) or {})["subscriptions"][0]["endpoints"] == [address]
     else:

@@ -216,9 +216,7 @@ class SqlJobStore:
     async def load_scores(self) -> dict[str, Score]:
         columns = tables.forecast.c
         scored = (columns.finished_us.is_not(None), columns.score.is_not(None))
-        state: Select[Any] = (
-            select(func.count(), func.max(columns.finished_us)).select_from(tables.forecast).where(*scored)
-        )
+        state = select(func.count()).add_columns(func.max(columns.finished_us)).where(*scored)
         (newest,) = await self._database.fetch(state)
         if self._scores is not None and self._scores[0] == tuple(newest):
             return dict(self._scores[1])
