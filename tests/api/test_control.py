@@ -528,7 +528,6 @@ async def test_everything_is_selected(api: Api, item: dict[str, Any]) -> None:
         ([{**TABLE, "id": "shop"}], "DRS.M00202"),
         ([{**TABLE, "id": None, "object_name": None}], "DRS.M00201"),
         ([{**TABLE, "object_alias_name": "renamed"}], "DRS.M00300"),
-        ([{**TABLE, "object_type": "view"}], "DRS.M00300"),
     ],
 )
 async def test_selection_that_cannot_be_is_a_failed_item(api: Api, job: Any, code: str) -> None:
@@ -539,6 +538,19 @@ async def test_selection_that_cannot_be_is_a_failed_item(api: Api, job: Any, cod
     assert (result["status"], result["error_code"]) == (False, code)
     assert result["error_msg"]
     assert await api.stored_job(job_id) == before
+
+
+async def test_single_views_are_selected_between_servers_of_one_family(api: Api) -> None:
+    view = {**TABLE, "object_type": "view", "id": "shop-*-*-stock-*-*-sold"}
+    between = await api.create_job()
+    await one(api, "PUT", "jobs/batch-select-objects", {"job_id": between, "selected": True, "job": [TABLE, view]})
+    selection = (await api.stored_job(between)).selection
+    assert (selection.views, selection.is_everything) == ({TableName("stock", "sold")}, False)
+    sides = {side: endpoint_body(db_type="mysql", db_name="") for side in ("source_endpoint", "target_endpoint")}
+    mysql = await api.create_job(name="of-mysql", engine_type="mysql", **sides)
+    item = {"job_id": mysql, "selected": True, "job": [{**view, "id": "stock-*-*-sold"}]}
+    result = await one(api, "PUT", "jobs/batch-select-objects", item)
+    assert (result["status"], result["error_code"]) == (False, "DRS.M00300")
 
 
 async def test_selection_of_unknown_or_running_jobs(api: Api) -> None:
