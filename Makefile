@@ -25,7 +25,7 @@ COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --genera
 	--allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --build-deps-for editable
 
 .PHONY: help demo test unit lint fmt bench-pg bench-mysql bench-mysql-decode bench-memory bench-api referee
-.PHONY: progress-situations fuzz-api sdk-oldest reference lock clean system-packages
+.PHONY: progress-situations fuzz-api sdk-oldest fault-join reference lock clean system-packages
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -87,6 +87,9 @@ sdk-oldest: $(SDK_OLDEST)/.ready ## Run the tests of the vendor's client with it
 	@scripts/system-packages test
 	@$(SDK_OLDEST)/bin/python -m pip --disable-pip-version-check freeze --local | grep huaweicloud
 	@timeout 600 $(SDK_OLDEST)/bin/python -m pytest $(SDK_TESTS) $(ARGS)
+
+fault-join: $(TEST_READY) ## Kill workers wherever objects join a job that has run, and let writers at it
+	@TOWLINE_CAMPAIGN=1 $(BIN)/python -m pytest tests/fault/test_join.py $(ARGS)
 
 reference: $(TEST_READY) ## Make the reference page of the HTTP API from the code
 	@$(BIN)/python -m towline.api.reference > docs/reference.md

@@ -57,9 +57,13 @@ JOB_DDL = (
         size_bytes bigint NOT NULL,
         done_at timestamptz NOT NULL DEFAULT now(),
         PRIMARY KEY (job_id, schema_name, table_name, kind, number))""",
+    # Apart from `job`: a new column would lock that table against all running jobs.
+    """CREATE TABLE IF NOT EXISTS towline.job_edit (
+        job_id text PRIMARY KEY,
+        edit int NOT NULL)""",
 )
 
-_JOB_TABLES = ("checkpoint", "reject", "structure_item", "chunk", "table_plan", "snapshot", "job")
+_JOB_TABLES = ("checkpoint", "reject", "structure_item", "chunk", "table_plan", "snapshot", "job_edit", "job")
 
 
 async def ensure_bookkeeping(connection: asyncpg.Connection) -> None:
