@@ -68,10 +68,9 @@ async def assert_joined(runs: JobRuns) -> None:
 async def test_i1_i4_i5_objects_that_join_arrive_whole_wherever_the_worker_is_killed(runs: JobRuns) -> None:
     runs.source.execute("ALTER TABLE loose REPLICA IDENTITY FULL")
     runs.run_to_the_end(tables=FIRST)
-    joining = {"tables": ALL, "edit": 1, "until_caught_up": True}
     for round, point in enumerate(ALL_POINTS if IS_CAMPAIGN else SOME_POINTS):
         write(runs.source, round)
-        runs.run_until_killed(point, **joining)
+        runs.run_until_killed(point, tables=ALL, edit=1, until_caught_up=True)
     write(runs.source, 90)
     assert runs.run_to_the_end(tables=ALL, edit=1)["result"] == "caught_up"
     await assert_joined(runs)
