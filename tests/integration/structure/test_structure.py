@@ -201,7 +201,7 @@ async def test_selected_views_come_with_what_they_read(rich_source: Database, ri
     wanted = {TableName("app", "top"), TableName("app", "happier"), TableName("app", "gone")}
     move = await move_structure(rich_source, rich_target, selection=ObjectSelection(views=frozenset(wanted)))
     found = "SELECT relname, relkind::text FROM pg_class WHERE relkind IN ('v', 'm') AND relname ~ 'top|total|happ'"
-    kinds = dict(rich_target.fetch_all(found))
+    kinds: dict[str, str] = dict(rich_target.fetch_all(found))
     assert kinds == {"top": "m", "totals": "m", "happier": "v", "happy": "v"}
     assert rich_target.fetch_value("SELECT obj_description('app.top'::regclass)") == "the best"
     told = {(report.kind, report.name): report.reason for report in move.reports}
