@@ -16,12 +16,16 @@ JOBS ?= 2
 DEMO_READY := $(VENV)/.ready-demo
 TEST_READY := $(VENV)/.ready-test
 
+# The vendor's client in its oldest version, above the packages of .venv.
+SDK_OLDEST := $(VENV)-sdk-oldest
+SDK_TESTS := tests/api/test_sdk_operations.py tests/api/test_sdk.py tests/api/test_sdk_carry.py tests/api/test_sdk_life.py
+
 INSTALL = $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input install
 COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras \
 	--allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --build-deps-for editable
 
-.PHONY: help demo test test-mysql-versions unit lint fmt bench-pg bench-mysql bench-mysql-decode bench-memory bench-api referee
-.PHONY: progress-situations fuzz-api reference lock clean system-packages
+.PHONY: help demo test test-mysql-versions unit lint fmt bench-pg bench-mysql bench-mysql-decode bench-memory bench-api
+.PHONY: referee progress-situations fuzz-api sdk-oldest fault-join reference lock clean system-packages
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -84,6 +88,14 @@ system-packages:
 fuzz-api: $(TEST_READY) ## Send 20,000 generated requests to a server, from /openapi.json
 	@$(BIN)/python -m tests.api.generated
 
+sdk-oldest: $(SDK_OLDEST)/.ready ## Run the tests of the vendor's client with its oldest version, at most ten minutes
+	@scripts/system-packages test
+	@$(SDK_OLDEST)/bin/python -m pip --disable-pip-version-check freeze --local | grep huaweicloud
+	@timeout 600 $(SDK_OLDEST)/bin/python -m pytest $(SDK_TESTS) $(ARGS)
+
+fault-join: $(TEST_READY) ## Kill workers wherever objects join a job that has run, and let writers at it
+	@TOWLINE_CAMPAIGN=1 $(BIN)/python -m pytest tests/fault/test_join.py $(ARGS)
+
 reference: $(TEST_READY) ## Make the reference page of the HTTP API from the code
 	@$(BIN)/python -m towline.api.reference > docs/reference.md
 
@@ -94,7 +106,7 @@ lock: $(TEST_READY) ## Choose new versions of all packages; ARGS="--upgrade" for
 	@$(COMPILE) --constraint requirements/test.lock --output-file requirements/runtime.lock pyproject.toml
 
 clean: ## Remove the virtual environment and everything that was made
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	@rm -rf $(VENV) $(SDK_OLDEST) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 	@find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -106,4 +118,11 @@ $(VENV)/.ready-%: requirements/%.lock pyproject.toml | $(BIN)/python
 	@echo "Installing the packages of requirements/$*.lock into $(VENV) ..."
 	@$(INSTALL) --require-hashes --requirement requirements/$*.lock
 	@$(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(SDK_OLDEST)/.ready: requirements/sdk-oldest.lock $(TEST_READY)
+	@$(BIN)/python -m venv --clear $(SDK_OLDEST)
+	@$(SDK_OLDEST)/bin/python -m pip --quiet --disable-pip-version-check --no-input install --no-deps --require-hashes \
+		--requirement requirements/sdk-oldest.lock
+	@scripts/stack-venv $(SDK_OLDEST) $(VENV)
 	@touch $@

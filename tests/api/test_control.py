@@ -321,7 +321,7 @@ async def test_malformed_start_time(api: Api, start_time: str) -> None:
 async def test_options_that_are_not_built_are_refused_item_by_item(api: Api) -> None:
     job_id = await api.create_job()
     result = await one(api, "POST", "jobs/batch-retry-task", {"job_id": job_id, "is_sync_re_edit": True})
-    assert (result["status"], result["error_code"]) == ("failed", "DRS.M00401")
+    assert (result["status"], result["error_code"]) == ("failed", "DRS.M00304")
     item = {"job_id": job_id, "delete_type": "roll_back_upgrade_active_standby"}
     result = await one(api, "DELETE", "jobs/batch-jobs", item)
     assert result["error_code"] == "DRS.M00300"
@@ -528,7 +528,6 @@ async def test_everything_is_selected(api: Api, item: dict[str, Any]) -> None:
         ([{**TABLE, "id": "shop"}], "DRS.M00202"),
         ([{**TABLE, "id": None, "object_name": None}], "DRS.M00201"),
         ([{**TABLE, "object_alias_name": "renamed"}], "DRS.M00300"),
-        ([{**TABLE, "object_type": "view"}], "DRS.M00300"),
     ],
 )
 async def test_selection_that_cannot_be_is_a_failed_item(api: Api, job: Any, code: str) -> None:
@@ -541,9 +540,54 @@ async def test_selection_that_cannot_be_is_a_failed_item(api: Api, job: Any, cod
     assert await api.stored_job(job_id) == before
 
 
+async def test_single_views_are_selected_between_servers_of_one_family(api: Api) -> None:
+    view = {**TABLE, "object_type": "view", "id": "shop-*-*-stock-*-*-sold"}
+    between = await api.create_job()
+    await one(api, "PUT", "jobs/batch-select-objects", {"job_id": between, "selected": True, "job": [TABLE, view]})
+    selection = (await api.stored_job(between)).selection
+    assert selection.views == {TableName("stock", "sold")}
+    assert not selection.is_everything
+    sides = {side: endpoint_body(db_type="mysql", db_name="") for side in ("source_endpoint", "target_endpoint")}
+    mysql = await api.create_job(name="of-mysql", engine_type="mysql", **sides)
+    item = {"job_id": mysql, "selected": True, "job": [{**view, "id": "stock-*-*-sold"}]}
+    result = await one(api, "PUT", "jobs/batch-select-objects", item)
+    assert (result["status"], result["error_code"]) == (False, "DRS.M00300")
+
+
+async def test_objects_are_added_to_a_job_that_has_run_in_two_steps(api: Api) -> None:
+    job_id = await api.create_job()
+    narrow = {"job_id": job_id, "selected": True, "job": [TABLE]}
+    await one(api, "PUT", "jobs/batch-select-objects", narrow)
+    await api.bring_to(job_id, JobStatus.STREAMING, full_complete_us=1)
+    again = {"job_id": job_id, "is_sync_re_edit": True}
+    refused = await one(api, "POST", "jobs/batch-retry-task", again)
+    assert refused["error_code"] == "DRS.M00305", "nothing was edited"
+    # What the job has cannot leave it.
+    other = {**TABLE, "id": "shop-*-*-stock-*-*-other", "object_name": "other"}
+    less = await one(api, "PUT", "jobs/batch-select-objects", {"job_id": job_id, "selected": True, "job": [other]})
+    assert (less["status"], less["error_code"]) == (False, "DRS.M00300")
+    item = {"job_id": job_id, "selected": True, "job": [TABLE, other]}
+    assert (await one(api, "PUT", "jobs/batch-select-objects", item))["status"] is True
+    first, second = TableName("stock", "items"), TableName("stock", "other")
+    assert (await api.stored_job(job_id)).selection.tables == {first}, "only a retry makes it so"
+    assert (await one(api, "POST", "jobs/batch-retry-task", again))["status"] == "success"
+    job = await api.stored_job(job_id)
+    assert job.selection.tables == {first, second}
+    assert job.status is JobStatus.STREAMING
+    assert (await api.store.work.load_spec(job_id)).edit == 1
+    assert len(job.selection_items) == 2
+    # The same from a pause.
+    await api.bring_to(job_id, JobStatus.PAUSED)
+    await one(api, "PUT", "jobs/batch-select-objects", {"job_id": job_id})
+    await one(api, "POST", "jobs/batch-retry-task", again)
+    job = await api.stored_job(job_id)
+    assert (job.selection.is_everything, job.status) == (True, JobStatus.STARTING)
+    assert (await api.store.work.load_spec(job_id)).edit == 2
+
+
 async def test_selection_of_unknown_or_running_jobs(api: Api) -> None:
     running = await api.create_job()
-    await api.bring_to(running, JobStatus.STREAMING)
+    await api.bring_to(running, JobStatus.COPYING)
     for job_id, code in ((UNKNOWN_ID, "DRS.M05003"), (running, "DRS.M00304")):
         result = await one(api, "PUT", "jobs/batch-select-objects", {"job_id": job_id})
         assert (result["status"], result["error_code"]) == (False, code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -19,6 +20,9 @@ import pytest
 
 from tests.api.harness import Api, failure
 from towline.api.app import create_app
+from towline.api.wire.attributes import AlarmRequest, read_alarm
+from towline.api.wire.errors import ApiError
+from towline.api.wire.fields import convert
 from towline.domain.jobs import JobStatus
 from towline.domain.nodes import NodeSample
 from towline.domain.progress import Phase, Progress
@@ -28,7 +32,7 @@ from towline.outside_config import LogGroupConfig, OutsideConfig, SmtpConfig, To
 from towline.service.duties import Duties
 from towline.service.ports import Outlets
 
-OUTLETS = Outlets(frozenset({"ops"}), frozenset({"files", "collector"}), has_mail=True)
+OUTLETS = Outlets(frozenset({"ops", "hung"}), frozenset({"files", "collector"}), has_mail=True)
 
 
 class HttpReceiver(ThreadingHTTPServer):
@@ -36,6 +40,8 @@ class HttpReceiver(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         self.status = 200
+        self.may_answer = threading.Event()
+        self.may_answer.set()
         self.requests: list[tuple[str, dict[str, str], bytes]] = []
         super().__init__(("127.0.0.1", 0), _HttpCalls)
 
@@ -50,6 +56,7 @@ class _HttpCalls(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.requests.append((self.path, dict(self.headers), body))
+        self.server.may_answer.wait(30)
         self.send_response(self.server.status)
         self.send_header("Content-Length", "2")
         self.end_headers()
@@ -105,6 +112,14 @@ def receiver() -> Iterator[HttpReceiver]:
 
 
 @pytest.fixture
+def hung() -> Iterator[HttpReceiver]:
+    for server in running(HttpReceiver()):
+        server.may_answer.clear()
+        yield server
+        server.may_answer.set()
+
+
+@pytest.fixture
 def mailbox() -> Iterator[MailReceiver]:
     yield from running(MailReceiver())
 
@@ -157,6 +172,7 @@ async def test_a_failed_job_is_told_once_by_mail_and_webhook(
     for _ in range(2):
         await duties.do_round()
     assert len(receiver.requests) == 2
+    assert len(mailbox.mails) == 1, "who has a message does not get it again because another receiver does not"
     path, headers, sent = receiver.requests[-1]
     told = json.loads(sent)
     assert (path, told["job_id"], told["kind"], told["state"]) == ("/hook", job_id, "failed", "raised")
@@ -175,6 +191,54 @@ async def test_a_failed_job_is_told_once_by_mail_and_webhook(
     await successor.do_round()
     assert json.loads(receiver.requests[-1][2])["state"] == "over"
     assert await api.store.outside.load_alarms() == {}
+
+
+async def test_a_receiver_that_hangs_holds_up_nobody_else(
+    outward: Api, receiver: HttpReceiver, mailbox: MailReceiver, hung: HttpReceiver
+) -> None:
+    api = outward
+    mail = {"protocol": "email", "endpoints": ["ops@example.org"]}
+    for name in ("first", "second"):
+        job_id = await api.create_job(name=name)
+        await api.post("jobs/batch-set-smn", alarm_body(job_id, subscriptions=[mail], topic_urn="hung"))
+        await api.bring_to(job_id, JobStatus.START_FAILED, failure=failure())
+    job_id = await api.create_job(name="third")
+    await api.post("jobs/batch-set-smn", alarm_body(job_id, topic_urn="ops"))
+    await api.bring_to(job_id, JobStatus.START_FAILED, failure=failure())
+    topics = {"hung": TopicConfig(webhook=hung.url, timeout_s=60), "ops": TopicConfig(webhook=receiver.url)}
+    smtp = SmtpConfig(host="127.0.0.1", port=mailbox.server_address[1], sender="towline@example.org")
+    config = OutsideConfig(smtp=smtp, topics=topics)
+    duties = duties_of(api, config)
+    sending = asyncio.create_task(duties.do_round())
+    async with asyncio.timeout(20):
+        while not (len(mailbox.mails) == 2 and len(receiver.requests) == 1 and hung.requests):
+            await asyncio.sleep(0.01)
+    assert not sending.done()
+    # The duty ends while the receiver hangs: what has not been sent is the successor's.
+    api.clock.advance(31)
+    successor = duties_of(api, OutsideConfig(), owner="two")
+    await successor.do_round()
+    hung.may_answer.set()
+    await sending
+    assert len(hung.requests) == 1
+    told = await api.store.outside.load_alarms()
+    assert sorted(told.values()) == [False, True, True]
+
+
+async def test_a_message_that_is_never_taken_holds_up_no_other(outward: Api, receiver: HttpReceiver) -> None:
+    api = outward
+    duties = duties_of(api, OutsideConfig(topics={"ops": TopicConfig(webhook=receiver.url)}))
+    receiver.status = 400
+    for name in ("refused", "taken"):
+        job_id = await api.create_job(name=name)
+        await api.post("jobs/batch-set-smn", alarm_body(job_id, topic_urn="ops"))
+        await api.bring_to(job_id, JobStatus.START_FAILED, failure=failure())
+        await duties.do_round()
+    api.clock.advance(16)
+    receiver.status = 200
+    await duties.do_round()
+    names = [json.loads(body)["job_name"] for _, _, body in receiver.requests]
+    assert names == ["refused", "taken", "refused"]
 
 
 async def test_a_job_that_falls_behind_its_limits_is_told(outward: Api, receiver: HttpReceiver) -> None:
@@ -208,6 +272,27 @@ async def test_receivers_that_cannot_be_reached_are_refused(outward: Api, info: 
     assert not (await outward.stored_job(job_id)).attributes.get("alarm_notify")
 
 
+@pytest.mark.parametrize(
+    ("address", "is_good"),
+    [
+        *(("ops@example.org", True), ("first.last+tag@mail.example.org", True), ("root@localhost", True)),
+        *(("o'neil@xn--bcher-kva.example", True), (f"{'a' * 64}@example.org", True)),
+        *((".ops@example.org", False), ("o..ps@example.org", False), ("ops@-example.org", False)),
+        *(("ops@example..org", False), ("ops@example.org.", False), ("ops@exa_mple.org", False)),
+        *(("ops@exam ple.org", False), ("ops\x7f@example.org", False), ("öps@example.org", False)),
+        *((f"{'a' * 65}@example.org", False), ("ops@example.org\n", False), ("a@b@c", False), ("ops", False)),
+        (f"a@{'b.' * 130}c", False),
+    ],
+)
+def test_addresses_that_no_mail_server_takes_are_refused(address: str, is_good: bool) -> None:
+    alarm = convert({"subscriptions": [{"protocol": "email", "endpoints": [address]}]}, AlarmRequest, where="request")
+    if is_good:
+        assert (read_alarm(alarm) or {})["subscriptions"][0]["endpoints"] == [address]
+    else:
+        with pytest.raises(ApiError, match="endpoints"):
+            read_alarm(alarm)
+
+
 async def test_mail_wants_a_mail_server(api: Api) -> None:
     mail = {"protocol": "email", "endpoints": ["a@b"]}
     answer = await api.post("jobs/batch-set-smn", alarm_body(await api.create_job(), subscriptions=[mail]))
@@ -239,6 +324,20 @@ async def test_a_history_goes_to_a_file_from_its_beginning(outward: Api, tmp_pat
     await api.put(f"jobs/{job_id}/lts-log-switch", {"job": {"lts_enabled": False}})
     await duties.do_round()
     assert len(file.read_text().splitlines()) == 2
+
+
+async def test_a_dead_collector_holds_up_no_other_history(outward: Api, receiver: HttpReceiver, tmp_path: Path) -> None:
+    api = outward
+    job_id = await api.create_job(name="long-history")
+    lease = await api.store.work.take_lease(job_id, "a worker", ttl_s=10)
+    assert lease is not None
+    await api.store.work.add_events(lease, "structure", [f"line {number}" for number in range(600)])
+    await switch_log(api, job_id, "collector")
+    await switch_log(api, await api.create_job(name="other"), "files")
+    receiver.status = 503
+    groups = {"files": LogGroupConfig(folder=str(tmp_path)), "collector": LogGroupConfig(otlp=receiver.url)}
+    await duties_of(api, OutsideConfig(log_groups=groups)).do_round()
+    assert len((tmp_path / "shop.jsonl").read_text().splitlines()) == 2
 
 
 async def test_a_history_goes_to_a_collector_and_waits_for_it(outward: Api, receiver: HttpReceiver) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -21,7 +23,7 @@ from towline.outside_config import KeystoneConfig
 from towline.service.accounts import AccountService
 from towline.service.foreign_tokens import ForeignTokens
 from towline.service.identity import IdentityService
-from towline.service.ports import Credentials
+from towline.service.ports import Caller, Credentials
 
 
 def routes_of(api: Api) -> list[Route]:
@@ -151,6 +153,8 @@ class Keystone(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         self.asked = 0
+        self.may_answer = threading.Event()
+        self.may_answer.set()
         self.status = 200
         self.roles = ["member"]
         super().__init__(("127.0.0.1", 0), _KeystoneCalls)
@@ -165,6 +169,7 @@ class _KeystoneCalls(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.asked += 1
+        self.server.may_answer.wait(30)
         status, body = self.server.status, b"{}"
         if self.path.partition("?")[0] != "/v3/auth/tokens":
             status = 404
@@ -203,8 +208,8 @@ def keystone() -> Iterator[Keystone]:
     server.server_close()
 
 
-def with_keystone(api: Api, url: str) -> IdentityService:
-    validator = KeystoneValidator(KeystoneConfig(url=url, timeout_s=2))
+def with_keystone(api: Api, url: str, *, timeout_s: float = 20) -> IdentityService:
+    validator = KeystoneValidator(KeystoneConfig(url=url, timeout_s=timeout_s))
     foreign = ForeignTokens(validator, api.store.accounts, clock=api.clock)
     return IdentityService(api.store.identities, clock=api.clock, hasher=CHEAP_HASHER, foreign=foreign)
 
@@ -237,6 +242,42 @@ async def test_a_token_of_the_keystone_lets_into_its_project(api: Api, keystone:
         api.clock.advance(11)
         answer = await client.get("/v3/projects", headers={"X-Auth-Token": "stale"})
         assert (answer.status_code, answer.json()["error_code"]) == (503, "DRS.M01501")
+
+
+async def test_validations_are_shared_and_bounded(api: Api, keystone: Keystone) -> None:
+    identity = with_keystone(api, keystone.url)
+    keystone.may_answer.clear()
+    calls = [asyncio.create_task(identity.caller_for_token(KEYSTONE_TOKEN)) for _ in range(5)]
+    calls += [asyncio.create_task(identity.caller_for_token(f"invented-{number}")) for number in range(300)]
+    turned_away: set[asyncio.Task[Caller]] = set()
+    async with asyncio.timeout(20):
+        while keystone.asked < 8 or len(turned_away) < 93:
+            await asyncio.sleep(0.01)
+            turned_away = {call for call in calls if call.done()}
+    assert keystone.asked == 8
+    assert {type(call.exception()) for call in turned_away} == {IdentityUnavailable}
+    # Whoever hangs up takes the answer from nobody else.
+    calls[0].cancel()
+    keystone.may_answer.set()
+    await asyncio.wait(calls)
+    assert {call.result().project_id for call in calls[1:5]} == {FOREIGN_PROJECT}
+    assert keystone.asked == 208, "each token once"
+
+
+async def test_an_outage_of_the_keystone_is_not_asked_for_with_each_call(api: Api) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        identity = with_keystone(api, f"http://127.0.0.1:{silent.getsockname()[1]}", timeout_s=0.05)
+        for number in range(20):
+            with pytest.raises(IdentityUnavailable):
+                await identity.caller_for_token(f"token-{number}")
+        silent.settimeout(0.05)
+        silent.accept()[0].close()
+        with pytest.raises(TimeoutError):
+            silent.accept()
+        api.clock.advance(6)
+        with pytest.raises(IdentityUnavailable):
+            await identity.caller_for_token("token-0")
+        silent.accept()[0].close()
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,8 @@ def test_client_reads_progress_of_many(server: Served) -> None:
     assert (known.job_id, known.progress, known.incre_trans_delay) == (job_id, "0", "-1")
     assert (known.task_mode, known.transfer_status) == ("FULL_TRANS", "CONFIGURATION")
     assert known.progress_map is None
-    assert known.apply_rows_rate == -1
+    if "apply_rows_rate" in known.attribute_map:  # the oldest client does not know it
+        assert known.apply_rows_rate == -1
 
 
 def test_client_lists_and_selects(server: Served) -> None:

@@ -116,6 +116,15 @@ class Life:
         body = drs.BatchUpdateDatabaseObjectReq(jobs=[chosen])
         assert self.client.batch_set_objects(drs.BatchSetObjectsRequest(body=body)).results[0].status
 
+    def take_in_new_objects(self) -> None:
+        """Select everything again and let what was made since join the running job."""
+        chosen = drs.UpdateDatabaseObjectReq(job_id=self.job_id, selected=False)
+        body: Any = drs.BatchUpdateDatabaseObjectReq(jobs=[chosen])
+        assert self.client.batch_set_objects(drs.BatchSetObjectsRequest(body=body)).results[0].status
+        body = drs.BatchRetryReq(jobs=[drs.RetryInfo(job_id=self.job_id, is_sync_re_edit=True)])
+        answer = self.client.batch_restore_task(drs.BatchRestoreTaskRequest(body=body))
+        assert answer.results[0].status == "success", answer
+
     def precheck(self) -> None:
         item = drs.PreCheckInfo(job_id=self.job_id, precheck_mode="forStartJob")
         body = drs.BatchPrecheckReq(jobs=[item])
@@ -221,6 +230,16 @@ async def test_whole_life_of_a_job(
     source.execute("UPDATE item SET name = 'while paused' WHERE id <= 50")
     life.resume()
     life.wait_for("INCRE_TRANSFER_STARTED")
+    life.wait_until_proven()
+    await assert_same_rows(source.url, target.url)
+
+    source.execute(
+        "CREATE TABLE late (id int PRIMARY KEY, item int); INSERT INTO late SELECT n, n FROM generate_series(1, 99) n"
+    )
+    life.take_in_new_objects()
+    copied = "SELECT CASE WHEN to_regclass('late') IS NULL THEN 0 ELSE pg_relation_size(to_regclass('late')) END"
+    wait_until(lambda: target.fetch_value(copied), bool, timeout_s=60, what="a table that joins")
+    source.execute("UPDATE late SET item = 0 WHERE id < 10; UPDATE item SET name = 'after all' WHERE id <= 50")
     life.wait_until_proven()
     await assert_same_rows(source.url, target.url)
 

@@ -3,7 +3,8 @@
 Reads one JSON object from standard input: source, target (URLs), job_id, follow, until_caught_up, point (or null),
 times (die when the point is reached that often), signal (what to
 send itself there, SIGKILL by default), source_sql (run it on the source there, once, and live on), work_dir,
-copy_workers, memory_limit_bytes, conflict_policy.  Prints one JSON line with the result.  SIGTERM asks for a
+copy_workers, memory_limit_bytes, conflict_policy, tables (of the schema public; all when left out), edit (see
+`JobSpec`).  Prints one JSON line with the result.  SIGTERM asks for a
 clean stop.
 """
 
@@ -28,7 +29,7 @@ from towline.domain.errors import TowlineError
 from towline.domain.jobs import ConflictPolicy, JobSpec, TaskMode
 from towline.domain.progress import Progress
 from towline.domain.structure import StructureReport
-from towline.domain.tables import ObjectSelection
+from towline.domain.tables import ObjectSelection, TableName
 from towline.engine import points
 from towline.engine.pipeline import run_pipeline
 
@@ -125,7 +126,11 @@ async def main() -> None:
         mode=TaskMode.FULL_AND_STREAM if order["follow"] else TaskMode.FULL,
         source=parse_url(order["source"]),
         target=parse_url(order["target"]),
-        selection=choose_selection(ObjectSelection(), parse_url(order["source"])),
+        selection=choose_selection(
+            ObjectSelection(tables=frozenset(TableName("public", name) for name in order.get("tables", ()))),
+            parse_url(order["source"]),
+        ),
+        edit=order.get("edit", 0),
         copy_workers=order.get("copy_workers", 2),
         memory_limit_bytes=order.get("memory_limit_bytes", DEFAULT_MEMORY_BYTES),
         conflict_policy=ConflictPolicy(order.get("conflict_policy", "overwrite")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 from base64 import b64decode
@@ -18,7 +19,7 @@ from towline.adapters.postgres.connection import parse_url
 from towline.adapters.postgres.parameters import read_parameters, write_parameters
 from towline.adapters.postgres.row_filters import check_row_filter, require_one_expression
 from towline.domain.accounts import AccountWish
-from towline.domain.errors import ParameterRefused, RowFilterRefused
+from towline.domain.errors import MissingPrivilege, ParameterRefused, RowFilterRefused
 from towline.domain.jobs import JobSpec, TaskMode
 from towline.domain.prechecks import Verdict
 from towline.domain.structure import StructureReport
@@ -188,3 +189,31 @@ async def test_parameters_are_compared_and_changed_all_or_none(
     assert await write_parameters(there, {"max_connections": "77"}) is True
     with psycopg.connect(target.url, autocommit=True) as fresh:
         assert fresh.execute("SHOW work_mem").fetchone() == ("9MB",)
+    # The user may change both, and not see what they were.
+    target.execute(
+        "CREATE ROLE tuner LOGIN PASSWORD 'tune'; GRANT ALTER SYSTEM ON PARAMETER work_mem, seq_page_cost TO tuner"
+    )
+    tuner = replace(there, user="tuner", password="tune")
+    with pytest.raises(MissingPrivilege, match="may not see"):
+        await write_parameters(tuner, {"work_mem": "10MB", "seq_page_cost": "much"})
+    written = "SELECT setting FROM pg_file_settings WHERE sourcefile LIKE '%auto.conf' AND name = 'work_mem'"
+    assert target.fetch_value(written) == "9MB"
+    for statement in ("GRANT SELECT ON pg_file_settings", "GRANT EXECUTE ON FUNCTION pg_show_all_file_settings()"):
+        target.execute(f"{statement} TO tuner")
+    with pytest.raises(ParameterRefused, match="seq_page_cost"):
+        await write_parameters(tuner, {"work_mem": "10MB", "seq_page_cost": "much"})
+    assert target.fetch_value(written) == "9MB"
+    # Cancelled in the middle; all are changed all the same.
+    target.execute("ALTER SYSTEM RESET ALL")
+    names = ("work_mem", "temp_buffers", "wal_buffers", "min_wal_size", "max_wal_size", "shared_buffers")
+    costs = ("seq_page_cost", "random_page_cost")
+    values = {**dict.fromkeys(names, "65MB"), **dict.fromkeys(costs, "2"), "max_connections": "78"}
+    changing = asyncio.create_task(write_parameters(there, values))
+    changed = "SELECT count(*) FROM pg_file_settings WHERE sourcefile LIKE '%auto.conf'"
+    async with asyncio.timeout(20):
+        while target.fetch_value(changed) == 0:
+            await asyncio.sleep(0)
+    changing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await changing
+    assert target.fetch_value(changed) == len(values)

@@ -21,7 +21,7 @@ UNKNOWN = "-"
 
 
 async def show_scores(settings: Settings, ids: Sequence[str], *, is_json: bool) -> None:
-    """Print the scores of the jobs with these ids, or of all, deleted ones included.
+    """Print the scores of the jobs with these ids, or of all.
 
     Raises:
         JobNotFound: names the first id that has no score and no job.

@@ -158,6 +158,7 @@ class JobSpec:
     only_structure: bool = False  # rest when what rows need is on the target; the next run goes on from there
     replaces_owners: bool = False  # all objects belong to the target's user
     accounts: AccountWish | None = None
+    edit: int = 0  # grows with each change of the selection after the job has run
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,17 +79,22 @@ class RowFilter:
 
 @dataclass(frozen=True, slots=True)
 class ObjectSelection:
-    """What a job moves. Everything when both sets are empty; a named schema means all its tables."""
+    """What a job moves. Everything when all sets are empty; a named schema means all that is in it.
+
+    `views` are single ones, materialised or not; they come with the structure of what they read, without its rows.
+    """
 
     schemas: frozenset[str] = frozenset()
     tables: frozenset[TableName] = frozenset()
     row_filters: tuple[RowFilter, ...] = ()
+    views: frozenset[TableName] = frozenset()
 
     @property
     def is_everything(self) -> bool:
-        return not self.schemas and not self.tables
+        return not (self.schemas or self.tables or self.views)
 
     def covers(self, table: TableName) -> bool:
+        """Whether the table's rows are moved."""
         return self.is_everything or table.schema in self.schemas or table in self.tables
 
     def condition_for(self, names: Iterable[TableName]) -> str:

@@ -128,13 +128,13 @@ async def _copy(run: Run, tables: Sequence[Table], snapshot: Snapshot) -> None:
     target = run.sides.copy_target
     facts = await target.load_facts()
     if not facts.is_planned:
-        await target.save_plan(await _cut(run, tables))
+        await target.save_plan(await cut(run, tables))
         facts = await target.load_facts()
     present = choose_planned(tables, facts)
     plan = _plan(run, present, facts)
     if plan.start_over:
         fresh = [table for table in present if table.name in set(plan.start_over)]
-        await target.start_over(plan.start_over, await _cut(run, fresh))
+        await target.start_over(plan.start_over, await cut(run, fresh))
         for name in plan.start_over:
             _note_start_over(run, name)
         facts = await target.load_facts()
@@ -163,7 +163,7 @@ async def _copy(run: Run, tables: Sequence[Table], snapshot: Snapshot) -> None:
 
 async def start_over(run: Run, table: Table) -> None:
     """Empty the table on the target; the next attempt copies it under one snapshot."""
-    await run.sides.copy_target.start_over([table.name], await _cut(run, [table]))
+    await run.sides.copy_target.start_over([table.name], await cut(run, [table]))
     _note_start_over(run, table.name)
 
 
@@ -200,7 +200,8 @@ def _plan(run: Run, tables: Sequence[Table], facts: CopyFacts) -> CopyPlan:
     )
 
 
-async def _cut(run: Run, tables: Sequence[Table]) -> list[TablePlan]:
+async def cut(run: Run, tables: Sequence[Table]) -> list[TablePlan]:
+    """How each table is cut into chunks."""
     total = sum(table.size_bytes for table in tables)
     source, workers = run.sides.copy_source, run.spec.copy_workers
     plans = []

@@ -10,6 +10,9 @@ the run and is told to the caller.
 Replay happens only when chunks come from more than one snapshot (see `engine/snapshot.py`): the stream is applied
 tolerantly until it covers the newest snapshot, before any further unique index or foreign key exists.
 
+Objects that were added to a job which has run join it here, which makes its full phase incomplete again (see
+`engine/joining.py`).
+
 Tasks of a run: the activity at hand, the ticker that reports figures, and a watcher that cancels the activity when
 the operator wants the job to stop.  Cancelling is safe anywhere: what is not committed is done again.
 """
@@ -37,6 +40,7 @@ from towline.domain.tables import Table, TableName
 from towline.engine.diagnose import run_diagnosis
 from towline.engine.figures import JobFigures
 from towline.engine.full_phase import choose_planned, run_full_phase, start_over
+from towline.engine.joining import is_edited, join_objects
 from towline.engine.points import HANDOFF_BEFORE_STREAM, reach
 from towline.engine.ports import Clock, Control, CopyFacts, Reporter, Sides, StreamFigures, StreamGoal
 from towline.engine.retry import choose_failure, is_worth_retrying, retry_delays_s
@@ -159,15 +163,23 @@ class _Attempt:
         run = self.run
         tables = await run.sides.copy_source.read_tables(run.spec.selection)
         facts = await run.sides.copy_target.load_facts()
-        if not facts.is_complete:
-            await run_full_phase(run, tables, facts, replay=lambda facts: self._replay(tables, facts))
-            facts = await run.sides.copy_target.load_facts()
+        facts = await self._full_phase(tables, facts)
+        if is_edited(run, facts):
+            await join_objects(run, tables, facts)
+            facts = await self._full_phase(tables, await run.sides.copy_target.load_facts())
         for part in ("structure", "data", "index"):
             run.figures.finish(part)
         if not run.follows:
             run.figures.phase = Phase.DONE
             return RunResult.COPIED
         return await self._stream_phase(choose_planned(tables, facts), facts)
+
+    async def _full_phase(self, tables: Sequence[Table], facts: CopyFacts) -> CopyFacts:
+        """What the target knows when the full phase is over."""
+        if facts.is_complete:
+            return facts
+        await run_full_phase(self.run, tables, facts, replay=lambda facts: self._replay(tables, facts))
+        return await self.run.sides.copy_target.load_facts()
 
     # --- stream -------------------------------------------------------------------------------------
 
@@ -202,15 +214,18 @@ class _Attempt:
     async def _run_stream(self, tables: Sequence[Table], facts: CopyFacts, *, until: Position | None) -> None:
         parse = self.run.sides.parse_position
         first, newest = choose_replay(facts)
+        mixed = choose_mixed(facts)
+        # What was in step before other objects joined stays under the strict rules, unless theirs are needed.
+        is_tolerant = newest != first and (bool(mixed) or facts.edit == 0)
         goal = StreamGoal(
             start=parse(first),
             until=until,
-            tolerant_until=parse(newest) if newest != first else None,
+            tolerant_until=parse(newest) if is_tolerant else None,
             table_floors={name: parse(text) for name, text in choose_floors(facts).items()},
         )
         try:
             await run_stream(
-                self.run.sides.open_stream(tables, mixed=choose_mixed(facts)),
+                self.run.sides.open_stream(tables, mixed=mixed),
                 goal,
                 control=self.run.control,
                 clock=self.run.clock,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from towline.domain.changes import RowChange
 from towline.domain.diagnosis import SourceFacts, TargetFacts
@@ -158,6 +158,7 @@ class CopyFacts:
     is_planned: bool
     is_copied: bool
     is_complete: bool  # structure, rows, indexes: the full phase is over
+    edit: int = 0  # the last change of the selection that has been taken in, see `JoinTarget`
 
 
 class ChunkReader(Protocol):
@@ -258,6 +259,18 @@ class CopyTarget(Protocol):
 
     async def mark_complete(self) -> None: ...
     async def open_writer(self) -> ChunkWriter: ...
+
+
+@runtime_checkable
+class JoinTarget(Protocol):
+    """What a `CopyTarget` can do besides if objects can join a job that has run; not every one can."""
+
+    async def join(self, plans: Sequence[TablePlan], items: Sequence[StructureItem], *, edit: int) -> None:
+        """Add tables and structure to the job and note the edit, in one transaction.
+
+        With new tables the copy, and with new items the full phase, is no longer marked as done.
+        """
+        ...
 
 
 class Reporter(Protocol):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import smtplib
@@ -17,6 +16,7 @@ import structlog
 
 from towline.domain.errors import NotDelivered
 from towline.outbound.http import HttpFailed, send
+from towline.outbound.threads import RECEIVERS, run_in
 from towline.outside_config import SmtpConfig, TopicConfig
 from towline.service.ports import Message
 
@@ -43,7 +43,7 @@ class OutsideCourier:
             # What the library makes of a text that is no address.
             raise NotDelivered(f"an address cannot be used ({type(error).__name__})") from None
         try:
-            await asyncio.to_thread(_send_mail, self._smtp, mail)
+            await run_in(RECEIVERS, _send_mail, self._smtp, mail)
         except (OSError, ValueError, smtplib.SMTPException) as error:
             # I7: the text may hold what the mail server was told.
             raise NotDelivered(f"the mail server did not take a message ({type(error).__name__})") from None

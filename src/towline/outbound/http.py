@@ -6,14 +6,16 @@ for one address only.
 
 from __future__ import annotations
 
-import asyncio
 import http.client
 import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
+
+from towline.outbound.threads import RECEIVERS, run_in
 
 MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
 
@@ -36,10 +38,11 @@ async def send(
     body: bytes | None = None,
     timeout_s: float,
     ca_file: str | None = None,
+    pool: ThreadPoolExecutor = RECEIVERS,
 ) -> HttpAnswer:
     """The answer, whatever its status. Raises: HttpFailed."""
     request = urllib.request.Request(url, data=body, headers=dict(headers), method=method)
-    return await asyncio.to_thread(_send, request, timeout_s, ca_file)
+    return await run_in(pool, _send, request, timeout_s, ca_file)
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -49,9 +52,12 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 def _send(request: urllib.request.Request, timeout_s: float, ca_file: str | None) -> HttpAnswer:
     try:
-        secured = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ca_file))
         # No proxy of the environment: what a server talks to stands in its configuration file.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects(), secured)
+        handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({}), _NoRedirects()]
+        if request.type == "https":
+            # Reading the certificates of all authorities takes longer than many a request.
+            handlers.append(urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ca_file)))
+        opener = urllib.request.build_opener(*handlers)
         try:
             with opener.open(request, timeout=timeout_s) as answer:
                 return HttpAnswer(answer.status, answer.read(MAX_ANSWER_BYTES))

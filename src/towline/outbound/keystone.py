@@ -15,6 +15,7 @@ import msgspec
 from towline.domain.access import Role
 from towline.domain.errors import IdentityUnavailable, RequestError
 from towline.outbound.http import HttpFailed, send
+from towline.outbound.threads import IDENTITY
 from towline.outside_config import KeystoneConfig
 from towline.service.ports import Domain, ForeignToken, Project
 
@@ -65,17 +66,20 @@ class KeystoneValidator:
                 headers={"X-Auth-Token": token, "X-Subject-Token": token, "Accept": "application/json"},
                 timeout_s=self._config.timeout_s,
                 ca_file=self._config.ca_file,
+                pool=IDENTITY,
             )
         except HttpFailed as error:
             raise IdentityUnavailable(f"the identity service does not answer ({error})") from None
         if answer.status in _UNKNOWN:
             return None
         if answer.status != 200:
-            raise IdentityUnavailable(f"the identity service answers with status {answer.status}")
+            raise IdentityUnavailable(f"the identity service answers with status {answer.status}", is_reached=True)
         try:
             return self._read(msgspec.json.decode(answer.body, type=_Envelope).token)
         except (msgspec.MsgspecError, ValueError):
-            raise IdentityUnavailable("the identity service answers with something else than a token") from None
+            raise IdentityUnavailable(
+                "the identity service answers with something else than a token", is_reached=True
+            ) from None
 
     def _read(self, token: _Token) -> ForeignToken:
         project = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import msgspec
 
 from towline.domain.errors import NotDelivered
 from towline.outbound.http import HttpFailed, send
+from towline.outbound.threads import RECEIVERS, run_in
 from towline.outside_config import LogGroupConfig
 from towline.service.duties import by_stream
 from towline.service.ports import LogLine
@@ -28,7 +28,7 @@ class OutsideLogSink:
         if config is None:
             raise NotDelivered(f"the server has no log group {group} in its configuration")
         if config.folder is not None:
-            await asyncio.to_thread(_append, Path(config.folder), list(lines))
+            await run_in(RECEIVERS, _append, Path(config.folder), list(lines))
         else:
             await _export(config, group, list(lines))
 

@@ -10,9 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import msgspec
+
 from towline.domain.errors import (
     EndpointIncomplete,
     IllegalTransition,
+    NotBuilt,
     RequestError,
     RowFilterExists,
     TowlineError,
@@ -55,6 +58,7 @@ PASSWORD_CHANGEABLE = frozenset(
         JobStatus.PAUSED,
     }
 )
+EDITABLE = frozenset({JobStatus.STREAMING, JobStatus.STREAM_FAILED, JobStatus.PAUSED})
 _PAUSES = frozenset({Wanted.PAUSE_TARGET, Wanted.PAUSE_ALL})
 
 
@@ -125,12 +129,55 @@ def change_tags(decide_tags: Callable[[Tags], Tags]) -> DecideJob:
 
 
 def select_objects(selection: ObjectSelection, items: Sequence[Mapping[str, Any]]) -> DecideJob:
+    """Of a job that follows its source the objects are only edited: `retry_edited` makes it so."""
+
     def decide(job: Job) -> JobEdit:
-        if job.status not in CONFIGURABLE:
+        if job.status in CONFIGURABLE:
+            return JobEdit(replace(job, selection=selection, selection_items=tuple(items)), ("objects selected",))
+        if job.status not in EDITABLE or job.full_complete_us is None or job.mode is TaskMode.FULL:
             raise _not_now(job, "given other objects")
-        return JobEdit(replace(job, selection=selection, selection_items=tuple(items)), ("objects selected",))
+        _require_joinable(job, selection)
+        edited = {"selection": msgspec.to_builtins(selection), "items": [dict(item) for item in items]}
+        attributes = _merged(job.attributes, {"edited": edited})
+        return JobEdit(replace(job, attributes=attributes), ("objects edited; they join with a retry that says so",))
 
     return decide
+
+
+def retry_edited(job: Job) -> JobEdit:
+    """Let the objects that were added join the job, and go on if it does not run."""
+    if job.status not in EDITABLE or is_pausing(job):
+        raise _not_now(job, "retried with other objects")
+    edited = job.attributes.get("edited")
+    if edited is None:
+        raise RequestError(f"the objects of job {job.job_id} have not been edited", remedy="Select objects first.")
+    wanted = msgspec.convert(edited["selection"], ObjectSelection)
+    attributes = {name: value for name, value in job.attributes.items() if name != "edited"}
+    attributes["edit"] = int(job.attributes.get("edit") or 0) + 1
+    joined = replace(
+        job,
+        selection=replace(wanted, row_filters=job.selection.row_filters),
+        selection_items=tuple(edited["items"]),
+        attributes=attributes,
+    )
+    if job.status is not JobStatus.STREAMING:
+        joined = replace(joined, status=JobStatus.STARTING, wanted=Wanted.RUN, failure=None, pause_mode=None)
+    return JobEdit(joined, ("objects that were added join the job",))
+
+
+def _require_joinable(job: Job, wanted: ObjectSelection) -> None:
+    """Raises NotBuilt unless `wanted` holds all that the job has, between two servers that can take more in."""
+    if (job.source.family, job.target.family) != ("postgresql", "postgresql"):
+        raise NotBuilt("only jobs from PostgreSQL to PostgreSQL take objects in after they have run")
+    known = job.selection
+    has_all = wanted.is_everything or (
+        not known.is_everything
+        and known.schemas <= wanted.schemas
+        and all(wanted.covers(table) for table in known.tables)
+        and all(view in wanted.views or view.schema in wanted.schemas for view in known.views)
+    )
+    if not has_all:
+        raise NotBuilt("objects that a job has cannot leave it after it has run")
 
 
 def add_row_filters(wishes: Sequence[RowFilter]) -> DecideJob:

@@ -327,6 +327,10 @@ class JobService:
     async def retry(self, caller: Caller, job_id: str) -> Outcome[Job]:
         return await _outcome(job_id, self._edit(caller, job_id, decisions.retry))
 
+    async def retry_edited(self, caller: Caller, job_id: str) -> Outcome[Job]:
+        """As `retry`, and the objects that were added to the selection join the job."""
+        return await _outcome(job_id, self._edit(caller, job_id, decisions.retry_edited))
+
     async def end(self, caller: Caller, job_id: str, *, force: bool = False) -> Outcome[Job]:
         """Stops the job and removes its traces on both sides; with `force` also if one is out of reach."""
         return await _outcome(job_id, self._edit(caller, job_id, decisions.end(force=force)))

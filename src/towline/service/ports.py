@@ -321,7 +321,7 @@ class JobStore(Protocol):
         ...
 
     async def load_scores(self) -> dict[str, Score]:
-        """The scores of the jobs, deleted ones included, that were done last; some thousands at most."""
+        """The scores of the jobs that were done last; some thousands at most."""
         ...
 
     async def load_events(self, job_id: str, *, project_id: str) -> list[JobEvent]: ...
@@ -601,7 +601,10 @@ class TokenValidator(Protocol):
     """Another identity service whose tokens let in."""
 
     async def validate(self, token: str) -> ForeignToken | None:
-        """None: the service does not know the token. Raises: IdentityUnavailable."""
+        """None: the service does not know the token.
+
+        Raises: IdentityUnavailable; its context says `is_reached` when the service did answer, but not as it should.
+        """
         ...
 
 
@@ -667,8 +670,12 @@ class OutsideStore(Protocol):
         """True when this owner does it for the next `ttl_s`; nobody else does then."""
         ...
 
-    async def load_lines(self, *, limit: int) -> list[LogLine]:
-        """Lines that have not been sent, oldest first."""
+    async def load_groups(self) -> list[str]:
+        """The log groups for which there are lines that have not been sent."""
+        ...
+
+    async def load_lines(self, group: str, *, limit: int) -> list[LogLine]:
+        """Lines for the group that have not been sent, oldest first."""
         ...
 
     async def mark_sent(self, event_ids: Sequence[int]) -> None: ...

@@ -161,6 +161,7 @@ def decode_spec(row: RowMapping, keyring: Keyring) -> JobSpec:
         only_structure=bool(job.attributes.get("is_only_init_task")),
         replaces_owners=bool(job.attributes.get("replace_definer")),
         accounts=_open_accounts(row, job, keyring),
+        edit=int(job.attributes.get("edit") or 0),
     )
 
 

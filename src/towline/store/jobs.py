@@ -43,7 +43,7 @@ _JOB_WITH_PROGRESS = tables.job.outerjoin(tables.progress, tables.job.c.job_id =
 HEALTH_COLUMNS = (*_PROGRESS_COLUMNS, tables.diagnosis.c.body.label("diagnosis"))
 JOB_WITH_HEALTH = _JOB_WITH_PROGRESS.outerjoin(tables.diagnosis, tables.job.c.job_id == tables.diagnosis.c.job_id)
 
-_MAX_SCORES = 10_000
+_MAX_SCORES = 2_000
 
 
 class SqlJobStore:
@@ -53,6 +53,8 @@ class SqlJobStore:
         self._database = database
         self._keyring = keyring
         self._clock = clock
+        # Every scrape of the metrics asks for them, and they change only when a job is done or deleted.
+        self._scores: tuple[tuple[int, int | None], dict[str, Score]] | None = None
 
     async def insert(self, job: Job) -> None:
         try:
@@ -213,13 +215,17 @@ class SqlJobStore:
 
     async def load_scores(self) -> dict[str, Score]:
         columns = tables.forecast.c
+        scored = (columns.finished_us.is_not(None), columns.score.is_not(None))
+        state = select(func.count()).add_columns(func.max(columns.finished_us)).where(*scored)
+        (newest,) = await self._database.fetch(state)
+        if self._scores is not None and self._scores[0] == tuple(newest):
+            return dict(self._scores[1])
         query = (
-            select(columns.job_id, columns.score)
-            .where(columns.finished_us.is_not(None), columns.score.is_not(None))
-            .order_by(columns.finished_us.desc())
-            .limit(_MAX_SCORES)
+            select(columns.job_id, columns.score).where(*scored).order_by(columns.finished_us.desc()).limit(_MAX_SCORES)
         )
-        return {job_id: codec.decode_score(score) for job_id, score in await self._database.fetch(query)}
+        scores = {job_id: codec.decode_score(score) for job_id, score in await self._database.fetch(query)}
+        self._scores = (tuple(newest), scores)
+        return dict(scores)
 
     async def load_events(self, job_id: str, *, project_id: str) -> list[JobEvent]:
         query = (
@@ -240,6 +246,7 @@ class SqlJobStore:
                 tables.precheck,
                 tables.node_sample,
                 tables.alarm,
+                tables.forecast,
             ):
                 await connection.execute(delete(table).where(table.c.job_id == job_id))
             await connection.execute(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import and_, delete, insert, or_, select, update
+from sqlalchemy import and_, delete, exists, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from towline.domain.jobs import JobStatus
@@ -12,6 +12,8 @@ from towline.service.ports import Clock, Job, JobProgress, LogLine
 from towline.store import codec, tables
 from towline.store.database import Database
 from towline.store.jobs import HEALTH_COLUMNS, JOB_WITH_HEALTH
+
+_GROUP = tables.job.c.attributes["lts", "log_group_id"].as_string()
 
 
 class SqlOutsideStore:
@@ -42,13 +44,19 @@ class SqlOutsideStore:
         except IntegrityError:
             return False  # another server was first
 
-    async def load_lines(self, *, limit: int) -> list[LogLine]:
+    async def load_groups(self) -> list[str]:
+        job = tables.job.c
+        unsent = exists().where(tables.event.c.job_id == job.job_id, tables.event.c.shipped_us.is_(None))
+        query = select(_GROUP).where(job.is_shipped, unsent).distinct()
+        return sorted(row[0] for row in await self._database.fetch(query))
+
+    async def load_lines(self, group: str, *, limit: int) -> list[LogLine]:
         event, job = tables.event.c, tables.job.c
         query = (
             select(event.event_id, event.at_us, event.kind, event.message)
             .add_columns(job.job_id, job.name, job.project_id, job.attributes)
             .join(tables.job, job.job_id == event.job_id)
-            .where(job.is_shipped, event.shipped_us.is_(None))
+            .where(job.is_shipped, group == _GROUP, event.shipped_us.is_(None))
             .order_by(event.event_id)
             .limit(limit)
         )

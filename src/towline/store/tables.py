@@ -188,7 +188,7 @@ diagnosis = Table(
     Column("body", Text, nullable=False),  # domain.diagnosis.Diagnosis
 )
 
-# What was said of the time that a job still needs. The scores of deleted jobs stay: they say how good Towline's are.
+# What was said of the time that a job still needs, and how good that was.
 forecast = Table(
     "forecast",
     metadata,

@@ -41,6 +41,7 @@ class JobControl:
         self._reason: StopReason | None = None
         self._job = job
         self._secrets_version = job.secrets_version
+        self._edit = job.attributes.get("edit")
         self._pause_grace_s = pause_grace_s
         self._apply_pause_since_s: float | None = None
 
@@ -74,7 +75,7 @@ class JobControl:
             case Wanted.PAUSE_TARGET if job.status is JobStatus.STREAMING and self._is_pause_overdue():
                 # An idle stream, or a blocked target, cannot say that applying has come to rest; an end can.
                 self.stop(StopReason.PAUSE)
-            case _ if job.secrets_version != self._secrets_version:
+            case _ if job.secrets_version != self._secrets_version or job.attributes.get("edit") != self._edit:
                 self.stop(StopReason.RELOAD)
             case _:
                 pass

@@ -23,7 +23,9 @@ def follow_progress(progress: Progress) -> DecideJob:
 
     def decide(job: Job) -> JobEdit:
         if progress.phase in _FULL_PHASES and job.status is JobStatus.STARTING:
-            return JobEdit(replace(job, status=JobStatus.COPYING))
+            # Objects that join a job which was in step leave it in its incremental phase; its delay says the rest.
+            is_joining = job.full_complete_us is not None and bool(job.attributes.get("edit"))
+            return JobEdit(replace(job, status=JobStatus.STREAMING if is_joining else JobStatus.COPYING))
         if progress.phase in _STREAM_PHASES and JobStatus.STREAMING in NEXT[job.status]:
             return JobEdit(
                 replace(

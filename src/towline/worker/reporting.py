@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -26,6 +27,7 @@ class StoreReporter:
         self._newest: Progress | None = None
         self._notes: list[str] = []
         self._notes_taken = 0
+        self._flushing = asyncio.Lock()
         self._diagnosis_at_us: int | None = None
         self._tables: tuple[TableProgress, ...] = ()
         self._tables_at_us = 0
@@ -69,14 +71,24 @@ class StoreReporter:
         Raises:
             LeaseLost: nothing was written.
         """
-        notes, self._notes = self._notes, []
+        async with self._flushing:  # the last flush of a run may meet one of the follower
+            await self._write_notes()
+            newest = self._newest if self._take is None else self._take()
+            if newest is None:
+                return None
+            job = await self._write_figures(newest)
+            if self._newest is newest or self._take is not None:
+                self._newest = None  # not before: what could not be written is tried again
+            return job
+
+    async def _write_notes(self) -> None:
+        """Kept until they are in the store; there are never more than `_MAX_NOTES`."""
+        notes = tuple(self._notes)
         if notes:
             await self._store.add_events(self._lease, "structure", notes)
-        newest, self._newest = self._newest, None
-        if self._take is not None:
-            newest = self._take()
-        if newest is None:
-            return None
+            del self._notes[: len(notes)]
+
+    async def _write_figures(self, newest: Progress) -> Job:
         seen, tables = newest.diagnosis, newest.tables
         if seen is not None and seen.at_us == self._diagnosis_at_us:
             newest = replace(newest, diagnosis=None)  # it is in the store already

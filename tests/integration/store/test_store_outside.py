@@ -31,15 +31,19 @@ async def test_lines_are_sent_once_and_in_order(store: Store, service: JobServic
     shipped, other = await create_job(service, caller), await create_job(service, caller, "other")
     wish = {"lts_enabled": True, "log_group_id": "files", "log_stream_id": "s"}
     await service.set_attributes(caller, shipped.job_id, {"lts": wish}, "history goes to files")
-    lines = await store.outside.load_lines(limit=10)
+    assert await store.outside.load_groups() == ["files"]
+    assert await store.outside.load_lines("another", limit=10) == []
+    lines = await store.outside.load_lines("files", limit=10)
     assert [(line.job_id, line.message) for line in lines] == [
         (shipped.job_id, "created as shop-move"),
         (shipped.job_id, "history goes to files"),
     ]
-    assert await store.outside.load_lines(limit=1) == lines[:1]
+    assert await store.outside.load_lines("files", limit=1) == lines[:1]
     await store.outside.mark_sent([lines[0].event_id])
-    assert await store.outside.load_lines(limit=10) == lines[1:]
+    assert await store.outside.load_lines("files", limit=10) == lines[1:]
     assert other.job_id not in {line.job_id for line in lines}
+    await store.outside.mark_sent([line.event_id for line in lines])
+    assert await store.outside.load_groups() == []
 
 
 async def test_alarms_last_as_long_as_their_condition(store: Store, service: JobService, caller: Caller) -> None:

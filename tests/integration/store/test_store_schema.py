@@ -47,6 +47,8 @@ async def test_a_store_of_the_first_version_is_brought_up_with_its_data(store_ur
         caller = Caller(account.project_id, "ada", "ada")
         job_id = (await create_job(service, caller)).job_id
         await service.start(caller, job_id)
+        asks = (await create_job(service, caller, "asks-for-messages")).job_id
+        await service.set_attributes(caller, asks, {"alarm_notify": {"delay_time": 5}}, "notification set")
         await service.close()
         # 0001 had neither the table nor the newer members of a progress row.
         body = '{"at_us": 5, "phase": "copy", "percent": 42, "remaining_s": 7}'
@@ -75,6 +77,7 @@ async def test_a_store_of_the_first_version_is_brought_up_with_its_data(store_ur
         known = (await store.jobs.load_health([job_id], project_id=caller.project_id))[job_id]
         assert known.progress == Progress(at_us=5, phase=Phase.COPY, percent=42, remaining_s=7)
         assert (await store.work.load_spec(job_id)).source.password == SOURCE_PASSWORD
+        assert [job.job_id for job, _ in await store.outside.load_watched()] == [asks]
         # Whoever could sign in before may do everything, as before.
         signed = await store.identities.load_access_key(account.access_key)
         assert signed is not None
@@ -85,10 +88,10 @@ async def test_a_store_of_the_first_version_is_brought_up_with_its_data(store_ur
         await store.work.save_progress(lease, Progress(at_us=6, phase=Phase.COPY, diagnosis=seen))
         # Told again without it, as a worker does that has not looked since.
         await store.work.save_progress(lease, Progress(at_us=7, phase=Phase.COPY))
-        (known,) = await store.jobs.load_all_health()
+        known = (await store.jobs.load_health([job_id], project_id=caller.project_id))[job_id]
         assert known.progress is not None
         assert (known.progress.at_us, known.progress.percent, known.progress.diagnosis) == (7, 42, seen)
-        (plain,) = await store.jobs.load_all_progress()
+        plain, _ = sorted(await store.jobs.load_all_progress(), key=lambda job: job.job_id != job_id)
         assert plain.progress is not None
         assert plain.progress.diagnosis is None
 

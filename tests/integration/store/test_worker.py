@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 import structlog
+from sqlalchemy import text
 
 from tests.integration.store.conftest import create_job, read_job
 from towline.clock import SystemClock
-from towline.domain.errors import ConnectionRefused, LeaseLost, Side
+from towline.domain.errors import ConnectionRefused, LeaseLost, Side, StoreUnavailable
+from towline.domain.forecast import Score, TrackRecord
 from towline.domain.jobs import JobSpec, JobStatus, PauseMode, SpeedWindow, TaskMode
 from towline.domain.progress import WAITING_FOR_PAUSE, Phase, Progress
 from towline.domain.structure import StructureReport
@@ -24,6 +26,7 @@ from towline.service.ports import Caller, Job, JobEdit, Lease, Wanted
 from towline.store.keyring import Keyring
 from towline.store.opening import Store
 from towline.worker.exits import ExitCode
+from towline.worker.reporting import StoreReporter
 from towline.worker.run import WorkerSetup, run_worker
 
 Script = Callable[[JobSpec, Control, Reporter], Awaitable[RunResult]]
@@ -140,6 +143,36 @@ async def test_estimates_outlive_their_worker_and_are_scored_by_what_happened(be
     assert (score.estimates, score.median_error, score.tenth_error, score.within) == (1, 0.25, 0.25, 1.0)
     known = await bench.service.health_of_one(bench.caller, bench.job_id)
     assert known.track.score == score
+
+
+async def test_notes_and_figures_outlive_an_outage_of_the_store(bench: Bench):
+    reporter = StoreReporter(bench.store.work, bench.lease)
+    reporter.note(StructureReport("view", "public.v", "it needs a role"))
+    reporter.report(figures(Phase.COPY, 40))
+    for table in ("event", "progress"):
+        await rename(bench.store, table, f"{table}_away")
+        with pytest.raises(StoreUnavailable):
+            await reporter.flush()
+        await rename(bench.store, f"{table}_away", table)
+    await asyncio.gather(reporter.flush(), reporter.flush())
+    events = await bench.store.jobs.load_events(bench.job_id, project_id=bench.caller.project_id)
+    assert [event.message for event in events if event.kind == "structure"] == ["view public.v: it needs a role"]
+    assert (await bench.job()).status is JobStatus.COPYING
+
+
+async def rename(store: Store, table: str, name: str) -> None:
+    async with store.database.writing() as connection:
+        await connection.execute(text(f"ALTER TABLE {table} RENAME TO {name}"))
+
+
+async def test_estimates_go_with_their_job(bench: Bench):
+    score = Score(1, median_error=0.25, tenth_error=None, within=1.0, confidence=0.8, took_s=5.0)
+    track = TrackRecord(score=score, finished_us=5)
+    await bench.store.work.save_progress(bench.lease, figures(Phase.DONE, 100), track=track)
+    assert list(await bench.store.jobs.load_scores()) == [bench.job_id]
+    assert await bench.store.jobs.load_scores() == await bench.store.jobs.load_scores()
+    await bench.store.jobs.forget(bench.job_id)
+    assert await bench.store.jobs.load_scores() == {}
 
 
 async def test_status_follows_the_phases_and_a_shutdown_leaves_it(bench: Bench):

@@ -197,6 +197,18 @@ async def test_selected_tables_come_with_what_they_need(rich_source: Database, r
     assert rich_target.fetch_value("SELECT count(*) FROM pg_policy") == 2
 
 
+async def test_selected_views_come_with_what_they_read(rich_source: Database, rich_target: Database) -> None:
+    wanted = {TableName("app", "top"), TableName("app", "happier"), TableName("app", "gone")}
+    move = await move_structure(rich_source, rich_target, selection=ObjectSelection(views=frozenset(wanted)))
+    found = "SELECT relname, relkind::text FROM pg_class WHERE relkind IN ('v', 'm') AND relname ~ 'top|total|happ'"
+    kinds: dict[str, str] = dict(rich_target.fetch_all(found))
+    assert kinds == {"top": "m", "totals": "m", "happier": "v", "happy": "v"}
+    assert rich_target.fetch_value("SELECT obj_description('app.top'::regclass)") == "the best"
+    told = {(report.kind, report.name): report.reason for report in move.reports}
+    assert "without rows" in told["TABLE", "app.customers"]
+    assert "does not have it" in told["VIEW", "app.gone"]
+
+
 async def test_selected_schema_comes_whole(rich_source: Database, rich_target: Database) -> None:
     await move_structure(rich_source, rich_target, selection=ObjectSelection(schemas=frozenset({"Odd Schema"})))
     schemas = {name for (name,) in rich_target.fetch_all("SELECT nspname FROM pg_namespace")}

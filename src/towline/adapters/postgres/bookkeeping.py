@@ -57,9 +57,13 @@ JOB_DDL = (
         size_bytes bigint NOT NULL,
         done_at timestamptz NOT NULL DEFAULT now(),
         PRIMARY KEY (job_id, schema_name, table_name, kind, number))""",
+    # Apart from `job`: a new column would lock that table against all running jobs.
+    """CREATE TABLE IF NOT EXISTS towline.job_edit (
+        job_id text PRIMARY KEY,
+        edit int NOT NULL)""",
 )
 
-_JOB_TABLES = ("checkpoint", "reject", "structure_item", "chunk", "table_plan", "snapshot", "job")
+_JOB_TABLES = ("checkpoint", "reject", "structure_item", "chunk", "table_plan", "snapshot", "job_edit", "job")
 
 
 async def ensure_bookkeeping(connection: asyncpg.Connection) -> None:
@@ -147,6 +151,8 @@ async def remove_bookkeeping(connection: asyncpg.Connection, job_id: str) -> Non
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(hashtext('towline.bookkeeping'))")
         for table in _JOB_TABLES:
-            await connection.execute(f"DELETE FROM towline.{table} WHERE job_id = $1", job_id)
+            # An older Towline has not made all of them.
+            if await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", f"towline.{table}"):
+                await connection.execute(f"DELETE FROM towline.{table} WHERE job_id = $1", job_id)
         if not await connection.fetchval("SELECT EXISTS (SELECT 1 FROM towline.job)"):
             await connection.execute("DROP SCHEMA towline CASCADE")

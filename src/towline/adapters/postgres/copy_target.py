@@ -14,9 +14,11 @@ from towline.adapters.postgres.bookkeeping import require_epoch
 from towline.adapters.postgres.connection import connect
 from towline.adapters.postgres.errors import translated
 from towline.adapters.postgres.quoting import qualified, quote_ident
+from towline.adapters.postgres.structure_plan import add_to_plan
 from towline.adapters.postgres.target_tables import read_same_key
 from towline.domain.errors import LeaseLost, Side
 from towline.domain.jobs import Endpoint
+from towline.domain.structure import StructureItem
 from towline.domain.tables import Table, TableName
 from towline.engine import points
 from towline.engine.ports import (
@@ -63,6 +65,7 @@ class PgCopyTarget:
                 self._job_id,
             )
             chunks = await connection.fetch("SELECT * FROM towline.chunk WHERE job_id = $1", self._job_id)
+            edit = await connection.fetchval("SELECT edit FROM towline.job_edit WHERE job_id = $1", self._job_id)
         if job is None:
             raise LeaseLost(f"job {self._job_id} was ended on the target", side=Side.TARGET)
         return CopyFacts(
@@ -96,6 +99,7 @@ class PgCopyTarget:
             is_planned=job["planned_at"] is not None,
             is_copied=job["copied_at"] is not None,
             is_complete=job["completed_at"] is not None,
+            edit=edit or 0,
         )
 
     async def save_snapshot(self, snapshot: SnapshotFact) -> None:
@@ -138,6 +142,28 @@ class PgCopyTarget:
                     )
                 await self._write_plans(connection, plans)
                 await connection.execute("UPDATE towline.job SET copied_at = NULL WHERE job_id = $1", self._job_id)
+
+    async def join(self, plans: Sequence[TablePlan], items: Sequence[StructureItem], *, edit: int) -> None:
+        connection = await self._ledger()
+        with translated(Side.TARGET, what="writing the ledger"):
+            async with connection.transaction():
+                await require_epoch(connection, self._job_id, self._epoch)
+                await self._write_plans(connection, plans)
+                await add_to_plan(connection, self._job_id, items)
+                await connection.execute(
+                    """INSERT INTO towline.job_edit (job_id, edit) VALUES ($1, $2)
+                       ON CONFLICT (job_id) DO UPDATE SET edit = excluded.edit""",
+                    self._job_id,
+                    edit,
+                )
+                await connection.execute(
+                    """UPDATE towline.job SET copied_at = CASE WHEN $2 THEN NULL ELSE copied_at END,
+                                              completed_at = CASE WHEN $2 OR $3 THEN NULL ELSE completed_at END
+                       WHERE job_id = $1""",
+                    self._job_id,
+                    bool(plans),
+                    bool(items),
+                )
 
     async def mark_copied(self) -> None:
         await self._mark("copied_at")

@@ -12,7 +12,7 @@ from towline.adapters.postgres.connection import connect
 from towline.adapters.postgres.errors import translated
 from towline.adapters.postgres.quoting import quote_ident, quote_literal
 from towline.domain.accounts import Parameter
-from towline.domain.errors import ParameterRefused, Side
+from towline.domain.errors import MissingPrivilege, ParameterRefused, Side
 from towline.domain.jobs import Endpoint
 
 # Those by which an application may notice that it has moved.
@@ -40,9 +40,17 @@ SELECT name, pg_catalog.current_setting(name) AS shown,
             WHEN min_val IS NOT NULL THEN min_val || '-' || max_val ELSE '' END AS allowed
 FROM pg_catalog.pg_settings WHERE name = ANY($1::text[])
 """
-_BEFORE = """
-SELECT name, setting, unit FROM pg_catalog.pg_settings
-WHERE name = $1 AND sourcefile LIKE '%postgresql.auto.conf'
+# How long one who is cancelled waits for the change to end.
+_END_GRACE_S: Final = 30.0
+
+# What stands in the file that ALTER SYSTEM writes; `pg_settings` shows what holds now, which may be something else.
+_WRITTEN = """
+SELECT name, setting FROM pg_catalog.pg_file_settings
+WHERE name = ANY($1::text[]) AND sourcefile LIKE '%postgresql.auto.conf'
+"""
+_MAY_READ_WRITTEN = """
+SELECT has_table_privilege('pg_catalog.pg_file_settings', 'SELECT')
+   AND has_function_privilege('pg_catalog.pg_show_all_file_settings()', 'EXECUTE')
 """
 
 
@@ -72,32 +80,61 @@ async def read_parameters(source: Endpoint, target: Endpoint) -> list[Parameter]
 async def write_parameters(target: Endpoint, values: Mapping[str, str]) -> bool:
     """Change settings of the target's server and have it read them; True when some wait for its restart.
 
-    Either all are changed or none: when one is refused the others are put back.
+    Either all are changed or none, also when the caller is cancelled: when one is refused the others are put back.
+    ALTER SYSTEM knows no transaction, so only the end of this process or of the server in between can leave some.
 
     Raises:
         ParameterRefused: names the setting.
-        MissingPrivilege: the job's user may not change it.
+        MissingPrivilege: the job's user may not change it, or may not see what would have to be put back.
     """
+    # A task of its own: whoever waits may be cancelled, the change goes on to its end.
+    change = asyncio.create_task(_change(target, dict(values)), name="parameters")
+    try:
+        return await asyncio.shield(change)
+    except asyncio.CancelledError:
+        done, _ = await asyncio.wait({change}, timeout=_END_GRACE_S)
+        for task in done:
+            task.exception()  # looked at: nobody else will
+        raise
+
+
+async def _change(target: Endpoint, values: Mapping[str, str]) -> bool:
     connection = await connect(target, purpose="parameters", side=Side.TARGET)
     undo: list[str] = []
     try:
         with translated(Side.TARGET, what="changing parameters of the server"):
             contexts = {row["name"]: row["context"] for row in await connection.fetch(_SETTINGS, list(values))}
-            for name, value in values.items():
+            for name in values:
                 if name not in contexts or contexts[name] == "internal":
                     raise ParameterRefused(f"the target cannot change {name}", side=Side.TARGET)
-                back = await _way_back(connection, name)
-                await _set(connection, name, value)
-                undo.append(back)
+            ways_back = await _ways_back(connection, values)
+            for name, value in values.items():
+                # Noted before it is done: of a change whose answer is lost nobody knows.
+                undo += ways_back[name]
+                try:
+                    await _set(connection, name, value)
+                except (asyncpg.InsufficientPrivilegeError, ParameterRefused):
+                    del undo[-1:]  # the server says that it did nothing
+                    raise
             undo.clear()
             await connection.execute("SELECT pg_catalog.pg_reload_conf()")
     finally:
         try:
-            for statement in undo:
-                await connection.execute(statement)
+            if undo:
+                await _put_back(target, connection, undo)
         finally:
             connection.terminate()
     return "postmaster" in contexts.values()
+
+
+async def _put_back(target: Endpoint, connection: asyncpg.Connection, undo: list[str]) -> None:
+    """On a new connection if the first one was lost."""
+    fresh = await connect(target, purpose="parameters", side=Side.TARGET) if connection.is_closed() else connection
+    try:
+        for statement in undo:
+            await fresh.execute(statement)
+    finally:
+        fresh.terminate()
 
 
 async def _set(connection: asyncpg.Connection, name: str, value: str) -> None:
@@ -109,11 +146,26 @@ async def _set(connection: asyncpg.Connection, name: str, value: str) -> None:
         raise ParameterRefused(f"the target refuses {name}: {error}", side=Side.TARGET) from None
 
 
-async def _way_back(connection: asyncpg.Connection, name: str) -> str:
-    row = await connection.fetchrow(_BEFORE, name)
-    if row is None:
-        return f"ALTER SYSTEM RESET {quote_ident(name)}"
-    return f"ALTER SYSTEM SET {quote_ident(name)} = {quote_literal(row['setting'])}"
+async def _ways_back(connection: asyncpg.Connection, values: Mapping[str, str]) -> dict[str, list[str]]:
+    """What undoes the change of each setting. Raises: MissingPrivilege."""
+    if len(values) == 1:
+        return {name: [] for name in values}  # one statement is done or not done
+    if not await connection.fetchval(_MAY_READ_WRITTEN):
+        raise MissingPrivilege(
+            "the job's user may not see which settings of the target's server were changed before",
+            side=Side.TARGET,
+            remedy="Change one setting at a time, or GRANT SELECT ON pg_file_settings and EXECUTE ON FUNCTION "
+            "pg_show_all_file_settings() to the user.",
+        )
+    written = {row["name"]: row["setting"] for row in await connection.fetch(_WRITTEN, list(values))}
+    return {
+        name: [
+            f"ALTER SYSTEM SET {quote_ident(name)} = {quote_literal(written[name])}"
+            if written.get(name) is not None
+            else f"ALTER SYSTEM RESET {quote_ident(name)}"
+        ]
+        for name in values
+    }
 
 
 async def _read(endpoint: Endpoint, side: Side) -> dict[str, asyncpg.Record]:

@@ -44,6 +44,15 @@ WHERE p.pubname = $1 AND c.relreplident <> 'f' AND NOT EXISTS (
     AND a.attnum = ANY (i.indkey::int2[]))
 ORDER BY a.attnum
 """
+_PUBLISHED: Final = """
+SELECT n.nspname, c.relname FROM pg_catalog.pg_publication p
+LEFT JOIN pg_catalog.pg_publication_rel r ON r.prpubid = p.oid
+LEFT JOIN pg_catalog.pg_class c ON c.oid = r.prrelid
+LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE p.pubname = $1
+"""
+# While a lock is waited for, writers of the table queue up behind it.
+_WRITERS_TIMEOUT_S: Final = 5
 # The source's own may be shorter than the pauses between our answers; without one a dead session keeps the slot.
 _REPLICATION_SETTINGS: Final = {"wal_sender_timeout": "60s"}
 
@@ -226,44 +235,82 @@ async def ensure_publication(
     Raises:
         RowFilterRefused: the source is too old for filters.
     """
-    if filters and connection.get_server_version().major < FIRST_WITH_ROW_FILTERS:
-        raise RowFilterRefused(
-            f"the source cannot filter the changes of {min(filters)}: it is older than PostgreSQL "
-            f"{FIRST_WITH_ROW_FILTERS}",
-            side=Side.SOURCE,
-        )
+    _require_filters(connection, filters)
     with translated(Side.SOURCE, what=f"creating the publication {name}"):
         async with connection.transaction():
-            rows = await connection.fetch(
-                """SELECT n.nspname, c.relname FROM pg_catalog.pg_publication p
-                   LEFT JOIN pg_catalog.pg_publication_rel r ON r.prpubid = p.oid
-                   LEFT JOIN pg_catalog.pg_class c ON c.oid = r.prrelid
-                   LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-                   WHERE p.pubname = $1""",
-                name,
-            )
+            rows = await connection.fetch(_PUBLISHED, name)
             published = {TableName(row[0], row[1]) for row in rows if row[0] is not None}
             if rows and published == set(tables):
                 return
             if rows:
                 await connection.execute(f"DROP PUBLICATION {quote_ident(name)}")
             await connection.execute(_render_publication(connection, name, tables, filters))
-            outside = await connection.fetch(FILTER_COLUMNS_OUTSIDE_IDENTITY, name) if filters else []
-            if outside:
-                # From the commit on the source would refuse its applications' UPDATE and DELETE.
-                raise RowFilterRefused(
-                    f"column {outside[0]['attname']} of a condition is not part of the table's key", side=Side.SOURCE
-                )
+            await _require_updates(connection, name, filters)
+
+
+async def extend_publication(
+    connection: asyncpg.Connection,
+    name: str,
+    tables: Sequence[TableName],
+    *,
+    filters: Mapping[TableName, str] = MappingProxyType({}),
+) -> bool:
+    """Add those of the tables to the publication that it does not have; False when there are none.
+
+    Writers of the new tables are kept out for the moment of the commit, and those at work are waited for.  Otherwise
+    the source's decoder, which remembers what is published, could go on leaving out changes of a table that a
+    transaction had written to before, and wrote to again after, the table was added.
+
+    Raises:
+        TargetBusy: a writer did not end in time; nothing was changed.
+        RowFilterRefused: the source cannot filter the changes of a table.
+    """
+    _require_filters(connection, filters)
+    with translated(Side.SOURCE, what=f"adding to the publication {name}"):
+        async with connection.transaction():
+            rows = await connection.fetch(_PUBLISHED, name)
+            published = {TableName(row[0], row[1]) for row in rows if row[0] is not None}
+            missing = [table for table in tables if table not in published]
+            if not missing:
+                return False
+            listed = ", ".join(f"ONLY {qualified(table)}" for table in missing)
+            await connection.execute(f"SET LOCAL lock_timeout = '{_WRITERS_TIMEOUT_S}s'")
+            await connection.execute(f"LOCK TABLE {listed} IN SHARE MODE")
+            added = _render_tables(missing, filters)
+            await connection.execute(f"ALTER PUBLICATION {quote_ident(name)} ADD TABLE {added}")
+            await _require_updates(connection, name, filters)
+            return True
+
+
+def _require_filters(connection: asyncpg.Connection, filters: Mapping[TableName, str]) -> None:
+    if filters and connection.get_server_version().major < FIRST_WITH_ROW_FILTERS:
+        raise RowFilterRefused(
+            f"the source cannot filter the changes of {min(filters)}: it is older than PostgreSQL "
+            f"{FIRST_WITH_ROW_FILTERS}",
+            side=Side.SOURCE,
+        )
+
+
+async def _require_updates(connection: asyncpg.Connection, name: str, filters: Mapping[TableName, str]) -> None:
+    outside = await connection.fetch(FILTER_COLUMNS_OUTSIDE_IDENTITY, name) if filters else []
+    if outside:
+        # From the commit on the source would refuse its applications' UPDATE and DELETE.
+        raise RowFilterRefused(
+            f"column {outside[0]['attname']} of a condition is not part of the table's key", side=Side.SOURCE
+        )
+
+
+def _render_tables(tables: Sequence[TableName], filters: Mapping[TableName, str]) -> str:
+    # ONLY: a parent in an inheritance tree does not bring children that the job does not move.
+    return ", ".join(
+        f"ONLY {qualified(table)}" + (f" WHERE ({filters[table]})" if table in filters else "") for table in tables
+    )
 
 
 def _render_publication(
     connection: asyncpg.Connection, name: str, tables: Sequence[TableName], filters: Mapping[TableName, str]
 ) -> str:
-    # ONLY: a parent in an inheritance tree does not bring children that the job does not move.
-    listed = ", ".join(
-        f"ONLY {qualified(table)}" + (f" WHERE ({filters[table]})" if table in filters else "") for table in tables
-    )
-    target = f" FOR TABLE {listed}" if tables else ""
+    target = f" FOR TABLE {_render_tables(tables, filters)}" if tables else ""
     has_root = connection.get_server_version().major >= _FIRST_WITH_PARTITION_ROOT
     options = " WITH (publish_via_partition_root = false)" if has_root else ""
     return f"CREATE PUBLICATION {quote_ident(name)}{target}{options}"

@@ -27,7 +27,7 @@ from towline.adapters.postgres.quoting import qualified, quote_ident, quote_lite
 from towline.domain.errors import Side, SnapshotLost
 from towline.domain.jobs import Endpoint
 from towline.domain.tables import ObjectSelection, Table
-from towline.engine.points import SNAPSHOT_BEFORE_SLOT, SNAPSHOT_SLOT_CREATED, reach
+from towline.engine.points import JOIN_PUBLISHED, SNAPSHOT_BEFORE_SLOT, SNAPSHOT_SLOT_CREATED, reach
 from towline.engine.ports import Chunk, Snapshot, SnapshotFact
 
 _FIRST_VERSION_WITH_TID_RANGE_SCAN = 140000
@@ -87,6 +87,12 @@ class PgCopySource:
     async def open_later_snapshot(self, tables: Sequence[Table], *, follow: bool) -> Snapshot:
         if not follow:
             return await self._open(None, tables)
+        async with self._session("publication") as connection:
+            logged = [table for table in tables if table.is_logged]
+            filters = {table.name: table.row_filter for table in logged if table.row_filter}
+            names = [table.name for table in logged]
+            if await slots.extend_publication(connection, self._feed, names, filters=filters):
+                reach(JOIN_PUBLISHED)
         # A temporary slot only names the moment; it dies with its connection, which may take its time to end.
         name = f"{self._feed[:52]}_{secrets.token_hex(5)}"
         return await self._open(await slots.create_slot(self._endpoint, slot_name=name, temporary=True), tables)

@@ -53,6 +53,11 @@ async def save_plan(connection: asyncpg.Connection, job_id: str, items: Sequence
     has_plan = "SELECT EXISTS (SELECT 1 FROM towline.structure_item WHERE job_id = $1)"
     if await connection.fetchval(has_plan, job_id):
         return
+    await add_to_plan(connection, job_id, items)
+
+
+async def add_to_plan(connection: asyncpg.Connection, job_id: str, items: Sequence[StructureItem]) -> None:
+    """Remember more items, of numbers that are not taken. Call inside a transaction."""
     await connection.copy_records_to_table(
         "structure_item",
         schema_name="towline",
@@ -65,6 +70,11 @@ async def load_plan(connection: asyncpg.Connection, job_id: str) -> list[Structu
     """The items by number; empty before `save_plan`."""
     rows = await connection.fetch("SELECT * FROM towline.structure_item WHERE job_id = $1 ORDER BY number", job_id)
     return [_item(row) for row in rows]
+
+
+async def count_items(connection: asyncpg.Connection, job_id: str) -> int:
+    count: int = await connection.fetchval("SELECT count(*) FROM towline.structure_item WHERE job_id = $1", job_id)
+    return count
 
 
 async def load_done(connection: asyncpg.Connection, job_id: str) -> frozenset[int]:

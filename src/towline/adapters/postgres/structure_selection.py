@@ -10,7 +10,8 @@ from towline.domain.structure import StructureReport
 from towline.domain.tables import ObjectSelection, TableName
 
 TABLE_KINDS = frozenset({"TABLE", "FOREIGN TABLE"})
-RELATION_KINDS = TABLE_KINDS | {"VIEW", "MATERIALIZED VIEW", "SEQUENCE"}
+VIEW_KINDS = frozenset({"VIEW", "MATERIALIZED VIEW"})
+RELATION_KINDS = TABLE_KINDS | VIEW_KINDS | {"SEQUENCE"}
 
 # Settings of the dump itself, and objects that bind a database to other servers or to its own name.
 _NEVER = frozenset(
@@ -109,6 +110,7 @@ class _Choice:
             if entry.section is TocSection.NONE and self._has_all(entry.depends_on)
         )
         self._report_tables_without_rows()
+        self._report_missing()
         return [entry for entry in self._entries if entry.dump_id in self._chosen], self._reports
 
     def _is_selected(self, entry: TocEntry) -> bool:
@@ -119,6 +121,8 @@ class _Choice:
             return entry.tag in schemas
         if entry.desc in TABLE_KINDS:
             return self._covers(entry.oid)
+        if entry.desc in VIEW_KINDS and TableName(entry.namespace, entry.tag) in self._selection.views:
+            return True
         if entry.section is TocSection.PRE_DATA or entry.desc == "DEFAULT ACL":
             return entry.namespace in schemas
         return False
@@ -198,3 +202,15 @@ class _Choice:
                 self._reports.append(
                     StructureReport("TABLE", name, "created without rows: not selected, but selected objects need it")
                 )
+
+    def _report_missing(self) -> None:
+        """A selected object that the source does not have is no reason to move nothing, but is told."""
+        for kind, wanted, kinds in (
+            ("TABLE", self._selection.tables, TABLE_KINDS),
+            ("VIEW", self._selection.views, VIEW_KINDS),
+        ):
+            known = {TableName(entry.namespace, entry.tag) for entry in self._entries if entry.desc in kinds}
+            self._reports += [
+                StructureReport(kind, str(name), "left out: the source does not have it")
+                for name in sorted(wanted - known)
+            ]

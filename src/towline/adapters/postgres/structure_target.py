@@ -20,6 +20,7 @@ from towline.adapters.postgres.compressed_log import ensure_compressed_log
 from towline.adapters.postgres.connection import connect
 from towline.adapters.postgres.errors import server_message, sqlstate_of, translated
 from towline.adapters.postgres.structure_plan import (
+    count_items,
     load_done,
     load_failed_extensions,
     load_plan,
@@ -109,7 +110,7 @@ class PgStructureTarget:
         self._settings = {**_SETTINGS, "maintenance_work_mem": f"{maintenance_work_mem_mb}MB"}
         if parallel_workers is not None:
             self._settings["max_parallel_maintenance_workers"] = str(parallel_workers)
-        self._items: list[StructureItem] = []  # the plan never changes, so it is read once
+        self._items: list[StructureItem] = []  # read anew only when objects have joined
         self._builds: dict[int, int] = {}  # server process -> number of the item it builds
         self._idle: list[asyncpg.Connection] = []
         self._free_places = asyncio.Semaphore(max_sessions)
@@ -122,7 +123,7 @@ class PgStructureTarget:
     async def load_structure(self) -> tuple[list[StructureItem], frozenset[int]]:
         """The remembered plan and the numbers that are done; ([], empty) before `save_structure`."""
         async with self._session("loading the plan of the structure") as connection:
-            if not self._items:
+            if len(self._items) != await count_items(connection, self._job_id):
                 self._items = await load_plan(connection, self._job_id)
             return self._items, await load_done(connection, self._job_id)
 

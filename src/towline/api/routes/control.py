@@ -135,8 +135,8 @@ class ControlRoutes:
         items: list[Item] = []
         for request in read_items(call.json(), RetryRequest):
             job_id = require_id(request.job_id)
-            act = partial(self._jobs.retry, call.caller, job_id)
-            items.append((job_id, ApiError("DRS.M00401", "The task") if request.is_sync_re_edit else act))
+            retry = self._jobs.retry_edited if request.is_sync_re_edit else self._jobs.retry
+            items.append((job_id, partial(retry, call.caller, job_id)))
         return await _run_all(items, call)
 
     async def limit_speed(self, call: Call) -> Answer:

@@ -85,7 +85,7 @@ class ObjectRoutes:
         if job.value is None:
             return job.error or LookupError()
         try:
-            selection, items = read_selection(request, source=job.value.source)
+            selection, items = read_selection(request, source=job.value.source, target=job.value.target)
         except ApiError as error:
             return error  # the tree belongs to one job, so its faults are that job's only
         return (await self._jobs.select_objects(call.caller, job.job_id, selection, items)).error

@@ -13,6 +13,10 @@ from towline.api.wire.errors import ApiError, empty, invalid
 from towline.api.wire.fields import Request, Text, check_range, check_text, require_text, require_word
 
 _TAG: Final = re.compile(r"[A-Za-z0-9_\-\u4e00-\u9fff]*")
+# An address as it is sent (RFC 5321, "Mailbox"), without quoted local parts; a foreign domain in its ASCII form.
+_ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_MAIL: Final = re.compile(rf"(?=[^@]{{1,64}}@)(?=.{{3,254}}\Z){_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*")
 _MAX_TAGS: Final = 20
 _SYSTEM_TAG: Final = "_sys_enterprise_project_id"
 
@@ -132,10 +136,10 @@ def _read_subscription(subscription: SubscriptionRequest) -> dict[str, Any]:
     endpoints = subscription.endpoints or []
     if len(endpoints) > 10:
         raise invalid("endpoints")
-    return {
-        "protocol": require_word(subscription.protocol, {"sms", "email"}, "protocol"),
-        "endpoints": [check_text(endpoint, "endpoints") for endpoint in endpoints],
-    }
+    protocol = require_word(subscription.protocol, {"sms", "email"}, "protocol")
+    if protocol == "email" and not all(_MAIL.fullmatch(endpoint) for endpoint in endpoints):
+        raise invalid("endpoints")
+    return {"protocol": protocol, "endpoints": [check_text(endpoint, "endpoints") for endpoint in endpoints]}
 
 
 def read_short(value: str | None, parameter: str) -> str | None:

@@ -58,7 +58,7 @@ class SelectObjectsAnswers(msgspec.Struct, frozen=True):
 
 
 def read_selection(
-    request: SelectObjectsRequest, *, source: Endpoint
+    request: SelectObjectsRequest, *, source: Endpoint, target: Endpoint
 ) -> tuple[ObjectSelection, tuple[Mapping[str, Any], ...]]:
     """What the tree selects, and its nodes to give back later.
 
@@ -72,25 +72,33 @@ def read_selection(
         raise invalid("job")
     schemas: set[str] = set()
     tables: set[TableName] = set()
+    views: set[TableName] = set()
+    # What other jobs make of a view is not the view of the source.
+    has_views = source.family == target.family and source.family not in FAMILIES_WITHOUT_SCHEMAS
     is_everything = False
     for node in request.job:
         kind = require_word(node.object_type, _TYPES, "object_type")
         path = _read_path(node, kind, source)
         if not _is_chosen(node):
             continue
-        _refuse_unbuilt(node, kind)
+        _refuse_unbuilt(node, kind, has_views=has_views)
         if len(path) == 2:
-            tables.add(TableName(*path))
+            (views if kind == "view" else tables).add(TableName(*path))
         elif path:
             schemas.add(path[0])
         else:
             is_everything = True
-    if not (is_everything or schemas or tables):
+    if not (is_everything or schemas or tables or views):
         raise invalid("job")
     items = tuple(_keep(node) for node in request.job)
     if is_everything:
         return ObjectSelection(), items
-    return ObjectSelection(frozenset(schemas), frozenset(t for t in tables if t.schema not in schemas)), items
+    selection = ObjectSelection(
+        schemas=frozenset(schemas),
+        tables=frozenset(table for table in tables if table.schema not in schemas),
+        views=frozenset(view for view in views if view.schema not in schemas),
+    )
+    return selection, items
 
 
 def read_table_id(text: str, *, source: Endpoint) -> TableName:
@@ -110,8 +118,8 @@ def _is_chosen(node: ObjectRequest) -> bool:
     return word == "true"
 
 
-def _refuse_unbuilt(node: ObjectRequest, kind: str) -> None:
-    if kind == "view":
+def _refuse_unbuilt(node: ObjectRequest, kind: str, *, has_views: bool) -> None:
+    if kind == "view" and not has_views:
         raise not_built("selecting single views (views follow their schema)")
     if node.object_alias_name and node.object_alias_name != node.object_name:
         raise not_built("renaming objects on the target")
