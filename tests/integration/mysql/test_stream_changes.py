@@ -25,6 +25,8 @@ def runs(
     source.execute(
         "CREATE TABLE t (id int PRIMARY KEY, u int UNIQUE, v varchar(20))",
         "INSERT INTO t VALUES (1, 1, 'a'), (2, 2, 'b'), (3, 3, 'c')",
+        "CREATE TABLE loose (u int UNIQUE, v varchar(20))",
+        "INSERT INTO loose VALUES (1, 'a'), (2, 'b')",
         "CREATE TABLE emptied (id int PRIMARY KEY)",
         "INSERT INTO emptied VALUES (1), (2)",
     )
@@ -65,6 +67,7 @@ def test_missing_row_stops_or_is_repaired_by_policy(runs: MysqlRuns) -> None:
 def test_row_in_the_way_under_another_unique_key_is_removed_by_policy(runs: MysqlRuns) -> None:
     runs.run_until_killed(points.HANDOFF_BEFORE_STREAM)
     runs.target.execute(f"INSERT INTO `{runs.source.name}`.t VALUES (50, 50, 'foreign')")
-    runs.source.execute("INSERT INTO t VALUES (9, 50, 'mine')")
+    runs.target.execute(f"INSERT INTO `{runs.source.name}`.loose VALUES (50, 'foreign')")
+    runs.source.execute("INSERT INTO t VALUES (9, 50, 'mine')", "UPDATE loose SET u = 50 WHERE u = 1")
     runs.run_to_the_end(conflict_policy="overwrite")
     assert_same_rows(runs.source.server, runs.target, runs.source.name)

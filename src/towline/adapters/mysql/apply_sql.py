@@ -29,8 +29,10 @@ _KEYS_PER_STATEMENT: Final = 1000
 class TableSql:
     """Statements for rows of one form of a source table."""
 
-    def __init__(self, relation: Relation, types: Mapping[str, ColumnType], *, is_mariadb: bool) -> None:
-        """`types`: of the target's columns.
+    def __init__(
+        self, relation: Relation, types: Mapping[str, ColumnType], *, is_mariadb: bool, packet_bytes: int
+    ) -> None:
+        """`types`: of the target's columns. `packet_bytes`: what the target takes in one statement, if need be.
 
         Raises:
             SourceChanged: the target's table lacks a column of the source's.
@@ -41,6 +43,8 @@ class TableSql:
                 f"the target's {relation.table} has no column {missing[0]}", side=Side.TARGET, columns=len(missing)
             )
         self.relation = relation
+        # A statement is closed when the next row would pass the size; heads and the last row come on top.
+        self._statement_bytes = min(_STATEMENT_BYTES, packet_bytes // 2)
         self._table = qualified(relation.table)
         kinds = [types[name] for name in relation.columns]
         self._renderers = [_choose_renderer(kind, is_mariadb=is_mariadb) for kind in kinds]
@@ -60,7 +64,7 @@ class TableSql:
         size = 0
         for row in rows:
             part = self._render_row(row)
-            if parts and size + len(part) > _STATEMENT_BYTES:
+            if parts and size + len(part) > self._statement_bytes:
                 yield head + b",".join(parts)
                 parts, size = [], 0
             parts.append(part)
@@ -77,7 +81,7 @@ class TableSql:
             key = self._key(row)
             size += sum(map(len, key))
             keys.append(key)
-            if len(keys) >= _KEYS_PER_STATEMENT or size > _STATEMENT_BYTES:
+            if len(keys) >= _KEYS_PER_STATEMENT or size > self._statement_bytes:
                 yield head + self._render_keys(keys)
                 keys, size = [], 0
         if keys:

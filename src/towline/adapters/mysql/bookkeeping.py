@@ -17,10 +17,10 @@ from contextlib import suppress
 from typing import Final
 
 from towline.adapters.mysql.session import Session
-from towline.domain.errors import LeaseLost, SetupError, Side, TowlineError
+from towline.domain.errors import LeaseLost, SetupError, Side, TargetBusy, TowlineError
 
 _OPTIONS: Final = "ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin"
-_NAMES: Final = 64  # sessions of one job that hold a name
+_NAMES: Final = 256  # sessions of one job that hold a name; more than its chunk writers and builders together
 _DDL: Final = (
     "CREATE DATABASE IF NOT EXISTS towline DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
     f"""CREATE TABLE IF NOT EXISTS towline.job (
@@ -166,10 +166,14 @@ async def require_epoch(session: Session, job_id: str, epoch: int) -> None:
 
 
 async def hold_name(session: Session, job_id: str) -> None:
-    """Let a later owner of the job find this session and end it."""
-    for number in range(_NAMES):
-        if await session.query_value("SELECT GET_LOCK(%s, 0)", _name(job_id, number)):
-            return
+    """Let a later owner of the job find this session and end it.
+
+    Raises: TargetBusy, all names are taken: a session that nobody finds could outlive its worker unseen.
+    """
+    # The first free one is taken; what comes after a true part of an OR is not looked at.
+    wanted = " OR ".join(f"GET_LOCK('{_name(job_id, number)}', 0)" for number in range(_NAMES))
+    if not await session.query_value(f"SELECT {wanted}"):
+        raise TargetBusy(f"the job has {_NAMES} sessions on the target already", side=session.side)
 
 
 async def end_sessions(session: Session, job_id: str) -> None:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Final, cast
 
 from towline.adapters.mysql.bookkeeping import BEGIN, hold_name, require_epoch
-from towline.adapters.mysql.catalog import ColumnType, read_column_types
+from towline.adapters.mysql.catalog import ColumnType, read_column_types, read_packet_limit
 from towline.adapters.mysql.connection import connect
 from towline.adapters.mysql.load_data import LoadMisfit, load_rows
 from towline.adapters.mysql.quoting import qualified
@@ -190,6 +190,7 @@ class MyChunkWriter:
         self._job_id = job_id
         self._epoch = epoch
         self._types: dict[TableName, dict[str, ColumnType]] = {}
+        self._packet_bytes = 0
 
     async def write(
         self,
@@ -203,6 +204,7 @@ class MyChunkWriter:
         session = self._session
         done: list[ChunkDone] = []
         try:
+            self._packet_bytes = self._packet_bytes or await read_packet_limit(session)
             for table, _ in work:
                 if table.name not in self._types:
                     self._types[table.name] = await read_column_types(session, table.name)
@@ -211,7 +213,9 @@ class MyChunkWriter:
             for table, chunk in work:
                 counted = _Counted(reader.read(table, chunk, changed_since=None), table, on_bytes)
                 try:
-                    rows = await load_rows(session, table, self._types[table.name], counted)
+                    rows = await load_rows(
+                        session, table, self._types[table.name], counted, packet_bytes=self._packet_bytes
+                    )
                 except LoadMisfit as misfit:
                     number = misfit.warnings[0][2]
                     # A duplicate comes without the number of its row.

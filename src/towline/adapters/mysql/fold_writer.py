@@ -7,11 +7,11 @@ from enum import Enum
 from typing import Final
 
 from towline.adapters.mysql.apply_sql import TableSql
-from towline.adapters.mysql.catalog import read_column_types
+from towline.adapters.mysql.catalog import read_column_types, read_packet_limit
 from towline.adapters.mysql.quoting import qualified
 from towline.adapters.mysql.session import Session
 from towline.domain.changes import DELETE, TRUNCATE, Relation, RowChange
-from towline.domain.errors import InvariantBroken, RowConflict, Side
+from towline.domain.errors import InvariantBroken, RowConflict, SetupError, Side
 from towline.domain.tables import TableName
 from towline.engine.fold import Fold, InsertStep, KeyedStep, MoveStep, Step, TruncateStep, WholeRowStep
 from towline.engine.points import APPLY_IN_BATCH, reach
@@ -41,6 +41,7 @@ class FoldWriter:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._tables: dict[Relation, TableSql] = {}
+        self._packet_bytes = 0
         self.conflicts = 0
 
     async def write(self, fold: Fold, *, expectation: Expectation) -> None:
@@ -64,6 +65,9 @@ class FoldWriter:
         table = await self._table(relation)
         if relation.key:
             await self._run(table.deletes([row for row in (old, new) if row is not None]), relation)
+        elif old is not None:
+            # Without a key the row that changes is found by all of its values; it must not stay beside the new one.
+            await self._run([table.delete_whole(old)], relation)
         if new is not None and kind != DELETE:
             await self._run(table.inserts([new], replaces=True), relation)
 
@@ -98,7 +102,7 @@ class FoldWriter:
 
     async def _write_whole(self, table: TableSql, step: WholeRowStep, expectation: Expectation) -> None:
         statement = table.delete_whole(step.old) if step.new is None else table.update_whole(step.old, step.new)
-        found = await self._session.execute(statement, what=f"writing {table.relation.table}")
+        found = await self._run([statement], table.relation)
         if found:
             return
         if expectation is Expectation.STRICT:
@@ -110,6 +114,14 @@ class FoldWriter:
     async def _run(self, statements: Iterable[bytes], relation: Relation) -> int:
         rows = 0
         for statement in statements:
+            if len(statement) >= self._packet_bytes:
+                # The server would end the session, which looks like a line that was cut.
+                raise SetupError(
+                    f"a row of {relation.table} takes a statement of {len(statement)} bytes; max_allowed_packet of the"
+                    f" target is {self._packet_bytes}",
+                    side=Side.TARGET,
+                    remedy="Raise max_allowed_packet on the target (64 MB and more), then retry the job.",
+                )
             rows += await self._session.execute(statement, what=f"writing {relation.table}")
         return rows
 
@@ -117,7 +129,10 @@ class FoldWriter:
         table = self._tables.get(relation)
         if table is None:
             types = await read_column_types(self._session, relation.table)
-            table = TableSql(relation, types, is_mariadb=self._session.flavor.is_mariadb)
+            self._packet_bytes = self._packet_bytes or await read_packet_limit(self._session)
+            table = TableSql(
+                relation, types, is_mariadb=self._session.flavor.is_mariadb, packet_bytes=self._packet_bytes
+            )
             self._tables[relation] = table
         return table
 

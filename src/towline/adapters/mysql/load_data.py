@@ -19,6 +19,8 @@ from towline.domain.errors import DataError, InvariantBroken, RowConflict, Side,
 from towline.domain.tables import Table
 
 _FILE_REQUEST: Final = 0xFB
+# What the server asks for besides the rows of a packet.
+_PACKET_MARGIN_BYTES: Final = 256
 _ROW = re.compile(r"at row (\d+)")
 _DUPLICATES: Final = frozenset({1062, 1022, 1586})
 
@@ -47,9 +49,11 @@ class LoadMisfit(Exception):
 
 
 async def load_rows(
-    session: Session, table: Table, types: Mapping[str, ColumnType], blocks: AsyncIterable[bytes]
+    session: Session, table: Table, types: Mapping[str, ColumnType], blocks: AsyncIterable[bytes], *, packet_bytes: int
 ) -> int:
     """Append rows to the table inside the session's transaction and return their number.
+
+    `packet_bytes`: the server's limit for a packet. The input is one file to the server, cut wherever.
 
     Raises:
         LoadMisfit: a row did not fit; the transaction holds what the server made of it, so roll back.
@@ -61,7 +65,7 @@ async def load_rows(
     try:
         async for block in blocks:
             is_empty = False
-            await session.run(lambda wire, block=block: wire.send_packet(block), what=what)  # type: ignore[misc]
+            await session.run(lambda wire, block=block: _send(wire, block, packet_bytes), what=what)  # type: ignore[misc]
     except BaseException:
         # The server waits for the rest of a "file"; only the end of the session keeps it from taking a part.
         session.terminate()
@@ -93,6 +97,13 @@ def _begin(wire: Wire, statement: bytes) -> None:
     answer = wire.read_packet()
     if not answer or answer[0] != _FILE_REQUEST:
         raise InvariantBroken("the target did not ask for rows", side=Side.TARGET)
+
+
+def _send(wire: Wire, block: bytes, packet_bytes: int) -> None:
+    room = max(1, packet_bytes - _PACKET_MARGIN_BYTES)
+    view = memoryview(block)
+    for at in range(0, len(view), room):
+        wire.send_packet(view[at : at + room])
 
 
 def _finish(wire: Wire, *, is_empty: bool) -> tuple[int, int]:

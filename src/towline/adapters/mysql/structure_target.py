@@ -38,7 +38,10 @@ Report = Callable[[StructureReport], None]
 _SETTINGS: Final = {"foreign_key_checks": "0"}
 _RESET: Final = f"SET SESSION sql_mode = '{SQL_MODE}', SESSION time_zone = '+00:00'"
 # Database, table, key, routine, trigger, event, foreign key (its two numbers) exist already.
-_EXISTS: Final = frozenset({1007, 1050, 1061, 1304, 1359, 1537, 1826, 1005})
+_EXISTS: Final = frozenset({1007, 1050, 1061, 1304, 1359, 1537, 1826})
+# MariaDB says "cannot create" for all that can go wrong with a foreign key; 121 is a name that is taken.
+_CANNOT_CREATE: Final = 1005
+_NAME_TAKEN: Final = re.compile(r"errno: 121\b")
 _DEFINER: Final = re.compile(r"\A(CREATE[A-Z= ]*) DEFINER=`(?:[^`]|``)*`@`(?:[^`]|``)*`")
 _NO_DEFINER: Final = frozenset({1227, 1449})
 
@@ -152,7 +155,7 @@ class MyStructureTarget:
         except (TransientError, LeaseLost):
             raise
         except TowlineError as error:
-            exists = number_of(error) in _EXISTS
+            exists = is_there_already(error)
             if exists and was_begun:
                 return None
             if item.is_optional:
@@ -223,6 +226,12 @@ class MyStructureTarget:
         )
         await hold_name(session, self._job_id)
         return session
+
+
+def is_there_already(error: TowlineError) -> bool:
+    """Whether the server refused because it has an object of this name. Pure."""
+    number = number_of(error)
+    return number in _EXISTS or (number == _CANNOT_CREATE and bool(_NAME_TAKEN.search(error.message)))
 
 
 def remove_definer(statement: str) -> str:
