@@ -71,3 +71,14 @@ def test_row_in_the_way_under_another_unique_key_is_removed_by_policy(runs: Mysq
     runs.source.execute("INSERT INTO t VALUES (9, 50, 'mine')", "UPDATE loose SET u = 50 WHERE u = 1")
     runs.run_to_the_end(conflict_policy="overwrite")
     assert_same_rows(runs.source.server, runs.target, runs.source.name)
+
+
+def test_row_of_somebody_else_in_the_copy_stops_or_is_left_and_listed(runs: MysqlRuns) -> None:
+    runs.run_until_killed(points.COPY_BEFORE_LEDGER)
+    runs.target.execute(f"INSERT INTO `{runs.source.name}`.t VALUES (2, 200, 'foreign')")
+    assert runs.run(conflict_policy="overwrite")["error"] == "ROW_CONFLICT"
+    runs.run_to_the_end(conflict_policy="ignore")
+    rows = runs.target.fetch_all(f"SELECT id, v FROM `{runs.source.name}`.t ORDER BY id")
+    assert list(rows) == [(1, "a"), (2, "foreign"), (3, "c")]
+    listed = runs.target.fetch_all("SELECT table_name, kind, key_values FROM towline.reject")
+    assert list(listed) == [("t", "insert", "2")]

@@ -41,7 +41,7 @@ class MySides:
         self.copy_source = MyCopySource(
             spec.source, job_id=spec.job_id, readers=spec.copy_workers, is_mariadb=source.is_mariadb
         )
-        self.copy_target = MyCopyTarget(spec.target, job_id=spec.job_id, epoch=epoch)
+        self.copy_target = MyCopyTarget(spec.target, job_id=spec.job_id, epoch=epoch, policy=spec.conflict_policy)
 
     async def read_source_position(self) -> BinlogPosition:
         session = await connect(self._spec.source, purpose=f"{self._spec.job_id}:position", side=Side.SOURCE)
