@@ -27,6 +27,8 @@ def runs(
         "INSERT INTO t VALUES (1, 1, 'a'), (2, 2, 'b'), (3, 3, 'c')",
         "CREATE TABLE loose (u int UNIQUE, v varchar(20))",
         "INSERT INTO loose VALUES (1, 'a'), (2, 'b')",
+        "CREATE TABLE upserted (a int, b varchar(9), v varchar(20), at timestamp(3) NULL, PRIMARY KEY (b, a), KEY (v))",
+        "INSERT INTO upserted (a, b, v) VALUES (1, 'x', 'a'), (2, 'y', 'b'), (3, 'z', 'c'), (4, 'z', 'd')",
         "CREATE TABLE emptied (id int PRIMARY KEY)",
         "INSERT INTO emptied VALUES (1), (2)",
     )
@@ -47,6 +49,11 @@ def test_truncate_swapped_values_and_savepoints_arrive(runs: MysqlRuns) -> None:
         "DELETE FROM t WHERE id = 3",
         "ROLLBACK TO SAVEPOINT s",
         "INSERT INTO t VALUES (4, 4, NULL)",
+        "UPDATE upserted SET v = CONCAT(v, v)",
+        "UPDATE upserted SET v = 'a', at = NULL WHERE a = 1",
+        "UPDATE upserted SET at = '2024-01-01 00:00:00.5' WHERE a = 4",
+        "UPDATE upserted SET b = 'Z' WHERE a = 3",
+        "DELETE FROM upserted WHERE a = 2",
         "COMMIT",
     )
     runs.run_to_the_end(conflict_policy="stop")
@@ -55,11 +62,13 @@ def test_truncate_swapped_values_and_savepoints_arrive(runs: MysqlRuns) -> None:
 
 def test_missing_row_stops_or_is_repaired_by_policy(runs: MysqlRuns) -> None:
     runs.run_until_killed(points.HANDOFF_BEFORE_STREAM)
-    runs.target.execute(f"DELETE FROM `{runs.source.name}`.t WHERE id = 2")
-    runs.source.execute("UPDATE t SET v = 'new' WHERE id = 2")
+    runs.target.execute(
+        f"DELETE FROM `{runs.source.name}`.t WHERE id = 2", f"DELETE FROM `{runs.source.name}`.upserted WHERE a < 3"
+    )
+    runs.source.execute("UPDATE upserted SET v = 'new'", "UPDATE t SET v = 'new' WHERE id = 2")
     assert runs.run(conflict_policy="stop")["error"] == "ROW_CONFLICT"
     rejected = runs.target.fetch_all("SELECT table_name, kind, key_values FROM towline.reject")
-    assert list(rejected) == [("t", "update", "id=2")]
+    assert list(rejected) == [("upserted", "update", "b=x, a=1")]
     runs.run_to_the_end(conflict_policy="overwrite")
     assert_same_rows(runs.source.server, runs.target, runs.source.name)
 

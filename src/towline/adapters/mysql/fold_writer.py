@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Final
 
 from towline.adapters.mysql.apply_sql import TableSql
-from towline.adapters.mysql.catalog import read_column_types, read_packet_limit
+from towline.adapters.mysql.catalog import read_column_types, read_packet_limit, read_unique_keys
 from towline.adapters.mysql.quoting import qualified
 from towline.adapters.mysql.session import Session
 from towline.domain.changes import DELETE, TRUNCATE, Relation, RowChange
@@ -19,6 +19,7 @@ from towline.engine.points import APPLY_IN_BATCH, reach
 Reject = tuple[str, TableName, str, str, str | None]
 """Job, table, kind, reason, key; the key must not be logged (I7)."""
 
+_COUNT_OF_CHANGED: Final = 2
 _SAVE_REJECT: Final = """
 INSERT INTO towline.reject (job_id, table_schema, table_name, kind, reason, key_values) VALUES (%s, %s, %s, %s, %s, %s)
 """
@@ -91,6 +92,8 @@ class FoldWriter:
             raise InvariantBroken("a row of the binlog without all of its values", side=Side.SOURCE)
         old = [*step.deletes.values(), *step.updates.values()]
         new = [*step.updates.values(), *step.inserts.values()]
+        if expectation is not Expectation.TOLERANT and await self._upsert(table, step.updates):
+            old, new = [*step.deletes.values()], [*step.inserts.values()]
         if expectation is Expectation.TOLERANT:
             old = [*old, *step.inserts.values()]
         found = await self._run(table.deletes(old), table.relation)
@@ -99,6 +102,20 @@ class FoldWriter:
                 raise self._missing(table.relation, len(old) - found)
             self.conflicts += abs(len(old) - found)
         await self._run(table.inserts(new), table.relation)
+
+    async def _upsert(self, table: TableSql, updates: Mapping[bytes, bytes]) -> bool:
+        """Give existing rows their new values in place; False when that cannot be, and nothing was done.
+
+        When each row was changed, each was there.  A smaller count may mean rows that were missing, or rows that had
+        the new values already, so it is taken back and the slower way tells.
+        """
+        if not table.can_upsert or not updates:
+            return False
+        await self._session.execute("SAVEPOINT upsert")
+        if await self._run(table.upserts(updates.values()), table.relation) == _COUNT_OF_CHANGED * len(updates):
+            return True
+        await self._session.execute("ROLLBACK TO SAVEPOINT upsert")
+        return False
 
     async def _write_whole(self, table: TableSql, step: WholeRowStep, expectation: Expectation) -> None:
         statement = table.delete_whole(step.old) if step.new is None else table.update_whole(step.old, step.new)
@@ -131,7 +148,11 @@ class FoldWriter:
             types = await read_column_types(self._session, relation.table)
             self._packet_bytes = self._packet_bytes or await read_packet_limit(self._session)
             table = TableSql(
-                relation, types, is_mariadb=self._session.flavor.is_mariadb, packet_bytes=self._packet_bytes
+                relation,
+                types,
+                flavor=self._session.flavor,
+                packet_bytes=self._packet_bytes,
+                unique_keys=await read_unique_keys(self._session, relation.table),
             )
             self._tables[relation] = table
         return table
