@@ -36,7 +36,13 @@ class MySides:
         self._work_dir = work_dir
         self._owner = owner
         follows = spec.mode is not TaskMode.FULL
-        self.structure_source = MyStructureSource(spec.source, job_id=spec.job_id, follows=follows, target=target)
+        self.structure_source = MyStructureSource(
+            spec.source,
+            job_id=spec.job_id,
+            follows=follows,
+            target=target,
+            accounts=spec.accounts.names if spec.accounts is not None else (),
+        )
         self.structure_target = MyStructureTarget(spec.target, job_id=spec.job_id, epoch=epoch)
         self.copy_source = MyCopySource(
             spec.source, job_id=spec.job_id, readers=spec.copy_workers, is_mariadb=source.is_mariadb
