@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.fault.mysql_jobs import MysqlRuns
+from tests.fault.mysql_jobs import JOB_ID, MysqlRuns, url_of
 from tests.servers.mysql import MysqlServer
 from tests.servers.mysql_equality import assert_same_rows
 from tests.servers.mysql_fixtures import MysqlDatabaseFactory
+from towline.adapters.mysql.connection import parse_url
+from towline.adapters.mysql.sides import remove_traces
+from towline.domain.jobs import JobSpec, TaskMode
+from towline.domain.tables import ObjectSelection
 from towline.engine import points
 
 
@@ -91,3 +95,23 @@ def test_row_of_somebody_else_in_the_copy_stops_or_is_left_and_listed(runs: Mysq
     assert list(rows) == [(1, "a"), (2, "foreign"), (3, "c")]
     listed = runs.target.fetch_all("SELECT table_name, kind, key_values FROM towline.reject")
     assert list(listed) == [("t", "insert", "2")]
+
+
+async def test_triggers_come_when_the_job_ends(runs: MysqlRuns) -> None:
+    runs.source.execute(
+        "CREATE TABLE audit (n int AUTO_INCREMENT PRIMARY KEY, id int)",
+        "CREATE TRIGGER noted AFTER INSERT ON t FOR EACH ROW INSERT INTO audit (id) VALUES (NEW.id)",
+    )
+    runs.run_until_killed(points.HANDOFF_BEFORE_STREAM)
+    runs.source.execute("INSERT INTO t VALUES (7, 7, 'g')")
+    runs.run_to_the_end()
+    # It fired once, on the source.
+    assert_same_rows(runs.source.server, runs.target, runs.source.name)
+    triggers = f"SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = '{runs.source.name}'"
+    assert list(runs.target.fetch_all(triggers)) == []
+    source, target = parse_url(url_of(runs.source.server)), parse_url(url_of(runs.target))
+    spec = JobSpec(JOB_ID, TaskMode.FULL_AND_STREAM, source, target, ObjectSelection())
+    for _ in range(2):
+        await remove_traces(spec)
+    assert list(runs.target.fetch_all(triggers)) == [("noted",)]
+    assert not runs.target.fetch_all("SHOW DATABASES LIKE 'towline'")

@@ -197,6 +197,19 @@ async def has_bookkeeping(session: Session) -> bool:
     return bool(found)
 
 
+async def fence_off(session: Session, job_id: str) -> bool:
+    """Keep whatever worker is left from writing (I6); whether the job's copy was complete. Safe to repeat."""
+    if not await has_bookkeeping(session):
+        return False
+    await end_sessions(session, job_id)
+    await session.execute(BEGIN)
+    await session.execute("UPDATE towline.job SET epoch = epoch + 1 WHERE job_id = %s", job_id)
+    await session.execute("UPDATE towline.checkpoint SET epoch = epoch + 1 WHERE job_id = %s", job_id)
+    await session.execute("COMMIT")
+    found = "SELECT completed_at IS NOT NULL FROM towline.job WHERE job_id = %s"
+    return bool(await session.query_value(found, job_id))
+
+
 async def remove_bookkeeping(session: Session, job_id: str) -> None:
     """Forget the job; the database goes with the last one. Safe to repeat."""
     if not await has_bookkeeping(session):

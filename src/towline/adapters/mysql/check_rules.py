@@ -249,8 +249,9 @@ def _judge_code(facts: SourceFacts) -> PrecheckItem:
     item = "srcTriggerAndEventCheck"
     if not facts.code:
         return _passed(item)
-    message = "Triggers are left out and events are created disabled while changes are followed."
-    return _warning(item, _PARAMS, "SRC_HAS_TRIGGERS_OR_EVENTS", message, "Create and enable them at the switch-over.")
+    message = "Triggers come to the target when the job ends; events are created disabled and stay so."
+    remedy = "End the job before applications write to the target, then ALTER EVENT ... ENABLE there."
+    return _warning(item, _PARAMS, "SRC_HAS_TRIGGERS_OR_EVENTS", message, remedy)
 
 
 def _judge_writing(server: ServerFacts) -> PrecheckItem:

@@ -204,10 +204,7 @@ class _Reading:
             if not self._selection.covers(TableName(schema, table)):
                 continue
             if self._follows:
-                # It would fire again for every change that the stream brings, and neither product can switch it off.
-                reason = "left out while changes are followed; create it on the target at the switch-over"
-                self._report(StructureReport("TRIGGER", f"{schema}.{name}", reason))
-                continue
+                self._report(StructureReport("TRIGGER", f"{schema}.{name}", "comes when the job ends"))
             row = await self._show(f"SHOW CREATE TRIGGER {_full(schema, name)}")
             statements = self._render_code(schema, row, str(row["SQL Original Statement"]))
             self._add(Section.AFTER_DATA, "TRIGGER", name, schema, statements, TableName(schema, table))
