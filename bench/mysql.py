@@ -236,16 +236,18 @@ def _catch_up_peer(replica: MysqlServer) -> Run:
 def _receive_only(source: MysqlServer, position: str) -> float:
     """What handing out the binlog alone takes: it is read to its end and dropped."""
 
+    end = int(source.fetch_all("SHOW MASTER STATUS")[0][1])
+
     async def drain() -> None:
         session = await connect(parse_url(url_of(source)), purpose="bench")
         start = MariadbGtids.parse(position)
         await session.execute(render_settings(start, job_id="limit", heartbeat_s=60))
         command, payload = encode_dump(start, choose_server_id("limit"))
-        until_end = payload[:4] + b"\1" + payload[5:]  # the flag that the server shall not wait for more
 
         def read(wire: Wire) -> None:
-            wire.send_command(command, until_end)
-            while wire.read_packet()[:1] != b"\xfe":
+            wire.send_command(command, payload)
+            # Each event says where it ends; one byte of the packet comes before it.
+            while int.from_bytes(wire.read_packet()[14:18], "little") < end:
                 pass
 
         await session.run(read)
