@@ -10,7 +10,7 @@ import pytest
 
 from tests.fault.mysql_jobs import MysqlRuns
 from tests.integration.mysql.test_sessions import endpoint_of
-from tests.servers.mysql import MysqlServer, Product, choose_free_port
+from tests.servers.mysql import MysqlServer, Product
 from tests.servers.mysql_equality import assert_same_rows
 from tests.servers.mysql_fixtures import MysqlDatabaseFactory, describe_mysql
 from towline.adapters.mysql.bookkeeping import end_sessions, hold_name, job_sessions_query
@@ -18,6 +18,7 @@ from towline.adapters.mysql.catalog import read_identity
 from towline.adapters.mysql.connection import connect
 from towline.adapters.mysql.session import Session
 from towline.domain.errors import Side
+from towline.embedded.server import choose_free_port
 from towline.engine import points
 
 
@@ -75,8 +76,7 @@ async def test_identity_stays_when_the_port_changes(small_server: MysqlServer, m
     async with sessions(small_server, 1) as (session,), sessions(mariadb10, 1) as (other,):
         before = await read_identity(session)
         assert before != await read_identity(other)
-    small_server.restart(settings={})
-    small_server._end_process()
+    small_server.kill()
     small_server.port = choose_free_port()
     small_server.start()
     async with sessions(small_server, 1) as (session,):
