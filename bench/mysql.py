@@ -2,7 +2,9 @@
 
 Prints one JSON line per case, as `bench/pg.py` does: `case`, `ours`, `peer`, `peer_name`, `ratio` (ours/peer), `limit`
 (what the source alone needs to hand the data out), `peak_rss_mb`, `pairs`.  Seconds are medians over the pairs; ours
-and the peer take turns, and who begins alternates.  Usage: python bench/mysql.py [--pairs N] [--rows N] [case ...]
+and the peer take turns, and who begins alternates.  A replica commits each transaction of its source, we commit
+batches; so `catch-up` depends on what a commit costs, and `catch-up-relaxed` does not: there nobody waits for the disk.
+Usage: python bench/mysql.py [--pairs N] [--rows N] [--changes N] [case ...]
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ TABLES = 3
 CATCH_UP_CHANGES = 240_000
 CATCH_UP_ROWS = 200_000  # in the table that they change
 _CHANGES_PER_TRANSACTION = 4
+FLUSH_AT_COMMIT = {"catch-up": 1, "catch-up-relaxed": 2}
 INDEXES = {
     "full": "",
     "full-indexes": ", KEY (customer), KEY (placed_at), KEY (note(20)), KEY (price, customer)",
@@ -102,8 +105,10 @@ def bench_full(source: MysqlServer, target: MysqlServer, *, case: str, pairs: in
     report(case, our_runs, peer_runs, peer_name="mydumper + myloader", limit=limit, rows=rows)
 
 
-def bench_catch_up(source: MysqlServer, target: MysqlServer, peer_server: MysqlServer, *, pairs: int) -> None:
-    """240,000 row changes wait in the binlog; timed is the way to the last one on the target, from the same place.
+def bench_catch_up(
+    source: MysqlServer, target: MysqlServer, peer_server: MysqlServer, *, case: str, pairs: int, changes: int
+) -> None:
+    """Row changes wait in the binlog; timed is the way to the last one on the target, from the same place.
 
     The peer is a replica of its own, of the same settings, that reads the binlog over the network as we do.
     """
@@ -111,12 +116,16 @@ def bench_catch_up(source: MysqlServer, target: MysqlServer, peer_server: MysqlS
     peer_runs: list[Run] = []
     for number in range(pairs):
         for server in (source, target, peer_server):
-            server.execute("DROP DATABASE IF EXISTS bench", "DROP DATABASE IF EXISTS towline")
+            server.execute(
+                "DROP DATABASE IF EXISTS bench",
+                "DROP DATABASE IF EXISTS towline",
+                f"SET GLOBAL innodb_flush_log_at_trx_commit = {FLUSH_AT_COMMIT[case]}",
+            )
         _fill_busy(source)
         begin_following(source, target)
         position = source.fetch_value("SELECT @@gtid_binlog_pos")
         _begin_replica(source, peer_server, position)
-        _write_changes(source)
+        _write_changes(source, changes)
         for server in (source, target, peer_server):
             server.execute("FLUSH TABLES")
         for side in ("ours", "peer") if number % 2 == 0 else ("peer", "ours"):
@@ -128,12 +137,12 @@ def bench_catch_up(source: MysqlServer, target: MysqlServer, peer_server: MysqlS
         peer_server.execute("STOP REPLICA", "RESET REPLICA ALL")
         run_migrate(url_of(source, "bench"), url_of(target), "--end")
     report(
-        "catch-up",
+        case,
         our_runs,
         peer_runs,
         peer_name="START REPLICA",
         limit=_receive_only(source, position),
-        changes=CATCH_UP_CHANGES,
+        changes=changes,
     )
 
 
@@ -151,7 +160,7 @@ def _fill_busy(server: MysqlServer) -> None:
     )
 
 
-def _write_changes(server: MysqlServer) -> None:
+def _write_changes(server: MysqlServer, changes: int) -> None:
     """Transactions like those of pgbench, four changes each, and one row that comes last."""
     server.execute(
         "SET sql_log_bin = 0",  # the procedure is none of the changes
@@ -159,7 +168,7 @@ def _write_changes(server: MysqlServer) -> None:
         f"""CREATE OR REPLACE PROCEDURE tools.write_changes()
             BEGIN
                 DECLARE n int DEFAULT 0;
-                WHILE n < {CATCH_UP_CHANGES // _CHANGES_PER_TRANSACTION} DO
+                WHILE n < {changes // _CHANGES_PER_TRANSACTION} DO
                     START TRANSACTION;
                     UPDATE bench.account SET balance = balance + n WHERE id = 1 + n * 7919 % {CATCH_UP_ROWS};
                     UPDATE bench.teller SET balance = balance + n WHERE id = 1 + n % 500;
@@ -280,7 +289,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--rows", type=int, default=3_000_000)
-    cases = [*INDEXES, "catch-up"]
+    parser.add_argument("--changes", type=int, default=CATCH_UP_CHANGES, help="that wait in the case catch-up")
+    cases = [*INDEXES, *FLUSH_AT_COMMIT]
     parser.add_argument("cases", nargs="*", choices=[[], *cases], default=cases)
     arguments = parser.parse_args()
     installation = find_installation(Product.MARIADB)
@@ -291,9 +301,9 @@ def main() -> None:
         MysqlServer(installation, settings=SETTINGS) as target,
     ):
         for case in arguments.cases:
-            if case == "catch-up":
+            if case in FLUSH_AT_COMMIT:
                 with MysqlServer(installation, settings=SETTINGS) as replica:
-                    bench_catch_up(source, target, replica, pairs=arguments.pairs)
+                    bench_catch_up(source, target, replica, case=case, pairs=arguments.pairs, changes=arguments.changes)
             else:
                 bench_full(source, target, case=case, pairs=arguments.pairs, rows=arguments.rows)
 
