@@ -98,7 +98,13 @@ class TableSql:
 
     def deletes(self, rows: Iterable[bytes]) -> Iterator[bytes]:
         """Statements that delete the rows with these rows' keys."""
-        head = f"DELETE FROM {self._table} WHERE ".encode()
+        return self._with_keys(f"DELETE FROM {self._table} WHERE ".encode(), rows, b"")
+
+    def counts(self, rows: Iterable[bytes]) -> Iterator[bytes]:
+        """Queries whose results together are the number of rows with these rows' keys; they are locked."""
+        return self._with_keys(f"SELECT COUNT(*) FROM {self._table} WHERE ".encode(), rows, b" FOR UPDATE")
+
+    def _with_keys(self, head: bytes, rows: Iterable[bytes], tail: bytes) -> Iterator[bytes]:
         keys: list[tuple[bytes, ...]] = []
         size = 0
         for row in rows:
@@ -106,10 +112,10 @@ class TableSql:
             size += sum(map(len, key))
             keys.append(key)
             if len(keys) >= _KEYS_PER_STATEMENT or size > self._statement_bytes:
-                yield head + self._render_keys(keys)
+                yield head + self._render_keys(keys) + tail
                 keys, size = [], 0
         if keys:
-            yield head + self._render_keys(keys)
+            yield head + self._render_keys(keys) + tail
 
     def update_whole(self, old: bytes, new: bytes) -> bytes:
         """Changes one row that is equal to `old` in every column."""

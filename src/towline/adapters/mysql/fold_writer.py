@@ -42,6 +42,7 @@ class FoldWriter:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._tables: dict[Relation, TableSql] = {}
+        self._counted_first: set[Relation] = set()
         self._packet_bytes = 0
         self.conflicts = 0
 
@@ -107,15 +108,22 @@ class FoldWriter:
         """Give existing rows their new values in place; False when that cannot be, and nothing was done.
 
         When each row was changed, each was there.  A smaller count may mean rows that were missing, or rows that had
-        the new values already, so it is taken back and the slower way tells.
+        the new values already.  So it is taken back, and from then on the table's rows are counted first.
         """
         if not table.can_upsert or not updates:
             return False
+        if table.relation in self._counted_first:
+            found = [await self._session.query_value(query) for query in table.counts(updates.values())]
+            if sum(found) != len(updates):
+                return False
+            await self._run(table.upserts(updates.values()), table.relation)
+            return True
         await self._session.execute("SAVEPOINT upsert")
         if await self._run(table.upserts(updates.values()), table.relation) == _COUNT_OF_CHANGED * len(updates):
             return True
         await self._session.execute("ROLLBACK TO SAVEPOINT upsert")
-        return False
+        self._counted_first.add(table.relation)
+        return await self._upsert(table, updates)
 
     async def _write_whole(self, table: TableSql, step: WholeRowStep, expectation: Expectation) -> None:
         statement = table.delete_whole(step.old) if step.new is None else table.update_whole(step.old, step.new)
