@@ -8,11 +8,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from towline.adapters.mysql import accounts as mysql_accounts
 from towline.adapters.mysql import catalog as mysql_catalog
+from towline.adapters.mysql import parameters as mysql_parameters
 from towline.adapters.mysql import sides as mysql_sides
 from towline.adapters.mysql.checks import run_prechecks as run_mysql_prechecks
 from towline.adapters.mysql.connection import connect as connect_mysql
 from towline.adapters.mysql.connection import parse_url as parse_mysql_url
+from towline.adapters.mysql.structure_view import read_structure as read_mysql_structure
 from towline.adapters.postgres import accounts as postgres_accounts
 from towline.adapters.postgres import catalog as postgres_catalog
 from towline.adapters.postgres import parameters as postgres_parameters
@@ -125,11 +128,33 @@ class _PostgresExtras:
         await check_postgres_row_filter(source, wish, follow=follow)
 
 
+class _MysqlExtras:
+    """Of MySQL and MariaDB."""
+
+    async def read_accounts(self, source: Endpoint) -> list[Account]:
+        return await mysql_accounts.read_accounts(source)
+
+    async def ensure_accounts(self, spec: JobSpec, wish: AccountWish, on_report: OnReport) -> None:
+        await mysql_accounts.ensure_accounts(spec, wish, on_report=on_report)
+
+    async def read_parameters(self, source: Endpoint, target: Endpoint) -> list[Parameter]:
+        return await mysql_parameters.read_parameters(source, target)
+
+    async def write_parameters(self, target: Endpoint, values: Mapping[str, str]) -> bool:
+        return await mysql_parameters.write_parameters(target, values)
+
+    async def read_structure(self, target: Endpoint, job_id: str) -> list[StructureEntry]:
+        return await read_mysql_structure(target, job_id)
+
+    async def check_row_filter(self, source: Endpoint, wish: RowFilter, *, follow: bool) -> None:
+        raise NotBuilt("Towline cannot filter rows of MySQL and MariaDB databases yet")
+
+
 _POSTGRES = _Postgres()
 _MYSQL = _Mysql()
 _PAIRS: dict[tuple[str, str], _Family] = {("postgresql", "postgresql"): _POSTGRES, ("mysql", "mysql"): _MYSQL}
 _FAMILIES: dict[str, _Family] = {"postgresql": _POSTGRES, "mysql": _MYSQL}
-_EXTRAS: dict[str, _Extras] = {"postgresql": _PostgresExtras()}
+_EXTRAS: dict[str, _Extras] = {"postgresql": _PostgresExtras(), "mysql": _MysqlExtras()}
 
 WORKER_COMMAND = (sys.executable, "-m", "towline.worker_main")
 

@@ -32,6 +32,7 @@ from towline.domain.errors import (
     MissingPrivilege,
     PositionLost,
     RowImageNotFull,
+    SetupError,
     SourceBehind,
     SourceChanged,
     SourceDdl,
@@ -280,6 +281,29 @@ async def test_killed_server_neither_loses_nor_repeats(
     for transaction in running.sink.transactions:
         apply(transaction.changes, rows)
     assert rows == contents(database)
+
+
+async def test_numbers_that_go_back_stop_the_job_instead_of_hiding_a_writer(
+    mariadb10: MysqlServer, fresh_mysql_database: MysqlDatabaseFactory
+) -> None:
+    database = fresh_mysql_database(mariadb10)
+    database.execute(MAKE_TABLE)
+    others = "SET gtid_domain_id = 71, server_id = {server}, gtid_seq_no = {number}"
+    database.execute(others.format(server=1, number=100), "INSERT INTO t VALUES (1, 'first', 1)")
+    start = current_position(mariadb10)
+    async with reading(database, KEYED, start) as running:
+        database.execute(others.format(server=1, number=101), "INSERT INTO t VALUES (2, 'first', 1)")
+        await running.wait_covered(current_position(mariadb10))
+        database.execute(others.format(server=2, number=50), "INSERT INTO t VALUES (3, 'second', 1)")
+        with pytest.raises(SetupError, match="go back: 71-2-50 follows 71-1-101") as caught:
+            await running.wait_until(lambda: False)
+    assert "gtid_strict_mode" in caught.value.advice
+    # Whoever comes back finds the same, although the server's last number is lower than the job's.
+    before = running.sink.transactions[-1].position
+    async with reading(database, KEYED, before) as running:
+        with pytest.raises(SetupError, match="go back"):
+            await running.wait_until(lambda: False)
+    assert not running.sink.transactions
 
 
 async def test_silent_server_counts_as_lost(mysql_database: MysqlDatabase, proxy_to: Callable[[Any], TcpProxy]) -> None:

@@ -38,3 +38,35 @@ async def test_tables_that_a_foreign_key_changes_unseen(spec: JobSpec, mysql_dat
 async def test_tables_without_transactions(spec: JobSpec, mysql_database: MysqlDatabase):
     mysql_database.execute("CREATE TABLE t (id int PRIMARY KEY) ENGINE = MyISAM")
     assert await refusals(spec) == {"SRC_ENGINE_NOT_TRANSACTIONAL"}
+
+
+async def test_views_and_routines_that_the_target_has(
+    spec: JobSpec, mysql_database: MysqlDatabase, mysql_server_second: MysqlServer
+):
+    mysql_database.execute("CREATE TABLE t (id int PRIMARY KEY)", "CREATE VIEW v AS SELECT 1 AS one")
+    name = mysql_database.name
+    mysql_server_second.execute(f"CREATE DATABASE `{name}`", f"CREATE VIEW `{name}`.v AS SELECT 2 AS two")
+    try:
+        assert await refusals(spec) == {"OBJECT_ALREADY_EXISTED_IN_TARGET"}
+    finally:
+        mysql_server_second.execute(f"DROP DATABASE `{name}`")
+
+
+async def test_what_differs_between_the_servers_is_warned_of(
+    spec: JobSpec, mysql_database: MysqlDatabase, mysql_server_second: MysqlServer
+):
+    mysql_database.execute("CREATE TABLE t (id int)")
+    different = {"group_concat_max_len": 4711, "time_zone": "'-03:00'"}
+    if not mysql_server_second.is_mariadb:
+        different |= {"sql_require_primary_key": 1}
+    mysql_server_second.execute(*(f"SET GLOBAL {name} = {value}" for name, value in different.items()))
+    try:
+        items = {item.item: item for item in await run_prechecks(spec)}
+    finally:
+        mysql_server_second.execute(*(f"SET GLOBAL {name} = DEFAULT" for name in different))
+    assert "group_concat_max_len" in items["dbParamConsistency"].message
+    assert "-03:00" in items["dbParamConsistency"].message
+    assert items["dbIsolationLevelConsistency"].verdict is Verdict.PASSED
+    assert items["dstDbDiskSize"].verdict is Verdict.PASSED
+    keyless = items["srcHasNoPkTableWhenTgtHasInvisiblePk"].reason
+    assert keyless == ("" if mysql_server_second.is_mariadb else "DST_REQUIRES_PRIMARY_KEY")

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 import pytest
 
 from tests.integration.mysql.test_sessions import endpoint_of
-from tests.servers.mysql import MysqlDatabase, MysqlServer
+from tests.servers.mysql import MysqlDatabase, MysqlServer, Product
+from tests.servers.mysql_fixtures import MysqlServerFactory
 from towline.adapters.mysql.catalog import read_tables
 from towline.adapters.mysql.connection import connect
 from towline.adapters.mysql.key_ranges import render_condition
 from towline.adapters.mysql.quoting import qualified
 from towline.adapters.mysql.snapshot import MyCopySource
-from towline.domain.errors import Side
+from towline.domain.errors import SetupError, Side
 from towline.domain.tables import ObjectSelection, Table
 from towline.engine.chunking import plan_ranges
 from towline.engine.ports import ChunkReader
@@ -70,6 +71,32 @@ async def test_readers_see_one_moment_without_the_right_to_lock_the_server(few_r
     assert seen[0] == seen[1] == seen[2]
     for reader in readers:
         await reader.close()
+    await snapshot.close()
+
+
+async def test_readers_see_one_moment_without_a_binlog_or_the_right_to_lock_the_server(
+    private_mysql: MysqlServerFactory,
+) -> None:
+    server = private_mysql(Product.MARIADB, settings={"skip_log_bin": "1"})
+    server.execute(
+        *("CREATE DATABASE d", "CREATE TABLE d.t (id int PRIMARY KEY)", "CREATE USER few IDENTIFIED BY 'pw'"),
+        *("GRANT SELECT, LOCK TABLES ON d.* TO few", "GRANT BINLOG MONITOR ON *.* TO few"),
+    )
+    source = source_of(server, user="few", password="pw")
+    tables = await source.read_tables(ObjectSelection(schemas=frozenset({"d"})))
+    with pytest.raises(SetupError, match="no binlog"):
+        await source.open_base_snapshot(tables, follow=True)
+    with server.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("LOCK TABLES d.t WRITE")
+        opening = asyncio.create_task(source.open_base_snapshot(tables, follow=False))
+        waiting = "SELECT COUNT(*) FROM information_schema.processlist WHERE state LIKE 'Waiting for table%'"
+        while not server.fetch_value(waiting):
+            # Only the lock on the tables shows that snapshots are of one moment here.
+            assert not opening.done()
+            await asyncio.sleep(0.01)
+        cursor.execute("UNLOCK TABLES")
+    snapshot = await opening
+    assert snapshot.position is None
     await snapshot.close()
 
 

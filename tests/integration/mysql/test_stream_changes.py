@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.fault.mysql_jobs import MysqlRuns
+from tests.fault.mysql_jobs import JOB_ID, MysqlRuns, url_of
 from tests.servers.mysql import MysqlServer
 from tests.servers.mysql_equality import assert_same_rows
 from tests.servers.mysql_fixtures import MysqlDatabaseFactory
+from towline.adapters.mysql.connection import parse_url
+from towline.adapters.mysql.sides import remove_traces
+from towline.domain.jobs import JobSpec, TaskMode
+from towline.domain.tables import ObjectSelection
 from towline.engine import points
 
 
@@ -25,6 +29,10 @@ def runs(
     source.execute(
         "CREATE TABLE t (id int PRIMARY KEY, u int UNIQUE, v varchar(20))",
         "INSERT INTO t VALUES (1, 1, 'a'), (2, 2, 'b'), (3, 3, 'c')",
+        "CREATE TABLE loose (u int UNIQUE, v varchar(20))",
+        "INSERT INTO loose VALUES (1, 'a'), (2, 'b')",
+        "CREATE TABLE upserted (a int, b varchar(9), v varchar(20), at timestamp(3) NULL, PRIMARY KEY (b, a), KEY (v))",
+        "INSERT INTO upserted (a, b, v) VALUES (1, 'x', 'a'), (2, 'y', 'b'), (3, 'z', 'c'), (4, 'z', 'd')",
         "CREATE TABLE emptied (id int PRIMARY KEY)",
         "INSERT INTO emptied VALUES (1), (2)",
     )
@@ -45,6 +53,11 @@ def test_truncate_swapped_values_and_savepoints_arrive(runs: MysqlRuns) -> None:
         "DELETE FROM t WHERE id = 3",
         "ROLLBACK TO SAVEPOINT s",
         "INSERT INTO t VALUES (4, 4, NULL)",
+        "UPDATE upserted SET v = CONCAT(v, v)",
+        "UPDATE upserted SET v = 'a', at = NULL WHERE a = 1",
+        "UPDATE upserted SET at = '2024-01-01 00:00:00.5' WHERE a = 4",
+        "UPDATE upserted SET b = 'Z' WHERE a = 3",
+        "DELETE FROM upserted WHERE a = 2",
         "COMMIT",
     )
     runs.run_to_the_end(conflict_policy="stop")
@@ -53,11 +66,13 @@ def test_truncate_swapped_values_and_savepoints_arrive(runs: MysqlRuns) -> None:
 
 def test_missing_row_stops_or_is_repaired_by_policy(runs: MysqlRuns) -> None:
     runs.run_until_killed(points.HANDOFF_BEFORE_STREAM)
-    runs.target.execute(f"DELETE FROM `{runs.source.name}`.t WHERE id = 2")
-    runs.source.execute("UPDATE t SET v = 'new' WHERE id = 2")
+    runs.target.execute(
+        f"DELETE FROM `{runs.source.name}`.t WHERE id = 2", f"DELETE FROM `{runs.source.name}`.upserted WHERE a < 3"
+    )
+    runs.source.execute("UPDATE upserted SET v = 'new'", "UPDATE t SET v = 'new' WHERE id = 2")
     assert runs.run(conflict_policy="stop")["error"] == "ROW_CONFLICT"
     rejected = runs.target.fetch_all("SELECT table_name, kind, key_values FROM towline.reject")
-    assert list(rejected) == [("t", "update", "id=2")]
+    assert list(rejected) == [("upserted", "update", "b=x, a=1")]
     runs.run_to_the_end(conflict_policy="overwrite")
     assert_same_rows(runs.source.server, runs.target, runs.source.name)
 
@@ -65,6 +80,38 @@ def test_missing_row_stops_or_is_repaired_by_policy(runs: MysqlRuns) -> None:
 def test_row_in_the_way_under_another_unique_key_is_removed_by_policy(runs: MysqlRuns) -> None:
     runs.run_until_killed(points.HANDOFF_BEFORE_STREAM)
     runs.target.execute(f"INSERT INTO `{runs.source.name}`.t VALUES (50, 50, 'foreign')")
-    runs.source.execute("INSERT INTO t VALUES (9, 50, 'mine')")
+    runs.target.execute(f"INSERT INTO `{runs.source.name}`.loose VALUES (50, 'foreign')")
+    runs.source.execute("INSERT INTO t VALUES (9, 50, 'mine')", "UPDATE loose SET u = 50 WHERE u = 1")
     runs.run_to_the_end(conflict_policy="overwrite")
     assert_same_rows(runs.source.server, runs.target, runs.source.name)
+
+
+def test_row_of_somebody_else_in_the_copy_stops_or_is_left_and_listed(runs: MysqlRuns) -> None:
+    runs.run_until_killed(points.COPY_BEFORE_LEDGER)
+    runs.target.execute(f"INSERT INTO `{runs.source.name}`.t VALUES (2, 200, 'foreign')")
+    assert runs.run(conflict_policy="overwrite")["error"] == "ROW_CONFLICT"
+    runs.run_to_the_end(conflict_policy="ignore")
+    rows = runs.target.fetch_all(f"SELECT id, v FROM `{runs.source.name}`.t ORDER BY id")
+    assert list(rows) == [(1, "a"), (2, "foreign"), (3, "c")]
+    listed = runs.target.fetch_all("SELECT table_name, kind, key_values FROM towline.reject")
+    assert list(listed) == [("t", "insert", "2")]
+
+
+async def test_triggers_come_when_the_job_ends(runs: MysqlRuns) -> None:
+    runs.source.execute(
+        "CREATE TABLE audit (n int AUTO_INCREMENT PRIMARY KEY, id int)",
+        "CREATE TRIGGER noted AFTER INSERT ON t FOR EACH ROW INSERT INTO audit (id) VALUES (NEW.id)",
+    )
+    runs.run_until_killed(points.HANDOFF_BEFORE_STREAM)
+    runs.source.execute("INSERT INTO t VALUES (7, 7, 'g')")
+    runs.run_to_the_end()
+    # It fired once, on the source.
+    assert_same_rows(runs.source.server, runs.target, runs.source.name)
+    triggers = f"SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = '{runs.source.name}'"
+    assert list(runs.target.fetch_all(triggers)) == []
+    source, target = parse_url(url_of(runs.source.server)), parse_url(url_of(runs.target))
+    spec = JobSpec(JOB_ID, TaskMode.FULL_AND_STREAM, source, target, ObjectSelection())
+    for _ in range(2):
+        await remove_traces(spec)
+    assert list(runs.target.fetch_all(triggers)) == [("noted",)]
+    assert not runs.target.fetch_all("SHOW DATABASES LIKE 'towline'")

@@ -1,9 +1,10 @@
 """The target's side of the stream: whole source transactions and the checkpoint in one target transaction.
 
 Theory of operation: one session, in which foreign keys are not checked and one transaction is open at a time.  A
-batch is applied folded: the old versions of all changed rows are deleted by key, then the new ones are inserted.  So
-two rows that swap a unique value need no order, and how many rows were deleted tells whether the target was as
-expected; an upsert would hide that, and would change another row when a second unique key is in the way.  When the
+batch is applied folded.  A table whose only unique index is its key gets upserts of the changed rows; the server's
+count tells whether all of them were there.  Otherwise the old versions of all changed rows are deleted by key, then
+the new ones are inserted: two rows that swap a unique value need no order, and how many rows were deleted tells
+whether the target was as expected; an upsert would change another row when a second unique key is in the way.  When the
 target refuses a batch it is taken back and applied in halves, each under a savepoint, down to the single change that
 does not fit; what happens to that one is decided by the job's conflict policy.
 

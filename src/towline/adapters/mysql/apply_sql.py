@@ -8,10 +8,11 @@ compared, it carries the column's character set, so that the column's collation 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from towline.adapters.mysql.catalog import TEXT_ONLY, ColumnType
+from towline.adapters.mysql.flavor import Flavor
 from towline.adapters.mysql.quoting import qualified, quote_ident
 from towline.domain.changes import Relation, split_row, value_of
 from towline.domain.errors import InvariantBroken, Side, SourceChanged
@@ -29,8 +30,18 @@ _KEYS_PER_STATEMENT: Final = 1000
 class TableSql:
     """Statements for rows of one form of a source table."""
 
-    def __init__(self, relation: Relation, types: Mapping[str, ColumnType], *, is_mariadb: bool) -> None:
-        """`types`: of the target's columns.
+    def __init__(
+        self,
+        relation: Relation,
+        types: Mapping[str, ColumnType],
+        *,
+        flavor: Flavor,
+        packet_bytes: int,
+        unique_keys: Collection[frozenset[str]] = (),
+    ) -> None:
+        """`types`: of the target's columns. `packet_bytes`: what the target takes in one statement, if need be.
+
+        `unique_keys`: the columns of each of the target's unique indexes.
 
         Raises:
             SourceChanged: the target's table lacks a column of the source's.
@@ -41,6 +52,9 @@ class TableSql:
                 f"the target's {relation.table} has no column {missing[0]}", side=Side.TARGET, columns=len(missing)
             )
         self.relation = relation
+        # A statement is closed when the next row would pass the size; heads and the last row come on top.
+        self._statement_bytes = min(_STATEMENT_BYTES, packet_bytes // 2)
+        is_mariadb = flavor.is_mariadb
         self._table = qualified(relation.table)
         kinds = [types[name] for name in relation.columns]
         self._renderers = [_choose_renderer(kind, is_mariadb=is_mariadb) for kind in kinds]
@@ -50,38 +64,58 @@ class TableSql:
         columns = ", ".join(map(quote_ident, relation.columns))
         self._insert = f"INSERT INTO {self._table} ({columns}) VALUES ".encode()
         self._replace = f"REPLACE INTO {self._table} ({columns}) VALUES ".encode()
+        key = [relation.columns[number] for number in relation.key]
+        others = [quote_ident(name) for name in relation.columns if name not in key]
+        # A row that meets another under a second unique key would change that one, and say nothing.
+        self.can_upsert = bool(others) and list(unique_keys) == [frozenset(key)]
+        self._upsert_tail = _render_assignments(others, flavor)
         self._key_kinds = [kinds[number] for number in relation.key]
         self._key_names = [quote_ident(relation.columns[number]) for number in relation.key]
 
+    def upserts(self, rows: Iterable[bytes]) -> Iterator[bytes]:
+        """Statements that give the rows with these keys their new values. Only where `can_upsert`.
+
+        The server counts a row that it changed as two.
+        """
+        return self._with_rows(self._insert, rows, self._upsert_tail)
+
     def inserts(self, rows: Iterable[bytes], *, replaces: bool = False) -> Iterator[bytes]:
         """Statements that insert the rows, each of some size."""
-        head = self._replace if replaces else self._insert
+        return self._with_rows(self._replace if replaces else self._insert, rows, b"")
+
+    def _with_rows(self, head: bytes, rows: Iterable[bytes], tail: bytes) -> Iterator[bytes]:
         parts: list[bytes] = []
         size = 0
         for row in rows:
             part = self._render_row(row)
-            if parts and size + len(part) > _STATEMENT_BYTES:
-                yield head + b",".join(parts)
+            if parts and size + len(part) > self._statement_bytes:
+                yield head + b",".join(parts) + tail
                 parts, size = [], 0
             parts.append(part)
             size += len(part)
         if parts:
-            yield head + b",".join(parts)
+            yield head + b",".join(parts) + tail
 
     def deletes(self, rows: Iterable[bytes]) -> Iterator[bytes]:
         """Statements that delete the rows with these rows' keys."""
-        head = f"DELETE FROM {self._table} WHERE ".encode()
+        return self._with_keys(f"DELETE FROM {self._table} WHERE ".encode(), rows, b"")
+
+    def counts(self, rows: Iterable[bytes]) -> Iterator[bytes]:
+        """Queries whose results together are the number of rows with these rows' keys; they are locked."""
+        return self._with_keys(f"SELECT COUNT(*) FROM {self._table} WHERE ".encode(), rows, b" FOR UPDATE")
+
+    def _with_keys(self, head: bytes, rows: Iterable[bytes], tail: bytes) -> Iterator[bytes]:
         keys: list[tuple[bytes, ...]] = []
         size = 0
         for row in rows:
             key = self._key(row)
             size += sum(map(len, key))
             keys.append(key)
-            if len(keys) >= _KEYS_PER_STATEMENT or size > _STATEMENT_BYTES:
-                yield head + self._render_keys(keys)
+            if len(keys) >= _KEYS_PER_STATEMENT or size > self._statement_bytes:
+                yield head + self._render_keys(keys) + tail
                 keys, size = [], 0
         if keys:
-            yield head + self._render_keys(keys)
+            yield head + self._render_keys(keys) + tail
 
     def update_whole(self, old: bytes, new: bytes) -> bytes:
         """Changes one row that is equal to `old` in every column."""
@@ -131,6 +165,15 @@ class TableSql:
                 for key in keys
             ]
         )
+
+
+def _render_assignments(columns: Sequence[str], flavor: Flavor) -> bytes:
+    if flavor.is_mysql_from(8, 0, 19):
+        # The older form is warned about.
+        return (
+            " AS towline_new ON DUPLICATE KEY UPDATE " + ", ".join(f"{name} = towline_new.{name}" for name in columns)
+        ).encode()
+    return (" ON DUPLICATE KEY UPDATE " + ", ".join(f"{name} = VALUES({name})" for name in columns)).encode()
 
 
 def _named(relation: Relation, kinds: Sequence[ColumnType]) -> Iterator[tuple[str, ColumnType]]:

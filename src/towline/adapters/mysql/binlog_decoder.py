@@ -290,6 +290,7 @@ class BinlogDecoder:
             position: BinlogPosition = BinlogOffset(self._file, self._end_of(event))
         elif isinstance(self._reached, MariadbGtids):
             server = int.from_bytes(event[5:9], "little")
+            self._require_growth(self._reached, gtid, server)
             position = self._reached.with_gtid(gtid.domain, server, gtid.number)
         else:
             raise InvariantBroken("a transaction of MariaDB on a position of MySQL", side=Side.SOURCE)
@@ -297,6 +298,24 @@ class BinlogDecoder:
         self._transaction = _Transaction(
             position, self._header_time_us(event), is_group=not gtid.is_standalone, xa_name=gtid.prepared_xa
         )
+
+    @staticmethod
+    def _require_growth(reached: MariadbGtids, gtid: ev.MariadbGtid, server: int) -> None:
+        """Within a domain numbers must grow: a position holds the last one only, and `covers` goes by it.
+
+        The source begins right behind the position that it was given, in each domain, and the binlog's own order is
+        the same after every reconnection.  So what comes at or below it is no repetition but another writer's
+        transaction; it would be taken for one that the target has.
+        """
+        last = reached.last_of(gtid.domain)
+        if last is not None and gtid.number <= last[1]:
+            raise SetupError(
+                f"the source's GTIDs go back: {gtid.domain}-{server}-{gtid.number} follows"
+                f" {gtid.domain}-{last[0]}-{last[1]}",
+                side=Side.SOURCE,
+                remedy="Set gtid_strict_mode = ON on the source and its replicas, and let one server write at a time or"
+                " give each writer a gtid_domain_id of its own; then end the job and start a new one.",
+            )
 
     def _header_time_us(self, event: bytes) -> int:
         # When the statement began, in whole seconds: it may make the source look further behind, never less.

@@ -22,7 +22,7 @@ from pymysql.err import raise_mysql_exception
 
 from towline.adapters.mysql.binlog_decoder import BinlogDecoder, Stop, StreamSelection
 from towline.adapters.mysql.connection import connect
-from towline.adapters.mysql.errors import number_of, translate
+from towline.adapters.mysql.errors import ACCESS_DENIED, number_of, translate
 from towline.adapters.mysql.gtid import BinlogPosition, GtidSet, MariadbGtids
 from towline.adapters.mysql.quoting import quote_literal
 from towline.adapters.mysql.replication import (
@@ -58,7 +58,6 @@ _LOST_REMEDY: Final = (
     "End the job and start a new full copy; raise binlog_expire_logs_seconds (MariaDB: expire_logs_days) on the source"
     " before."
 )
-_ACCESS_DENIED: Final = 1045
 _BINLOG_ERROR: Final = 1236  # a collective number: what it is about is only in the text
 _MARIADB_POSITION_ERRORS: Final = frozenset({1945, 1948, 1950, 1951})
 
@@ -161,8 +160,7 @@ class BinlogReader:
         except TimeoutError as error:
             raise ConnectionLost("the source did not begin to send its binlog", side=Side.SOURCE) from error
         except TowlineError as error:
-            if number_of(error) == _ACCESS_DENIED:
-                # The number of a refused login, but this login was not.
+            if number_of(error) == ACCESS_DENIED:
                 raise MissingPrivilege(
                     f"the source's account may not read the binlog: {error.message}",
                     side=Side.SOURCE,
@@ -288,8 +286,14 @@ async def _require_position(session: Session, start: BinlogPosition) -> None:
             )
         _require_ahead(GtidSet.parse(executed), start)
     elif isinstance(resume, MariadbGtids):
-        text = await session.query_value("SELECT @@global.gtid_binlog_pos", what="reading the GTIDs")
-        _require_ahead(MariadbGtids.parse(text), start)
+        row = await session.query_one(
+            "SELECT @@global.gtid_binlog_pos, @@global.gtid_binlog_state", what="reading the GTIDs"
+        )
+        assert row is not None
+        reached = start.reached
+        if isinstance(reached, MariadbGtids) and reached.is_within(str(row[1])):
+            return  # also where another writer's numbers are lower: the decoder says so
+        _require_ahead(MariadbGtids.parse(str(row[0])), start)
 
 
 def _require_ahead(position: BinlogPosition, start: BinlogPosition) -> None:

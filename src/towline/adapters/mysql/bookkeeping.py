@@ -17,10 +17,10 @@ from contextlib import suppress
 from typing import Final
 
 from towline.adapters.mysql.session import Session
-from towline.domain.errors import LeaseLost, SetupError, Side, TowlineError
+from towline.domain.errors import LeaseLost, SetupError, Side, TargetBusy, TowlineError
 
 _OPTIONS: Final = "ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin"
-_NAMES: Final = 64  # sessions of one job that hold a name
+_NAMES: Final = 256  # sessions of one job that hold a name; more than its chunk writers and builders together
 _DDL: Final = (
     "CREATE DATABASE IF NOT EXISTS towline DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
     f"""CREATE TABLE IF NOT EXISTS towline.job (
@@ -166,10 +166,14 @@ async def require_epoch(session: Session, job_id: str, epoch: int) -> None:
 
 
 async def hold_name(session: Session, job_id: str) -> None:
-    """Let a later owner of the job find this session and end it."""
-    for number in range(_NAMES):
-        if await session.query_value("SELECT GET_LOCK(%s, 0)", _name(job_id, number)):
-            return
+    """Let a later owner of the job find this session and end it.
+
+    Raises: TargetBusy, all names are taken: a session that nobody finds could outlive its worker unseen.
+    """
+    # The first free one is taken; what comes after a true part of an OR is not looked at.
+    wanted = " OR ".join(f"GET_LOCK('{_name(job_id, number)}', 0)" for number in range(_NAMES))
+    if not await session.query_value(f"SELECT {wanted}"):
+        raise TargetBusy(f"the job has {_NAMES} sessions on the target already", side=session.side)
 
 
 async def end_sessions(session: Session, job_id: str) -> None:
@@ -191,6 +195,19 @@ async def has_bookkeeping(session: Session) -> bool:
         "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'towline' AND table_name = 'reject'"
     )
     return bool(found)
+
+
+async def fence_off(session: Session, job_id: str) -> bool:
+    """Keep whatever worker is left from writing (I6); whether the job's copy was complete. Safe to repeat."""
+    if not await has_bookkeeping(session):
+        return False
+    await end_sessions(session, job_id)
+    await session.execute(BEGIN)
+    await session.execute("UPDATE towline.job SET epoch = epoch + 1 WHERE job_id = %s", job_id)
+    await session.execute("UPDATE towline.checkpoint SET epoch = epoch + 1 WHERE job_id = %s", job_id)
+    await session.execute("COMMIT")
+    found = "SELECT completed_at IS NOT NULL FROM towline.job WHERE job_id = %s"
+    return bool(await session.query_value(found, job_id))
 
 
 async def remove_bookkeeping(session: Session, job_id: str) -> None:

@@ -107,11 +107,29 @@ async def read_column_types(session: Session, table: TableName) -> dict[str, Col
     return {name: ColumnType(name, type_sql.lower(), charset) for name, type_sql, charset in rows}
 
 
+async def read_unique_keys(session: Session, table: TableName) -> list[frozenset[str]]:
+    """The columns of each unique index of one table; of an index on an expression or a prefix, none."""
+    rows = await session.query(
+        """SELECT index_name, column_name, sub_part FROM information_schema.statistics
+           WHERE table_schema = %s AND table_name = %s AND non_unique = 0""",
+        table.schema,
+        table.name,
+    )
+    names = {name for name, _, _ in rows}
+    whole = names - {name for name, column, sub_part in rows if not column or sub_part is not None}
+    return [frozenset(row[1] for row in rows if row[0] == name) if name in whole else frozenset() for name in names]
+
+
+async def read_packet_limit(session: Session) -> int:
+    """How many bytes the server takes in one packet; a statement of more is refused."""
+    return int(await session.query_value("SELECT @@SESSION.max_allowed_packet"))
+
+
 async def read_identity(session: Session) -> str:
-    """Names this server: stays the same across restarts and renames of hosts."""
+    """Names this server: stays the same across restarts, and on another port."""
     if session.flavor.is_mariadb:
-        # MariaDB has no identity but what its operator gave it.
-        return str(await session.query_value("SELECT CONCAT('mariadb/', @@server_id, '/', @@hostname, ':', @@port)"))
+        # MariaDB has no identity but what its operator gave it. The folder tells servers of one machine apart.
+        return str(await session.query_value("SELECT CONCAT('mariadb/', @@server_id, '/', @@hostname, @@datadir)"))
     return str(await session.query_value("SELECT CONCAT('mysql/', @@server_uuid)"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +38,16 @@ _VARIABLES = (
     "expire_logs_days",
     "log_bin_trust_function_creators",
     "innodb_default_row_format",
+    "sql_generate_invisible_primary_key",
+    "sql_require_primary_key",
+    "time_zone",
+    "system_time_zone",
+    "auto_increment_increment",
+    "auto_increment_offset",
+    "explicit_defaults_for_timestamp",
+    "group_concat_max_len",
+    "gtid_strict_mode",
+    "gtid_binlog_state",
 )
 
 
@@ -71,6 +82,7 @@ class SourceFacts:
     collations: frozenset[str]
     missing: tuple[str, ...] = ()  # selected, but not there
     cascading: tuple[TableName, ...] = ()  # the server changes their rows when a parent's row changes
+    objects: frozenset[str] = frozenset()  # views, routines and events of whole databases, each with its kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +93,8 @@ class TargetFacts:
     accounts: frozenset[str] | None  # None: the account may not see them
     has_job: bool
     triggers: tuple[TableName, ...] = field(default=())
+    objects: frozenset[str] = frozenset()
+    free_bytes: int | None = None  # where its data are; None: the server does not tell
 
 
 async def read_server(session: Session, *, now_s: float) -> ServerFacts:
@@ -130,6 +144,7 @@ async def read_source(session: Session, selection: ObjectSelection, *, now_s: fl
             WHERE routine_schema IN ({listed}) AND routine_definition IS NULL AND routine_body = 'SQL'"""
     )
     chosen = {table.name for table in tables}
+    whole = [name for name in schemas if selection.is_everything or name in selection.schemas]
     pairs = [(TableName(*row[:2]), TableName(*row[2:])) for row in parents]
     return SourceFacts(
         server,
@@ -143,6 +158,7 @@ async def read_source(session: Session, selection: ObjectSelection, *, now_s: fl
         frozenset(row[3] for row in engines if row[3]),
         tuple(sorted(selection.schemas - set(schemas)) + sorted(map(str, selection.tables - chosen))),
         tuple(name for name in (TableName(*row) for row in cascading) if name in chosen),
+        await _read_objects(session, whole),
     )
 
 
@@ -159,6 +175,8 @@ async def read_target(session: Session, tables: tuple[Table, ...], *, job_id: st
         await _read_accounts(session),
         await _has_job(session, job_id),
         tuple(sorted({TableName(*row) for row in triggers} & wanted)),
+        await _read_objects(session, sorted({name.schema for name in wanted})),
+        await _read_free_bytes(session),
     )
 
 
@@ -170,6 +188,31 @@ async def _read_grants(session: Session) -> frozenset[str]:
         if found:
             granted.update(part.strip().upper() for part in head.removeprefix("GRANT ").split(","))
     return frozenset(granted)
+
+
+async def _read_objects(session: Session, schemas: Sequence[str]) -> frozenset[str]:
+    listed = ", ".join(quote_literal(name) for name in schemas) or "''"
+    rows = await session.query(
+        f"""SELECT CONCAT('view ', table_schema, '.', table_name) FROM information_schema.views
+            WHERE table_schema IN ({listed})
+            UNION SELECT CONCAT(LOWER(routine_type), ' ', routine_schema, '.', routine_name)
+            FROM information_schema.routines WHERE routine_schema IN ({listed})
+            UNION SELECT CONCAT('event ', event_schema, '.', event_name)
+            FROM information_schema.events WHERE event_schema IN ({listed})"""
+    )
+    return frozenset(str(row[0]) for row in rows)
+
+
+async def _read_free_bytes(session: Session) -> int | None:
+    """Only MariaDB with its plugin `disks` tells, and only an account with FILE."""
+    try:
+        folder = str(await session.query_value("SELECT @@datadir"))
+        rows = await session.query("SELECT path, available FROM information_schema.disks")
+    except TowlineError:
+        return None
+    # The deepest mount above the folder is the one that it lies on.
+    found = [(len(str(path)), int(free)) for path, free in rows if folder.startswith(str(path).rstrip("/") + "/")]
+    return max(found)[1] * 1024 if found else None
 
 
 async def _read_accounts(session: Session) -> frozenset[str] | None:

@@ -17,6 +17,13 @@ _SHORT_RETENTION_S = 86_400
 _ENGINES = frozenset({"innodb", "myisam", "aria", "memory", "archive", "csv", "rocksdb"})
 _TRANSACTIONAL = frozenset({"innodb", "rocksdb"})
 _CLOCK_LIMIT_S = 60
+# A copy needs room for the rows, and as much again for indexes in the making and the target's own logs.
+_ROOM_FACTOR = 2
+_SMALL_BYTES = 1024 * 1024 * 1024
+_PARAMETERS = (
+    *("auto_increment_increment", "auto_increment_offset", "explicit_defaults_for_timestamp"),
+    *("group_concat_max_len", "innodb_default_row_format"),
+)
 _WRITING = ("CREATE", "DROP", "ALTER", "INSERT", "UPDATE", "DELETE", "SELECT", "INDEX", "REFERENCES")
 
 
@@ -38,6 +45,7 @@ def judge_source(facts: SourceFacts, *, mode: TaskMode) -> list[PrecheckItem]:
             _judge_server_id(facts.server),
             _judge_retention(facts.server),
             _judge_replica_updates(facts.server),
+            _judge_gtids(facts.server),
             _judge_keys(facts),
             _judge_cascades(facts),
             _judge_code(facts),
@@ -76,9 +84,17 @@ def judge_both(source: SourceFacts, target: TargetFacts, *, mode: TaskMode) -> l
         _compare(source, target, "collation_server", "dbCollationServerConsistency"),
         _compare(source, target, "innodb_strict_mode", "innodbStrictModeConsistency"),
         _compare_modes(source.server, target.server),
+        _compare_isolation(source.server, target.server),
+        _compare_parameters(source.server, target.server),
     ]
     if mode is not TaskMode.STREAM:
-        items.append(_judge_conflicts(target))
+        items += [
+            _judge_conflicts(target),
+            _judge_object_conflicts(source, target),
+            _judge_room(source, target),
+            _judge_keyless(source, target.server),
+            _judge_creators(source, target.server),
+        ]
     return items
 
 
@@ -192,6 +208,26 @@ def _judge_replica_updates(server: ServerFacts) -> PrecheckItem:
     )
 
 
+def _judge_gtids(server: ServerFacts) -> PrecheckItem:
+    item = "srcGtidConsistencyCheck"
+    mode = server.variable("gtid_mode")
+    if mode.endswith("_PERMISSIVE"):
+        message = f"gtid_mode is {mode}; transactions with and without GTIDs cannot be followed by one position."
+        return _warning(item, _PARAMS, "SRC_GTID_MODE_PERMISSIVE", message, "SET GLOBAL gtid_mode = ON on the source.")
+    writers: dict[str, int] = {}
+    for entry in filter(None, "".join(server.variable("gtid_binlog_state").split()).split(",")):
+        domain = entry.partition("-")[0]
+        writers[domain] = writers.get(domain, 0) + 1
+    shared = [domain for domain, servers in writers.items() if servers > 1]
+    if shared and server.variable("gtid_strict_mode") != "ON":
+        message = (
+            f"Several servers have written in GTID domain {', '.join(shared)}; a number that goes back stops a job."
+        )
+        remedy = "Let one server write at a time, or give each writer a gtid_domain_id; gtid_strict_mode = ON holds it."
+        return _warning(item, _PARAMS, "SRC_GTID_DOMAIN_SHARED", message, remedy)
+    return _passed(item)
+
+
 def _judge_engines(facts: SourceFacts) -> PrecheckItem:
     item = "srcDbExistUnsupportEngineTable"
     unknown = sorted(name for name, engine in facts.engines.items() if engine.lower() not in _ENGINES)
@@ -249,8 +285,9 @@ def _judge_code(facts: SourceFacts) -> PrecheckItem:
     item = "srcTriggerAndEventCheck"
     if not facts.code:
         return _passed(item)
-    message = "Triggers are left out and events are created disabled while changes are followed."
-    return _warning(item, _PARAMS, "SRC_HAS_TRIGGERS_OR_EVENTS", message, "Create and enable them at the switch-over.")
+    message = "Triggers come to the target when the job ends; events are created disabled and stay so."
+    remedy = "End the job before applications write to the target, then ALTER EVENT ... ENABLE there."
+    return _warning(item, _PARAMS, "SRC_HAS_TRIGGERS_OR_EVENTS", message, remedy)
 
 
 def _judge_writing(server: ServerFacts) -> PrecheckItem:
@@ -386,6 +423,86 @@ def _judge_conflicts(target: TargetFacts) -> PrecheckItem:
     message = f"The target already has {_names(sorted(target.present))}."
     remedy = "Drop them on the target, or choose another one."
     return _failed(item, _CONFLICT, "TABLE_ALREADY_EXISTED_IN_TARGET", message, remedy)
+
+
+def _judge_object_conflicts(source: SourceFacts, target: TargetFacts) -> PrecheckItem:
+    item = "srcViewAlreadyExistedInDstView"
+    both = sorted(source.objects & target.objects)
+    if target.has_job or not both:
+        return _passed(item, _CONFLICT)
+    message = f"The target already has {_names(both)}."
+    remedy = "Drop them on the target, or choose another one."
+    return _failed(item, _CONFLICT, "OBJECT_ALREADY_EXISTED_IN_TARGET", message, remedy)
+
+
+def _judge_room(source: SourceFacts, target: TargetFacts) -> PrecheckItem:
+    item, group = "dstDbDiskSize", "db_disk_size"
+    needed = _ROOM_FACTOR * sum(table.size_bytes for table in source.tables)
+    if target.has_job or (target.free_bytes is not None and target.free_bytes >= needed):
+        return _passed(item, group)
+    if target.free_bytes is None:
+        if needed < _SMALL_BYTES:
+            return _passed(item, group)
+        message = f"The job needs about {needed / 1e9:.1f} GB on the target, which does not tell how much is free."
+        return _warning(item, group, "DST_DISK_SIZE_UNKNOWN", message, "Look at the target's disk before the start.")
+    message = f"The job needs about {needed / 1e9:.1f} GB on the target; {target.free_bytes / 1e9:.1f} GB are free."
+    return _failed(item, group, "DST_DISK_TOO_SMALL", message, "Free disk space on the target, or give it more.")
+
+
+def _judge_keyless(source: SourceFacts, target: ServerFacts) -> PrecheckItem:
+    item = "srcHasNoPkTableWhenTgtHasInvisiblePk"
+    without = [table.name for table in source.tables if not table.key]
+    if not without or "ON" not in (
+        target.variable("sql_require_primary_key"),
+        target.variable("sql_generate_invisible_primary_key"),
+    ):
+        return _passed(item)
+    if target.variable("sql_require_primary_key") == "ON":
+        message = f"The target takes no tables without a primary key: {_names(without)}."
+        remedy = "Give them a primary key, or SET GLOBAL sql_require_primary_key = OFF on the target."
+        return _failed(item, _PARAMS, "DST_REQUIRES_PRIMARY_KEY", message, remedy)
+    message = f"The target would give these tables an invisible key of its own: {_names(without)}."
+    remedy = "SET GLOBAL sql_generate_invisible_primary_key = OFF on the target, if they shall stay alike."
+    return _warning(item, _PARAMS, "DST_GENERATES_PRIMARY_KEY", message, remedy)
+
+
+def _judge_creators(source: SourceFacts, target: ServerFacts) -> PrecheckItem:
+    item = "dstTrustFunctionCreatorsCheck"
+    has_code = source.code or any(name.startswith("function ") for name in source.objects)
+    is_free = target.variable("log_bin") != "ON" or target.variable("log_bin_trust_function_creators") == "ON"
+    if not has_code or is_free or target.may("SUPER"):
+        return _passed(item)
+    message = "The target's account may not create triggers and functions while its server writes a binlog."
+    remedy = "SET GLOBAL log_bin_trust_function_creators = ON on the target."
+    return _warning(item, _PARAMS, "DST_TRUSTS_NO_CREATORS", message, remedy)
+
+
+def _compare_isolation(source: ServerFacts, target: ServerFacts) -> PrecheckItem:
+    item = "dbIsolationLevelConsistency"
+    mine, other = (s.variable("transaction_isolation") or s.variable("tx_isolation") for s in (source, target))
+    if mine == other:
+        return _passed(item)
+    message = f"The isolation level is {mine} on the source and {other} on the target; applications may depend on it."
+    return _warning(item, _PARAMS, "ISOLATION_LEVEL_DIFFERS", message, "Set it alike before the switch-over.")
+
+
+def _compare_parameters(source: ServerFacts, target: ServerFacts) -> PrecheckItem:
+    item = "dbParamConsistency"
+    pairs = {name: (source.variable(name), target.variable(name)) for name in _PARAMETERS}
+    pairs["time_zone"] = (_time_zone(source), _time_zone(target))
+    different = [
+        f"{name} ({mine}, {other})" for name, (mine, other) in pairs.items() if mine and other and mine != other
+    ]
+    if not different:
+        return _passed(item)
+    message = f"These differ between source and target: {'; '.join(different)}."
+    remedy = "Rows are copied as they are; set them alike before applications move."
+    return _warning(item, _PARAMS, "PARAMETERS_DIFFER", message, remedy)
+
+
+def _time_zone(server: ServerFacts) -> str:
+    zone = server.variable("time_zone")
+    return server.variable("system_time_zone") if zone == "SYSTEM" else zone
 
 
 # --- words ------------------------------------------------------------------------------------------

@@ -1,4 +1,8 @@
-"""The target's side of the copy: the chunk ledger, and writers that commit rows and ledger together."""
+"""The target's side of the copy: the chunk ledger, and writers that commit rows and ledger together.
+
+The tables are the job's own, so a row that is there already is somebody else's.  Under the policy IGNORE it stays, the
+source's row is left out, counted and put on the job's list; under the others the job stops.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +12,15 @@ from contextlib import asynccontextmanager
 from typing import Final, cast
 
 from towline.adapters.mysql.bookkeeping import BEGIN, hold_name, require_epoch
-from towline.adapters.mysql.catalog import ColumnType, read_column_types
+from towline.adapters.mysql.catalog import ColumnType, read_column_types, read_packet_limit
 from towline.adapters.mysql.connection import connect
+from towline.adapters.mysql.fold_writer import save_reject
 from towline.adapters.mysql.load_data import LoadMisfit, load_rows
 from towline.adapters.mysql.quoting import qualified
 from towline.adapters.mysql.session import Session
 from towline.adapters.mysql.snapshot import MyChunkReader
 from towline.domain.errors import LeaseLost, Side
-from towline.domain.jobs import Endpoint
+from towline.domain.jobs import ConflictPolicy, Endpoint
 from towline.domain.tables import Table, TableName
 from towline.engine import points
 from towline.engine.ports import Chunk, ChunkDone, ChunkReader, CopyFacts, SnapshotFact, TablePlan
@@ -27,10 +32,11 @@ WRITER_SETTINGS: Final = {"foreign_key_checks": "0", "max_error_count": "65535"}
 class MyCopyTarget:
     """The ledger of one job on one target server."""
 
-    def __init__(self, endpoint: Endpoint, *, job_id: str, epoch: int) -> None:
+    def __init__(self, endpoint: Endpoint, *, job_id: str, epoch: int, policy: ConflictPolicy) -> None:
         self._endpoint = endpoint
         self._job_id = job_id
         self._epoch = epoch
+        self._policy = policy
         self._session: Session | None = None
 
     async def require_lease(self) -> None:
@@ -118,7 +124,7 @@ class MyCopyTarget:
             self._endpoint, purpose=f"{self._job_id}:write", settings=WRITER_SETTINGS, side=Side.TARGET
         )
         await hold_name(session, self._job_id)
-        return MyChunkWriter(session, self._job_id, self._epoch)
+        return MyChunkWriter(session, self._job_id, self._epoch, self._policy)
 
     async def close(self) -> None:
         if self._session is not None:
@@ -185,11 +191,13 @@ class MyCopyTarget:
 class MyChunkWriter:
     """One session; one transaction per call of `write`."""
 
-    def __init__(self, session: Session, job_id: str, epoch: int) -> None:
+    def __init__(self, session: Session, job_id: str, epoch: int, policy: ConflictPolicy) -> None:
         self._session = session
         self._job_id = job_id
         self._epoch = epoch
+        self._policy = policy
         self._types: dict[TableName, dict[str, ColumnType]] = {}
+        self._packet_bytes = 0
 
     async def write(
         self,
@@ -203,6 +211,7 @@ class MyChunkWriter:
         session = self._session
         done: list[ChunkDone] = []
         try:
+            self._packet_bytes = self._packet_bytes or await read_packet_limit(session)
             for table, _ in work:
                 if table.name not in self._types:
                     self._types[table.name] = await read_column_types(session, table.name)
@@ -211,8 +220,14 @@ class MyChunkWriter:
             for table, chunk in work:
                 counted = _Counted(reader.read(table, chunk, changed_since=None), table, on_bytes)
                 try:
-                    rows = await load_rows(session, table, self._types[table.name], counted)
+                    rows = await load_rows(
+                        session, table, self._types[table.name], counted, packet_bytes=self._packet_bytes
+                    )
                 except LoadMisfit as misfit:
+                    if self._policy is ConflictPolicy.IGNORE and misfit.left_out is not None:
+                        await self._list_left_out(table, misfit.left_out)
+                        done.append(ChunkDone(chunk, snapshot_number, misfit.rows, counted.size_bytes))
+                        continue
                     number = misfit.warnings[0][2]
                     # A duplicate comes without the number of its row.
                     key = await cast(MyChunkReader, reader).read_key(table, chunk, row_number=number) if number else ""
@@ -227,6 +242,12 @@ class MyChunkWriter:
             session.terminate()
             raise
         return done
+
+    async def _list_left_out(self, table: Table, keys: Sequence[str]) -> None:
+        """In the transaction of the chunk, so that each is listed once (I5)."""
+        for key in keys:
+            reason = f"{table.name}: the target has a row with this key"
+            await save_reject(self._session, (self._job_id, table.name, "insert", reason, key))
 
     async def _write_ledger(self, done: Sequence[ChunkDone]) -> None:
         for entry in done:

@@ -37,6 +37,7 @@ from towline.domain.errors import (
     UnrepresentableValue,
 )
 
+ACCESS_DENIED: Final = 1045
 DUPLICATE_ENTRY: Final = 1062
 NO_SUCH_TABLE: Final = 1146
 LOST_CONNECTION: Final = 2013
@@ -158,13 +159,19 @@ def translated_connecting(side: Side, *, what: str) -> Iterator[None]:
         raise _translate_connecting(error, side, what=what) from error
 
 
-def translate(error: Exception, side: Side, *, what: str) -> TowlineError:
-    """The domain error for a driver error; also cleans the driver's error of row values."""
+def translate(error: Exception, side: Side, *, what: str, is_login: bool = False) -> TowlineError:
+    """The domain error for a driver error; also cleans the driver's error of row values.
+
+    To a statement the number of a refused login says that the account may not do this: a server does so with the
+    binlog, managed services with FLUSH TABLES WITH READ LOCK.
+    """
     if isinstance(error, InterfaceError):
         return ConnectionLost(f"{what}: the connection was closed", side=side)
     number = number_of(error)
     if isinstance(error, pymysql.Error) and number:
         kind = _BY_NUMBER.get(number, UnclassifiedError)
+        if number == ACCESS_DENIED and not is_login:
+            kind = MissingPrivilege
         message = _clean_message(error, number)
         return kind(
             f"{what}: {message} (error {number})", side=side, remedy=_REMEDY_BY_NUMBER.get(number), number=number
@@ -225,7 +232,7 @@ def _translate_connecting(error: Exception, side: Side, *, what: str) -> Towline
         return ServerUnreachable(f"{what}: the server closed the connection", side=side)
     if isinstance(error, pymysql.Error) and not number:
         return ConnectionRefused(f"{what}: {_first_line(error)}", side=side)
-    return translate(error, side, what=what)
+    return translate(error, side, what=what, is_login=True)
 
 
 def _clean_message(error: pymysql.Error, number: int) -> str:

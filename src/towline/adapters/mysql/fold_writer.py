@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Final
 
 from towline.adapters.mysql.apply_sql import TableSql
-from towline.adapters.mysql.catalog import read_column_types
+from towline.adapters.mysql.catalog import read_column_types, read_packet_limit, read_unique_keys
 from towline.adapters.mysql.quoting import qualified
 from towline.adapters.mysql.session import Session
 from towline.domain.changes import DELETE, TRUNCATE, Relation, RowChange
-from towline.domain.errors import InvariantBroken, RowConflict, Side
+from towline.domain.errors import InvariantBroken, RowConflict, SetupError, Side
 from towline.domain.tables import TableName
 from towline.engine.fold import Fold, InsertStep, KeyedStep, MoveStep, Step, TruncateStep, WholeRowStep
 from towline.engine.points import APPLY_IN_BATCH, reach
@@ -19,6 +19,7 @@ from towline.engine.points import APPLY_IN_BATCH, reach
 Reject = tuple[str, TableName, str, str, str | None]
 """Job, table, kind, reason, key; the key must not be logged (I7)."""
 
+_COUNT_OF_CHANGED: Final = 2
 _SAVE_REJECT: Final = """
 INSERT INTO towline.reject (job_id, table_schema, table_name, kind, reason, key_values) VALUES (%s, %s, %s, %s, %s, %s)
 """
@@ -41,6 +42,8 @@ class FoldWriter:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._tables: dict[Relation, TableSql] = {}
+        self._counted_first: set[Relation] = set()
+        self._packet_bytes = 0
         self.conflicts = 0
 
     async def write(self, fold: Fold, *, expectation: Expectation) -> None:
@@ -64,6 +67,9 @@ class FoldWriter:
         table = await self._table(relation)
         if relation.key:
             await self._run(table.deletes([row for row in (old, new) if row is not None]), relation)
+        elif old is not None:
+            # Without a key the row that changes is found by all of its values; it must not stay beside the new one.
+            await self._run([table.delete_whole(old)], relation)
         if new is not None and kind != DELETE:
             await self._run(table.inserts([new], replaces=True), relation)
 
@@ -87,6 +93,8 @@ class FoldWriter:
             raise InvariantBroken("a row of the binlog without all of its values", side=Side.SOURCE)
         old = [*step.deletes.values(), *step.updates.values()]
         new = [*step.updates.values(), *step.inserts.values()]
+        if expectation is not Expectation.TOLERANT and await self._upsert(table, step.updates):
+            old, new = [*step.deletes.values()], [*step.inserts.values()]
         if expectation is Expectation.TOLERANT:
             old = [*old, *step.inserts.values()]
         found = await self._run(table.deletes(old), table.relation)
@@ -96,9 +104,30 @@ class FoldWriter:
             self.conflicts += abs(len(old) - found)
         await self._run(table.inserts(new), table.relation)
 
+    async def _upsert(self, table: TableSql, updates: Mapping[bytes, bytes]) -> bool:
+        """Give existing rows their new values in place; False when that cannot be, and nothing was done.
+
+        When each row was changed, each was there.  A smaller count may mean rows that were missing, or rows that had
+        the new values already.  So it is taken back, and from then on the table's rows are counted first.
+        """
+        if not table.can_upsert or not updates:
+            return False
+        if table.relation in self._counted_first:
+            found = [await self._session.query_value(query) for query in table.counts(updates.values())]
+            if sum(found) != len(updates):
+                return False
+            await self._run(table.upserts(updates.values()), table.relation)
+            return True
+        await self._session.execute("SAVEPOINT upsert")
+        if await self._run(table.upserts(updates.values()), table.relation) == _COUNT_OF_CHANGED * len(updates):
+            return True
+        await self._session.execute("ROLLBACK TO SAVEPOINT upsert")
+        self._counted_first.add(table.relation)
+        return await self._upsert(table, updates)
+
     async def _write_whole(self, table: TableSql, step: WholeRowStep, expectation: Expectation) -> None:
         statement = table.delete_whole(step.old) if step.new is None else table.update_whole(step.old, step.new)
-        found = await self._session.execute(statement, what=f"writing {table.relation.table}")
+        found = await self._run([statement], table.relation)
         if found:
             return
         if expectation is Expectation.STRICT:
@@ -110,6 +139,14 @@ class FoldWriter:
     async def _run(self, statements: Iterable[bytes], relation: Relation) -> int:
         rows = 0
         for statement in statements:
+            if len(statement) >= self._packet_bytes:
+                # The server would end the session, which looks like a line that was cut.
+                raise SetupError(
+                    f"a row of {relation.table} takes a statement of {len(statement)} bytes; max_allowed_packet of the"
+                    f" target is {self._packet_bytes}",
+                    side=Side.TARGET,
+                    remedy="Raise max_allowed_packet on the target (64 MB and more), then retry the job.",
+                )
             rows += await self._session.execute(statement, what=f"writing {relation.table}")
         return rows
 
@@ -117,7 +154,14 @@ class FoldWriter:
         table = self._tables.get(relation)
         if table is None:
             types = await read_column_types(self._session, relation.table)
-            table = TableSql(relation, types, is_mariadb=self._session.flavor.is_mariadb)
+            self._packet_bytes = self._packet_bytes or await read_packet_limit(self._session)
+            table = TableSql(
+                relation,
+                types,
+                flavor=self._session.flavor,
+                packet_bytes=self._packet_bytes,
+                unique_keys=await read_unique_keys(self._session, relation.table),
+            )
             self._tables[relation] = table
         return table
 

@@ -199,6 +199,21 @@ class MariadbGtids(BinlogPosition):
             domains[int(match[1])] = int(match[2]), int(match[3])
         return cls(domains)
 
+    def last_of(self, domain: int) -> tuple[int, int] | None:
+        """Server id and number of the domain's last transaction."""
+        return self._domains.get(domain)
+
+    def is_within(self, state: str) -> bool:
+        """Whether a server whose `gtid_binlog_state` this is has written every one of these transactions.
+
+        The state has the last number of each domain and server, so it tells also where numbers went back.
+        """
+        written: dict[tuple[int, int], int] = {}
+        for part in filter(None, "".join(state.split()).split(",")):
+            domain, server, number = map(int, part.split("-"))
+            written[domain, server] = number
+        return all(written.get((domain, server), -1) >= number for domain, (server, number) in self._domains.items())
+
     def with_gtid(self, domain: int, server: int, number: int) -> MariadbGtids:
         domains = dict(self._domains)
         domains[domain] = server, number

@@ -19,16 +19,28 @@ from towline.domain.errors import DataError, InvariantBroken, RowConflict, Side,
 from towline.domain.tables import Table
 
 _FILE_REQUEST: Final = 0xFB
+_MAX_COUNTED: Final = 0xFFFF
+# What the server asks for besides the rows of a packet.
+_PACKET_MARGIN_BYTES: Final = 256
 _ROW = re.compile(r"at row (\d+)")
 _DUPLICATES: Final = frozenset({1062, 1022, 1586})
+_DUPLICATE_KEY = re.compile(r"Duplicate entry '(.*)' for key ", re.DOTALL)
 
 
 class LoadMisfit(Exception):
-    """What the server warned of: error numbers with cleaned messages and, where it said so, row numbers from 1."""
+    """What the server warned of: error numbers with cleaned messages and, where it said so, row numbers from 1.
 
-    def __init__(self, warnings: list[tuple[int, str, int]]) -> None:
+    `rows` were written all the same.  `left_out` has the key of each row that was not, because the table has one with
+    that key; it is None when anything else was wrong.  Keys must not be logged (I7).
+    """
+
+    def __init__(
+        self, warnings: list[tuple[int, str, int]], *, rows: int = 0, left_out: list[str] | None = None
+    ) -> None:
         super().__init__(warnings[0][1])
         self.warnings = warnings
+        self.rows = rows
+        self.left_out = left_out
 
     def to_error(self, table: Table, key: str) -> DataError:
         number, message, _ = self.warnings[0]
@@ -47,9 +59,11 @@ class LoadMisfit(Exception):
 
 
 async def load_rows(
-    session: Session, table: Table, types: Mapping[str, ColumnType], blocks: AsyncIterable[bytes]
+    session: Session, table: Table, types: Mapping[str, ColumnType], blocks: AsyncIterable[bytes], *, packet_bytes: int
 ) -> int:
     """Append rows to the table inside the session's transaction and return their number.
+
+    `packet_bytes`: the server's limit for a packet. The input is one file to the server, cut wherever.
 
     Raises:
         LoadMisfit: a row did not fit; the transaction holds what the server made of it, so roll back.
@@ -61,14 +75,14 @@ async def load_rows(
     try:
         async for block in blocks:
             is_empty = False
-            await session.run(lambda wire, block=block: wire.send_packet(block), what=what)  # type: ignore[misc]
+            await session.run(lambda wire, block=block: _send(wire, block, packet_bytes), what=what)  # type: ignore[misc]
     except BaseException:
         # The server waits for the rest of a "file"; only the end of the session keeps it from taking a part.
         session.terminate()
         raise
     rows, warnings = await session.run(lambda wire: _finish(wire, is_empty=is_empty), what=what)
     if warnings:
-        await _require_harmless(session)
+        await _require_harmless(session, rows, warnings)
     return rows
 
 
@@ -95,6 +109,13 @@ def _begin(wire: Wire, statement: bytes) -> None:
         raise InvariantBroken("the target did not ask for rows", side=Side.TARGET)
 
 
+def _send(wire: Wire, block: bytes, packet_bytes: int) -> None:
+    room = max(1, packet_bytes - _PACKET_MARGIN_BYTES)
+    view = memoryview(block)
+    for at in range(0, len(view), room):
+        wire.send_packet(view[at : at + room])
+
+
 def _finish(wire: Wire, *, is_empty: bool) -> tuple[int, int]:
     if not is_empty:
         wire.send_packet(LAST_LINE_END)
@@ -113,11 +134,19 @@ def _read_number(packet: bytes, at: int) -> tuple[int, int]:
     return int.from_bytes(packet[at + 1 : at + 1 + width], "little"), at + 1 + width
 
 
-async def _require_harmless(session: Session) -> None:
-    found = [
-        (int(number), clean_message(str(message), int(number)), int(match[1]) if (match := _ROW.search(message)) else 0)
+async def _require_harmless(session: Session, rows: int, warnings: int) -> None:
+    said = [
+        (int(number), str(message))
         for level, number, message in await session.query("SHOW WARNINGS")
         if level != "Note" or is_data_error(int(number))
     ]
-    if found:
-        raise LoadMisfit(found)
+    if not said:
+        return
+    found = [
+        (number, clean_message(message, number), int(match[1]) if (match := _ROW.search(message)) else 0)
+        for number, message in said
+    ]
+    keys = [match[1] for _, message in said if (match := _DUPLICATE_KEY.match(message))]
+    # The server counts up to 65,535 and may remember fewer; what it does not name could be of another kind.
+    is_all_named = len(keys) == len(said) == warnings < _MAX_COUNTED
+    raise LoadMisfit(found, rows=rows, left_out=keys if is_all_named else None)

@@ -137,15 +137,15 @@ class Session:
     def is_closed(self) -> bool:
         return self._is_closed
 
-    async def query(self, sql: str, *args: Any, what: str = "") -> list[Row]:
+    async def query(self, sql: str | bytes, *args: Any, what: str = "") -> list[Row]:
         """The rows of a statement; `%s` in it stand for `args`, and `%` is doubled only when there are some."""
         return await self.call(lambda: self._query(sql, args)[0], what=what)
 
-    async def query_one(self, sql: str, *args: Any, what: str = "") -> Row | None:
+    async def query_one(self, sql: str | bytes, *args: Any, what: str = "") -> Row | None:
         rows = await self.query(sql, *args, what=what)
         return rows[0] if rows else None
 
-    async def query_value(self, sql: str, *args: Any, what: str = "") -> Any:
+    async def query_value(self, sql: str | bytes, *args: Any, what: str = "") -> Any:
         row = await self.query_one(sql, *args, what=what)
         return row[0] if row else None
 
@@ -236,7 +236,7 @@ class Session:
             with suppress(Exception):
                 self._driver._force_close()
 
-    def _query(self, sql: str, args: Row) -> tuple[list[Row], list[str]]:
+    def _query(self, sql: str | bytes, args: Row) -> tuple[list[Row], list[str]]:
         with self._driver.cursor() as cursor:
             cursor.execute(sql, args or None)
             names = [column[0] for column in cursor.description or ()]

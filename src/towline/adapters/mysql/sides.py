@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-from towline.adapters.mysql.bookkeeping import ensure_bookkeeping, hold_name, remove_bookkeeping, take_over
+from towline.adapters.mysql.bookkeeping import ensure_bookkeeping, fence_off, hold_name, remove_bookkeeping, take_over
 from towline.adapters.mysql.catalog import read_identity
 from towline.adapters.mysql.connection import connect
 from towline.adapters.mysql.copy_target import MyCopyTarget
@@ -36,12 +36,18 @@ class MySides:
         self._work_dir = work_dir
         self._owner = owner
         follows = spec.mode is not TaskMode.FULL
-        self.structure_source = MyStructureSource(spec.source, job_id=spec.job_id, follows=follows, target=target)
-        self.structure_target = MyStructureTarget(spec.target, job_id=spec.job_id, epoch=epoch)
+        self.structure_source = MyStructureSource(
+            spec.source,
+            job_id=spec.job_id,
+            follows=follows,
+            target=target,
+            accounts=spec.accounts.names if spec.accounts is not None else (),
+        )
+        self.structure_target = MyStructureTarget(spec.target, job_id=spec.job_id, epoch=epoch, holds_triggers=follows)
         self.copy_source = MyCopySource(
             spec.source, job_id=spec.job_id, readers=spec.copy_workers, is_mariadb=source.is_mariadb
         )
-        self.copy_target = MyCopyTarget(spec.target, job_id=spec.job_id, epoch=epoch)
+        self.copy_target = MyCopyTarget(spec.target, job_id=spec.job_id, epoch=epoch, policy=spec.conflict_policy)
 
     async def read_source_position(self) -> BinlogPosition:
         session = await connect(self._spec.source, purpose=f"{self._spec.job_id}:position", side=Side.SOURCE)
@@ -99,9 +105,18 @@ async def open_sides(spec: JobSpec, *, epoch: int | None, work_dir: Path) -> MyS
 
 
 async def remove_traces(spec: JobSpec) -> None:
-    """Drop the job's bookkeeping on the target; the source holds nothing. Safe to repeat."""
+    """Drop the job's bookkeeping on the target; the source holds nothing. Safe to repeat.
+
+    Triggers that were held back while changes were followed are made first, once the copy was complete.
+
+    Raises:
+        StructureFailed: the target refuses a trigger; the bookkeeping stays.
+    """
     session = await connect(spec.target, purpose="end", side=Side.TARGET)
     try:
+        if await fence_off(session, spec.job_id):
+            target = MyStructureTarget(spec.target, job_id=spec.job_id, epoch=0)
+            await target.create_held_triggers(session)
         await remove_bookkeeping(session, spec.job_id)
     finally:
         session.terminate()

@@ -129,20 +129,22 @@ class MyCopySource:
             # The lock goes with its session.
             locker.terminate()
 
-    async def _begin_matching(self, readers: list[Session]) -> BinlogPosition | None:
+    async def _begin_matching(self, readers: list[Session]) -> BinlogPosition:
         """MariaDB: begin until all snapshots are of one place in the binlog.
 
         Raises:
-            TargetBusy: commits came in between every time.
+            TargetBusy: commits came in between every time, or there is no binlog to tell.
         """
         for _ in range(_MATCHING_ATTEMPTS):
             for session in readers:
                 await session.execute("ROLLBACK")
             await asyncio.gather(*(session.execute(_BEGIN, what="opening the snapshot") for session in readers))
             places = {await _read_snapshot_place(session) for session in readers}
-            if len(places) == 1:
-                file, offset = places.pop()
-                return await choose_position(readers[0], file, offset, "") if file else None
+            file, offset = places.pop()
+            if not file:
+                break  # without a binlog nothing tells whether they are of one moment
+            if not places:
+                return await choose_position(readers[0], file, offset, "")
         raise TargetBusy("the source commits too often for snapshots without a lock", side=Side.SOURCE)
 
     async def _read_position(self, session: Session, *, follow: bool) -> BinlogPosition | None:

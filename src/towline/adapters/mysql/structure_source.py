@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from towline.adapters.mysql.accounts import read_grants
 from towline.adapters.mysql.catalog import read_schemas, read_tables
 from towline.adapters.mysql.connection import connect
 from towline.adapters.mysql.create_table import TableParts, adapt, split_table
@@ -34,9 +35,15 @@ _ENABLED_EVENT: Final = re.compile(r"(ON COMPLETION (?:NOT )?PRESERVE) ENABLE")
 
 
 class MyStructureSource:
-    """One source. `follows`: a stream comes after the full phase. `target`: the product it is for."""
+    """One source. `follows`: a stream comes after the full phase. `target`: the product it is for.
 
-    def __init__(self, endpoint: Endpoint, *, job_id: str, follows: bool, target: Flavor) -> None:
+    `accounts`: whose grants on the selected objects come along.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, *, job_id: str, follows: bool, target: Flavor, accounts: Sequence[str] = ()
+    ) -> None:
+        self._accounts = accounts
         self._endpoint = endpoint
         self._job_id = job_id
         self._follows = follows
@@ -45,7 +52,9 @@ class MyStructureSource:
     async def read_structure(self, selection: ObjectSelection, *, on_report: Report) -> list[StructureItem]:
         session = await connect(self._endpoint, purpose=f"{self._job_id}:structure", side=Side.SOURCE)
         try:
-            reading = _Reading(session, selection, self._target, on_report, follows=self._follows)
+            reading = _Reading(
+                session, selection, self._target, on_report, follows=self._follows, accounts=self._accounts
+            )
             return await reading.read()
         finally:
             session.terminate()
@@ -59,8 +68,16 @@ class _Reading:
     """One pass over the source's objects; `items` grows in creation order."""
 
     def __init__(
-        self, session: Session, selection: ObjectSelection, target: Flavor, on_report: Report, *, follows: bool
+        self,
+        session: Session,
+        selection: ObjectSelection,
+        target: Flavor,
+        on_report: Report,
+        *,
+        follows: bool,
+        accounts: Sequence[str],
     ) -> None:
+        self._accounts = accounts
         self._session = session
         self._selection = selection
         self._target = target
@@ -97,6 +114,7 @@ class _Reading:
                 self._report(
                     StructureReport(kind, f"{schema}.{name}", "not moved: Towline does not move this kind yet")
                 )
+        await self._add_grants()
         return self._items
 
     # --- tables -------------------------------------------------------------------------------------
@@ -186,10 +204,7 @@ class _Reading:
             if not self._selection.covers(TableName(schema, table)):
                 continue
             if self._follows:
-                # It would fire again for every change that the stream brings, and neither product can switch it off.
-                reason = "left out while changes are followed; create it on the target at the switch-over"
-                self._report(StructureReport("TRIGGER", f"{schema}.{name}", reason))
-                continue
+                self._report(StructureReport("TRIGGER", f"{schema}.{name}", "comes when the job ends"))
             row = await self._show(f"SHOW CREATE TRIGGER {_full(schema, name)}")
             statements = self._render_code(schema, row, str(row["SQL Original Statement"]))
             self._add(Section.AFTER_DATA, "TRIGGER", name, schema, statements, TableName(schema, table))
@@ -204,6 +219,18 @@ class _Reading:
             zone = f"SET SESSION time_zone = {quote_literal(str(row['time_zone']))}"
             statements = (*self._render_code(schema, row, text)[:-1], zone, text)
             self._add(Section.AFTER_DATA, "EVENT", name, schema, statements, None)
+
+    async def _add_grants(self) -> None:
+        if not self._accounts:
+            return
+        # Else these servers would make an account without a password where there is none.
+        makes_accounts = not self._target.is_mysql_from(8, 0)
+        guard = ("SET SESSION sql_mode = CONCAT(@@sql_mode, ',NO_AUTO_CREATE_USER')",) if makes_accounts else ()
+        for grant in await read_grants(self._session, self._accounts, self._selection, on_report=self._report):
+            statements = (*guard, grant.statement)
+            self._add(
+                Section.AFTER_DATA, "GRANT", grant.account, grant.schema, statements, grant.table, is_optional=True
+            )
 
     def _render_code(self, schema: str, row: dict[str, Any], text: str) -> tuple[str, ...]:
         """With the settings that the object was made under, which stay with it."""
@@ -238,11 +265,21 @@ class _Reading:
         *,
         weight_bytes: int = 0,
         depends: frozenset[int] = frozenset(),
+        is_optional: bool = False,
     ) -> int:
         number = len(self._items) + 1
         self._items.append(
             StructureItem(
-                number, section, kind, name, schema, table, statements, depends_on=depends, weight_bytes=weight_bytes
+                number,
+                section,
+                kind,
+                name,
+                schema,
+                table,
+                statements,
+                depends_on=depends,
+                weight_bytes=weight_bytes,
+                is_optional=is_optional,
             )
         )
         return number

@@ -6,6 +6,9 @@ exists without having been begun is somebody else's, and stops the job.
 
 A worker that lost its lease cannot mark an item as begun (I6).  One that loses it after that may still finish the one
 statement at hand; the successor waits for it at the table's metadata lock, and finds the object there.
+
+A trigger would fire again for every change that a stream brings, and neither product can switch it off.  So while
+changes are followed triggers are held back, and made by `create_held_triggers` when the job ends.
 """
 
 from __future__ import annotations
@@ -35,10 +38,14 @@ from towline.engine.points import INDEX_IN_BUILD, STRUCTURE_BEFORE_COMMIT, reach
 
 Report = Callable[[StructureReport], None]
 
+HELD: Final = "held back until the job ends"
 _SETTINGS: Final = {"foreign_key_checks": "0"}
 _RESET: Final = f"SET SESSION sql_mode = '{SQL_MODE}', SESSION time_zone = '+00:00'"
 # Database, table, key, routine, trigger, event, foreign key (its two numbers) exist already.
-_EXISTS: Final = frozenset({1007, 1050, 1061, 1304, 1359, 1537, 1826, 1005})
+_EXISTS: Final = frozenset({1007, 1050, 1061, 1304, 1359, 1537, 1826})
+# MariaDB says "cannot create" for all that can go wrong with a foreign key; 121 is a name that is taken.
+_CANNOT_CREATE: Final = 1005
+_NAME_TAKEN: Final = re.compile(r"errno: 121\b")
 _DEFINER: Final = re.compile(r"\A(CREATE[A-Z= ]*) DEFINER=`(?:[^`]|``)*`@`(?:[^`]|``)*`")
 _NO_DEFINER: Final = frozenset({1227, 1449})
 
@@ -46,7 +53,8 @@ _NO_DEFINER: Final = frozenset({1227, 1449})
 class MyStructureTarget:
     """The structure of one job on one target server."""
 
-    def __init__(self, endpoint: Endpoint, *, job_id: str, epoch: int) -> None:
+    def __init__(self, endpoint: Endpoint, *, job_id: str, epoch: int, holds_triggers: bool = False) -> None:
+        self._holds_triggers = holds_triggers
         self._endpoint = endpoint
         self._job_id = job_id
         self._epoch = epoch
@@ -92,6 +100,24 @@ class MyStructureTarget:
             for item in items:
                 await self._apply(session, item, on_report)
 
+    async def create_held_triggers(self, session: Session) -> None:
+        """For the end of a job whose copy is complete; the caller has made sure that nobody applies changes any more.
+
+        Raises:
+            StructureFailed: the target refuses one; those before it are there. Safe to repeat.
+        """
+        rows = await session.query(
+            """SELECT number, schema_name, name, statements FROM towline.structure_item
+               WHERE job_id = %s AND kind = 'TRIGGER' AND failed_reason = %s ORDER BY number""",
+            self._job_id,
+            HELD,
+        )
+        for number, schema, name, statements in rows:
+            texts = tuple(json.loads(statements))
+            item = StructureItem(number, Section.AFTER_DATA, "TRIGGER", name, schema, None, texts)
+            # One that is there was made before a crash, or by hand.
+            await self._run(session, item, was_begun=True, on_report=_ignore)
+
     async def read_build_progress(self) -> Mapping[int, float]:
         return {}  # neither product tells without instrumentation that is off by default
 
@@ -111,7 +137,10 @@ class MyStructureTarget:
         was_begun = await self._mark_begun(session, item)
         if was_begun is None:
             return
-        failure = await self._run(session, item, was_begun=was_begun, on_report=on_report)
+        if self._holds_triggers and item.kind == "TRIGGER":
+            failure: str | None = HELD
+        else:
+            failure = await self._run(session, item, was_begun=was_begun, on_report=on_report)
         reach(STRUCTURE_BEFORE_COMMIT)
         await session.execute(
             """UPDATE towline.structure_item SET done_at = current_timestamp(6), failed_reason = %s
@@ -152,7 +181,7 @@ class MyStructureTarget:
         except (TransientError, LeaseLost):
             raise
         except TowlineError as error:
-            exists = number_of(error) in _EXISTS
+            exists = is_there_already(error)
             if exists and was_begun:
                 return None
             if item.is_optional:
@@ -223,6 +252,16 @@ class MyStructureTarget:
         )
         await hold_name(session, self._job_id)
         return session
+
+
+def is_there_already(error: TowlineError) -> bool:
+    """Whether the server refused because it has an object of this name. Pure."""
+    number = number_of(error)
+    return number in _EXISTS or (number == _CANNOT_CREATE and bool(_NAME_TAKEN.search(error.message)))
+
+
+def _ignore(_report: StructureReport) -> None:
+    """At the job's end nobody listens; who owns the trigger is seen on the target."""
 
 
 def remove_definer(statement: str) -> str:

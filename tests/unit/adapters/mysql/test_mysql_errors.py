@@ -5,11 +5,21 @@ from __future__ import annotations
 import pymysql
 import pytest
 
-from towline.adapters.mysql.errors import clean_message, is_data_error, number_of, translate, translated
+from towline.adapters.mysql.errors import (
+    clean_message,
+    is_data_error,
+    number_of,
+    translate,
+    translated,
+    translated_connecting,
+)
+from towline.adapters.mysql.structure_target import is_there_already
 from towline.domain.errors import (
     ConnectionLost,
+    ConnectionRefused,
     Deadlock,
     InvariantBroken,
+    MissingPrivilege,
     RowConflict,
     SetupError,
     Side,
@@ -60,6 +70,19 @@ def test_values_are_cut_out_of_messages(number: int, message: str) -> None:
 def test_names_of_key_and_column_are_kept() -> None:
     assert "for key 'orders.email'" in clean_message("Duplicate entry 'x' for key 'orders.email'", 1062)
     assert clean_message("Data too long for column 'note' at row 1", 1406) == "Data too long for column 'note' at row 1"
+
+
+def test_refused_login_and_refused_statement_share_a_number() -> None:
+    denied = pymysql.err.OperationalError(1045, "Access denied for user 'a'@'%' (using password: YES)")
+    assert isinstance(translate(denied, Side.SOURCE, what="locking"), MissingPrivilege)
+    with pytest.raises(ConnectionRefused), translated_connecting(Side.SOURCE, what="connecting"):
+        raise denied
+
+
+@pytest.mark.parametrize(("reason", "is_taken"), [('121 "Duplicate key on write"', True), ('150 "x"', False)])
+def test_failed_creation_is_no_sign_that_the_object_exists(reason: str, is_taken: bool) -> None:
+    error = pymysql.err.OperationalError(1005, f"Can't create table `shop`.`orders` (errno: {reason})")
+    assert is_there_already(translate(error, Side.TARGET, what="creating")) is is_taken
 
 
 def test_socket_errors_are_lost_connections() -> None:

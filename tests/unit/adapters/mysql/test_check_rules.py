@@ -1,0 +1,55 @@
+"""Verdicts that no test server brings about by itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from towline.adapters.mysql.check_facts import ServerFacts, SourceFacts, TargetFacts
+from towline.adapters.mysql.check_rules import judge_both, judge_source
+from towline.adapters.mysql.flavor import Flavor
+from towline.domain.jobs import TaskMode
+from towline.domain.tables import Table, TableName
+
+GB = 1_000_000_000
+
+
+def server(**variables: str) -> ServerFacts:
+    return ServerFacts(Flavor.parse("10.11.6-MariaDB"), variables.pop("identity", "a"), variables, frozenset(), 0.0)
+
+
+def source(size_bytes: int = 0, **variables: str) -> SourceFacts:
+    table = Table(TableName("d", "t"), 0, (), ("id",), "f", 1, size_bytes, 1, "")
+    return SourceFacts(server(**variables), (table,), {}, ("d",), (), 0, frozenset(), 0, frozenset())
+
+
+def target(free_bytes: int | None) -> TargetFacts:
+    facts = server(identity="b")
+    return TargetFacts(facts, frozenset(), frozenset(), None, has_job=False, free_bytes=free_bytes)
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "free_bytes", "reason"),
+    [
+        (40 * GB, 100 * GB, ""),
+        (60 * GB, 100 * GB, "DST_DISK_TOO_SMALL"),
+        (60 * GB, None, "DST_DISK_SIZE_UNKNOWN"),
+        (GB // 10, None, ""),
+    ],
+)
+def test_room_on_the_target(size_bytes: int, free_bytes: int | None, reason: str) -> None:
+    items = judge_both(source(size_bytes), target(free_bytes), mode=TaskMode.FULL)
+    assert {item.item: item.reason for item in items}["dstDbDiskSize"] == reason
+
+
+@pytest.mark.parametrize(
+    ("state", "strict", "reason"),
+    [
+        ("0-1-5,1-2-9", "OFF", ""),
+        ("0-1-5,0-2-7", "ON", ""),
+        ("0-1-5,0-2-7", "OFF", "SRC_GTID_DOMAIN_SHARED"),
+    ],
+)
+def test_two_writers_in_a_domain_are_warned_of(state: str, strict: str, reason: str) -> None:
+    facts = source(gtid_binlog_state=state, gtid_strict_mode=strict)
+    items = judge_source(facts, mode=TaskMode.FULL_AND_STREAM)
+    assert {item.item: item.reason for item in items}["srcGtidConsistencyCheck"] == reason
