@@ -37,6 +37,7 @@ from towline.domain.errors import (
     SourceDdl,
     TransientError,
 )
+from towline.domain.tables import ObjectSelection, TableName
 
 KEYED = {"t": ["id"]}
 MAKE_TABLE = "CREATE TABLE t (id int PRIMARY KEY, v varchar(200), n int)"
@@ -523,6 +524,37 @@ async def test_ddl_can_be_carried_in_its_place(mysql_database: MysqlDatabase) ->
     assert [change[0] for change in changes] == [INSERT, DDL, INSERT, TRUNCATE]
     assert changes[1][2:] == (b"ALTER TABLE t ADD COLUMN w int AFTER id", mysql_database.name.encode())
     assert changes[2][1].columns == ("id", "w", "v", "n")
+
+
+async def test_names_in_other_letters_are_the_same_names(
+    private_mysql: MysqlServerFactory, fresh_mysql_database: MysqlDatabaseFactory
+) -> None:
+    server = private_mysql(Product.MARIADB, settings={"lower_case_table_names": "1"})
+    database = fresh_mysql_database(server)
+    database.execute(MAKE_TABLE)
+    start = current_position(server)
+    database.execute("INSERT INTO t VALUES (1, 'x', 1)", "TRUNCATE TABLE T")
+    async with reading(database, KEYED, start) as running:
+        await running.wait_covered(current_position(server))
+        database.execute("ALTER TABLE T ADD w int")
+        with pytest.raises(SourceDdl):
+            await running.wait_covered(current_position(server))
+    assert [change[0] for change in running.sink.changes] == [INSERT, TRUNCATE]
+
+
+async def test_rows_that_a_partition_is_exchanged_for_are_not_overlooked(mysql_database: MysqlDatabase) -> None:
+    mysql_database.execute(
+        MAKE_TABLE,
+        "CREATE TABLE x LIKE t",
+        "ALTER TABLE x PARTITION BY RANGE (id) (PARTITION p VALUES LESS THAN MAXVALUE)",
+        "INSERT INTO x VALUES (7, 'hidden', 1)",
+    )
+    start = current_position(mysql_database.server)
+    mysql_database.execute("ALTER TABLE x EXCHANGE PARTITION p WITH TABLE t")
+    objects = ObjectSelection(tables=frozenset({TableName(mysql_database.name, "t")}))
+    async with reading(mysql_database, KEYED, start, objects=objects) as running:
+        with pytest.raises(SourceDdl, match=r"\.t"):
+            await running.wait_covered(current_position(mysql_database.server))
 
 
 async def test_ddl_elsewhere_is_of_no_interest(

@@ -16,7 +16,7 @@ long after.  Until then positions are `HeldPosition`s, from which everything tha
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import count
 from struct import error as StructError
@@ -117,8 +117,11 @@ class BinlogDecoder:
         part_bytes: int,
         has_checksums: bool,
         carries_ddl: bool = False,
+        ignores_case: bool = False,
     ) -> None:
         """`has_checksums` holds for the first event, which says nothing about itself.
+
+        `ignores_case`: the source has lower_case_table_names other than 0, so statements may spell names in any case.
 
         With `carries_ddl`, DDL on the job's tables is handed on as a change in its place among the rows; without,
         it stops the stream.
@@ -130,6 +133,7 @@ class BinlogDecoder:
         self._part_bytes = part_bytes
         self._has_checksums = has_checksums
         self._carries_ddl = carries_ddl
+        self._ignores_case = ignores_case
         self._is_mariadb = False
         self._file = start.resume.file if isinstance(start.resume, BinlogOffset) else ""
         self._events: list[Iterator[bytes]] = []
@@ -473,6 +477,8 @@ class BinlogDecoder:
     def _take_statement(self, statement: Statement, schema: str, raw: bytes) -> None:
         if statement.verb is Verb.CHANGE_ROWS:
             raise self._not_row(statement.summary)
+        if self._ignores_case:
+            statement = self._as_stored(statement)
         if statement.verb is Verb.EMPTY_TABLE:
             for table in statement.tables:
                 if table in self._selection.keys:
@@ -488,6 +494,16 @@ class BinlogDecoder:
         for changed in statement.tables:
             self._shapes.pop(changed, None)
         self._known_maps.clear()
+
+    def _as_stored(self, statement: Statement) -> Statement:
+        """With the names as the catalog has them; what it does not have yet will be in lower letters."""
+        tables = {_lower(table): table for table in self._selection.keys}
+        schemas = {table.schema.lower(): table.schema for table in self._selection.keys}
+        return replace(
+            statement,
+            tables=tuple(tables.get(_lower(table), _lower(table)) for table in statement.tables),
+            schemas=tuple(schemas.get(schema.lower(), schema.lower()) for schema in statement.schemas),
+        )
 
     def _is_about_us(self, statement: Statement) -> bool:
         keys, objects = self._selection.keys, self._selection.objects
@@ -569,6 +585,10 @@ def _normal_xa_name(name: str) -> str:
     """X'..',X'..',1 whatever way the parts are written."""
     parts = [part.strip() for part in name.split(",")]
     return ",".join(part.lower().replace("x'", "X'") for part in parts if part)
+
+
+def _lower(table: TableName) -> TableName:
+    return TableName(table.schema.lower(), table.name.lower())
 
 
 def _is_of_the_server(schema: str) -> bool:

@@ -99,7 +99,10 @@ class BinlogReader:
         self._splitter = EventSplitter()
         self._session = session = await self._connect("stream")
         await _require_position(session, start)
-        checksum = await session.query_value("SELECT @@global.binlog_checksum", what="reading the kind of checksum")
+        row = await session.query_one(
+            "SELECT @@global.binlog_checksum, @@lower_case_table_names", what="reading the kind of checksum"
+        )
+        assert row is not None
         await session.execute(
             render_settings(start, job_id=self._job_id, heartbeat_s=HEARTBEAT_S), what="registering as a replica"
         )
@@ -109,8 +112,9 @@ class BinlogReader:
             shapes,
             start=start,
             part_bytes=self._part_bytes,
-            has_checksums=str(checksum).upper() not in ("NONE", "0"),
+            has_checksums=str(row[0]).upper() not in ("NONE", "0"),
             carries_ddl=self._carries_ddl,
+            ignores_case=bool(int(row[1])),
         )
         await self._begin(session, start)
 

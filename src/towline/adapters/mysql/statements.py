@@ -139,18 +139,21 @@ def _read_ddl(tokens: list[_Token], default_schema: str) -> Statement:
     if kind in ("TABLE", "TABLES"):
         tables = _read_names(rest, default_schema)
         if verb in ("CREATE", "ALTER"):
-            # What follows are columns and options; only an ALTER may name another table, to rename it.
-            tables = tables[:1] + (_renamed_to(rest, default_schema) if verb == "ALTER" else [])
+            # What follows are columns and options; only an ALTER may name another table, to rename it or to take rows.
+            tables = tables[:1] + (_named_by_alter(rest, default_schema) if verb == "ALTER" else [])
         return _about(Verb.DDL, f"{verb} TABLE", tables)
     # Views, routines, triggers, events, users, roles, servers, tablespaces, sequences: no rows of a table change.
     return Statement(Verb.OTHER, f"{verb} {kind}")
 
 
-def _renamed_to(tokens: list[_Token], default_schema: str) -> list[TableName]:
+def _named_by_alter(tokens: list[_Token], default_schema: str) -> list[TableName]:
+    """The new name of the table, and those with which a partition is exchanged or into which it is converted."""
     found = []
     for number, token in enumerate(tokens[:-1]):
-        if token.is_word("RENAME") and not tokens[number + 1].is_word("COLUMN", "INDEX", "KEY"):
-            rest = tokens[number + 1 :]
+        rest = tokens[number + 1 :]
+        if token.is_word("TABLE"):
+            found += _read_names(rest, default_schema)[:1]
+        elif token.is_word("RENAME") and not rest[0].is_word("COLUMN", "INDEX", "KEY"):
             found += _read_names(rest[1:] if rest[0].is_word("TO", "AS") else rest, default_schema)[:1]
     return found
 
