@@ -158,6 +158,7 @@ class CopyFacts:
     is_planned: bool
     is_copied: bool
     is_complete: bool  # structure, rows, indexes: the full phase is over
+    renews_tables: bool = False  # the stream carries DDL: tables come into the plan, and leave it, in its course
 
 
 class ChunkReader(Protocol):

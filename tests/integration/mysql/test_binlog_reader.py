@@ -16,6 +16,7 @@ from tests.integration.mysql.reading import apply, endpoint_of, reading
 from tests.servers import TcpProxy
 from tests.servers.mysql import MysqlDatabase, MysqlServer, Product
 from tests.servers.mysql_fixtures import MysqlDatabaseFactory, MysqlServerFactory
+from towline.adapters.mysql.ddl_plan import DdlOrder
 from towline.adapters.mysql.gtid import (
     BinlogOffset,
     BinlogPosition,
@@ -522,7 +523,10 @@ async def test_ddl_can_be_carried_in_its_place(mysql_database: MysqlDatabase) ->
         await running.wait_covered(current_position(mysql_database.server))
     changes = running.sink.changes
     assert [change[0] for change in changes] == [INSERT, DDL, INSERT, TRUNCATE]
-    assert changes[1][2:] == (b"ALTER TABLE t ADD COLUMN w int AFTER id", mysql_database.name.encode())
+    assert changes[1][2] == b"ALTER TABLE t ADD COLUMN w int AFTER id"
+    assert changes[1][3] is not None
+    order = DdlOrder.decode(changes[1][3])
+    assert (order.database, order.summary) == (mysql_database.name, f"ALTER TABLE {mysql_database.name}.t")
     assert changes[2][1].columns == ("id", "w", "v", "n")
 
 

@@ -25,9 +25,10 @@ WRITER_SETTINGS: Final = {"foreign_key_checks": "0", "max_error_count": "65535"}
 
 
 class MyCopyTarget:
-    """The ledger of one job on one target server."""
+    """The ledger of one job on one target server. `renews_tables`: see `CopyFacts`."""
 
-    def __init__(self, endpoint: Endpoint, *, job_id: str, epoch: int) -> None:
+    def __init__(self, endpoint: Endpoint, *, job_id: str, epoch: int, renews_tables: bool = False) -> None:
+        self._renews_tables = renews_tables
         self._endpoint = endpoint
         self._job_id = job_id
         self._epoch = epoch
@@ -70,6 +71,7 @@ class MyCopyTarget:
             is_planned=bool(job[0]),
             is_copied=bool(job[1]),
             is_complete=bool(job[2]),
+            renews_tables=self._renews_tables,
         )
 
     async def save_snapshot(self, snapshot: SnapshotFact) -> None:
