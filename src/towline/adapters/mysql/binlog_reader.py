@@ -8,8 +8,8 @@ time, the connection counts as lost.  Nothing is ever said to the server: it doe
 is nothing to confirm, and whoever reconnects says himself where to begin.
 
 The catalog is asked on a session of its own: at the begin for all tables, later when the decoder meets a form that
-it does not know.  Where DDL is carried, the target's catalog is asked instead (see `forms`), and a statement that changes
-tables is a barrier: nothing behind it is decoded before `confirm` has said that the target ran it.
+it does not know.  Where DDL is carried, the target's catalog is asked instead (see `forms`), and a statement that
+changes tables is a barrier: nothing behind it is decoded before `confirm` has said that the target ran it.
 """
 
 from __future__ import annotations

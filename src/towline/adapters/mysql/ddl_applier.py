@@ -54,8 +54,8 @@ from towline.engine.points import DDL_AFTER_INTENT, DDL_AFTER_STATEMENT, DDL_BEF
 _UNKNOWN_DATABASE: Final = 1049
 _COUNTER: Final = re.compile(r" AUTO_INCREMENT=\d+")
 _REMEDY: Final = (
-    "Make the statement possible on the target, then retry the job; or end the job and start a new one. Do not run it on"
-    " the target yourself: the job will."
+    "Make the statement possible on the target, then retry the job, which will run it; or end the job and start a new"
+    " one."
 )
 _SAVE: Final = """
 REPLACE INTO towline.ddl_intent (job_id, position, source_time_us, statement_hash, order_text, step, fingerprint)
