@@ -14,7 +14,7 @@ from towline.adapters.mysql.load_data import LoadMisfit, load_rows
 from towline.adapters.mysql.quoting import qualified
 from towline.adapters.mysql.session import Session
 from towline.adapters.mysql.snapshot import MyChunkReader
-from towline.domain.errors import LeaseLost, Side
+from towline.domain.errors import LeaseLost, Side, SourceDdl
 from towline.domain.jobs import Endpoint
 from towline.domain.tables import Table, TableName
 from towline.engine import points
@@ -207,7 +207,8 @@ class MyChunkWriter:
         try:
             for table, _ in work:
                 if table.name not in self._types:
-                    self._types[table.name] = await read_column_types(session, table.name)
+                    self._types[table.name] = types = await read_column_types(session, table.name)
+                    _require_same_order(table, types)
             await session.execute(BEGIN)
             await require_epoch(session, self._job_id, self._epoch)  # I6
             for table, chunk in work:
@@ -250,6 +251,13 @@ class MyChunkWriter:
 
     async def close(self) -> None:
         self._session.terminate()
+
+
+def _require_same_order(table: Table, types: Mapping[str, ColumnType]) -> None:
+    """Raises SourceDdl: the stream would take one column for another, as the binlog may have nothing but their order."""
+    names = [column.name for column in table.columns if column.name in types]
+    if names != [name for name in types if name in set(names)]:
+        raise SourceDdl(f"the columns of {table.name} changed places while the job began", side=Side.SOURCE)
 
 
 class _Counted:

@@ -103,11 +103,25 @@ class MyCopySource:
             for _ in range(self._readers):
                 readers.append(await self._connect("copy", self._settings))
             position = await self._begin_together(readers, tables, follow=follow)
+            await self._require_unaltered(tables)
         except BaseException:
             for session in readers:
                 session.terminate()
             raise
         return cast(Snapshot, _MySnapshot(readers, position))
+
+    async def _require_unaltered(self, tables: Sequence[Table]) -> None:
+        """The list of tables is older than the snapshot; what was altered between the two is read again.
+
+        Raises: SnapshotLost, some table has other columns now.
+        """
+        if not tables:
+            return
+        names = frozenset(table.name for table in tables)
+        present = {table.name: table for table in await self.read_tables(ObjectSelection(tables=names))}
+        for table in tables:
+            if table.name not in present or present[table.name].columns != table.columns:
+                raise SnapshotLost(f"{table.name} was altered while the snapshot was taken", side=Side.SOURCE)
 
     async def _begin_together(
         self, readers: list[Session], tables: Sequence[Table], *, follow: bool
