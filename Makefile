@@ -21,7 +21,7 @@ COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --genera
 	--allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --build-deps-for editable
 
 .PHONY: help demo test unit lint fmt bench-pg bench-mysql bench-mysql-decode bench-memory bench-api referee
-.PHONY: progress-situations fuzz-api reference lock clean system-packages
+.PHONY: progress-situations kill-ddl fuzz-api reference lock clean system-packages
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -65,6 +65,10 @@ bench-api: $(TEST_READY) ## Measure batch-progress with many jobs, beside a bare
 referee: $(TEST_READY) ## Hold the claimed delay against the true one while things go wrong, one JSON line each
 	@scripts/system-packages referee
 	@$(BIN)/python bench/referee.py $(ARGS)
+
+kill-ddl: $(TEST_READY) ## Kill MySQL and MariaDB jobs at every point around DDL
+	@scripts/system-packages test
+	@$(BIN)/python -m pytest tests/fault/kill_ddl_campaign.py $(ARGS)
 
 progress-situations: $(TEST_READY) ## Hold percent and remaining time against what happens to deceiving tables
 	@$(BIN)/python bench/progress.py $(ARGS)

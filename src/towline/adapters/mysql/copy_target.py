@@ -254,7 +254,7 @@ class MyChunkWriter:
 
 
 def _require_same_order(table: Table, types: Mapping[str, ColumnType]) -> None:
-    """Raises SourceDdl: the stream would take one column for another, as the binlog may have nothing but their order."""
+    """Raises SourceDdl: the stream would take one column for another, since the binlog may have only their order."""
     names = [column.name for column in table.columns if column.name in types]
     if names != [name for name in types if name in set(names)]:
         raise SourceDdl(f"the columns of {table.name} changed places while the job began", side=Side.SOURCE)
