@@ -30,11 +30,10 @@ def test_i1_i5_death_at_each_step(runs: MysqlRuns, product: Product, point: str,
 @pytest.mark.parametrize(
     "point", [points.DDL_AFTER_STATEMENT, points.DDL_BEFORE_CHECKPOINT, points.APPLY_BEFORE_COMMIT]
 )
-def test_i1_i5_one_death_after_the_other(runs: MysqlRuns, product: Product, point: str) -> None:
+def test_i1_i5_one_death_after_the_other(runs: MysqlRuns, product: Product, point: str, deaths: int) -> None:
     """As often as the point can be reached."""
     runs.run_until_killed(points.HANDOFF_BEFORE_STREAM)
     runs.source.execute(*CHANGES)
-    deaths = {points.DDL_AFTER_STATEMENT: STEPS, points.DDL_BEFORE_CHECKPOINT: 5, points.APPLY_BEFORE_COMMIT: 1}[point]
     for _ in range(deaths):
         runs.run_until_killed(point)
     runs.run_to_the_end(conflict_policy="stop")

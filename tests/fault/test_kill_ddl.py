@@ -49,13 +49,13 @@ def on(product: Product, *values: object) -> object:
     return pytest.param(*values, marks=pytest.mark.mysql_pair(product, product))
 
 
-# What each list is for: a death before anything, in the middle of three renamings, past the last step, inside a statement.
+# Deaths before anything, in the middle of three renamings, behind the last step, behind an intent.
 @pytest.mark.parametrize(
     "deaths",
     [
         on(
             Product.MYSQL,
-            [(points.DDL_BEFORE_INTENT, 1), (points.DDL_AFTER_STATEMENT, 2), (points.DDL_BEFORE_CHECKPOINT, 1)],
+            [(points.DDL_BEFORE_INTENT, 1), (points.DDL_AFTER_STATEMENT, 2), (points.DDL_BEFORE_CHECKPOINT, 2)],
         ),
         on(
             Product.MARIADB,

@@ -74,6 +74,8 @@ SESSION = (
     "ALTER TABLE other ADD COLUMN made datetime(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)",  # of the rows that are there
     "SET SESSION time_zone = '+05:00', sql_mode = ''",
     "ALTER TABLE other ADD COLUMN w timestamp DEFAULT '2020-01-01 00:00:00', ADD v2 date DEFAULT '0000-00-00'",
+    "SET SESSION explicit_defaults_for_timestamp = 0",
+    "ALTER TABLE other ADD COLUMN old_style timestamp",
     "SET SESSION foreign_key_checks = 0",
     "CREATE TABLE child (id int PRIMARY KEY, p int, FOREIGN KEY (p) REFERENCES later (id))",
     "CREATE TABLE later (id int PRIMARY KEY)",

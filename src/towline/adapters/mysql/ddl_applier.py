@@ -45,7 +45,7 @@ from towline.adapters.mysql.errors import NO_SUCH_TABLE, number_of
 from towline.adapters.mysql.gtid import BinlogPosition, parse_position
 from towline.adapters.mysql.quoting import qualified, quote_ident
 from towline.adapters.mysql.session import Session
-from towline.adapters.mysql.statement_context import fit_settings
+from towline.adapters.mysql.statement_context import PRIVILEGED_SETTINGS, fit_settings
 from towline.domain.errors import InvariantBroken, Side, SourceDdl, TowlineError, TransientError
 from towline.domain.jobs import Endpoint
 from towline.domain.tables import TableName
@@ -213,6 +213,11 @@ class DdlApplier:
                 # Another database than the job's: then all names are written in full, or the target says no.
                 if number_of(error) != _UNKNOWN_DATABASE:
                     raise
+        for name in PRIVILEGED_SETTINGS:
+            if name in settings:
+                mine = await runner.query_value(f"SELECT @@SESSION.{name}")
+                if str(mine) == settings[name].strip("'"):
+                    del settings[name]
         # An engine that the statement does not name must be one with transactions.
         assignments = {"default_storage_engine": "InnoDB", **settings}
         rendered = ", ".join(f"SESSION {name} = {value}" for name, value in assignments.items())

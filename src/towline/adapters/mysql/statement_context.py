@@ -14,6 +14,12 @@ from typing import Final
 from towline.adapters.mysql.flavor import Flavor
 from towline.adapters.mysql.quoting import quote_literal
 
+# Not every account may set these two, so they are set only where the session does not have the value already.
+EXPLICIT_TIMESTAMPS: Final = "explicit_defaults_for_timestamp"
+DEFAULT_COLLATION: Final = "default_collation_for_utf8mb4"
+PRIVILEGED_SETTINGS: Final = (EXPLICIT_TIMESTAMPS, DEFAULT_COLLATION)
+_MARIADB_FLAGS: Final = "flags"  # for `fit_settings` only
+
 _HEAD: Final = Struct("<IIBHH")  # thread, seconds it took, size of the schema's name, error, size of the variables
 _FLAGS, _SQL_MODE, _CATALOG, _AUTO_INCREMENT, _CHARSETS, _TIME_ZONE, _CATALOG_NZ, _TIME_NAMES = range(8)
 _DATABASE_CHARSET, _TABLE_MAP, _WRITTEN, _INVOKER, _DATABASES, _MICROSECONDS = range(8, 14)
@@ -39,6 +45,10 @@ _SIZES: Final = {
     _MARIADB_XID: 8,
 }
 _NO_FOREIGN_KEYS, _NO_UNIQUE_KEYS = 1 << 26, 1 << 27
+_MARIADB_EXPLICIT_TIMESTAMPS: Final = 1 << 24
+# The two that utf8mb4 may have by default in MySQL; before 8.0 there was only the first, and it was not logged.
+_UTF8MB4_COLLATIONS: Final = {45: "utf8mb4_general_ci", 255: "utf8mb4_0900_ai_ci"}
+_OLD_UTF8MB4_COLLATION: Final = 45
 _MANY_DATABASES: Final = 254
 # Modes that MySQL 8 no longer knows, and refuses.
 _GONE_MODES: Final = 0x3FF00 | 0x10000000
@@ -120,12 +130,21 @@ def render_settings(context: StatementContext) -> dict[str, str]:
         settings["character_set_client"] = str(client)
         settings["collation_connection"] = str(connection)
         settings["collation_server"] = str(server)
+    if context.has_explicit_timestamps is not None:
+        settings[EXPLICIT_TIMESTAMPS] = str(int(context.has_explicit_timestamps))
+    settings[DEFAULT_COLLATION] = str(context.utf8mb4_collation or _OLD_UTF8MB4_COLLATION)
+    settings[_MARIADB_FLAGS] = str(context.flags or 0)
     return settings
 
 
 def fit_settings(settings: Mapping[str, str], target: Flavor) -> dict[str, str]:
     """The same for this target, which may not have all that the source has."""
     fitting = dict(settings)
+    flags, collation = int(fitting.pop(_MARIADB_FLAGS, "0")), int(fitting.pop(DEFAULT_COLLATION, "0"))
+    if target.is_mariadb_from(10, 10):
+        fitting[EXPLICIT_TIMESTAMPS] = str(int(bool(flags & _MARIADB_EXPLICIT_TIMESTAMPS)))
+    if target.is_mysql_from(8) and collation in _UTF8MB4_COLLATIONS:
+        fitting[DEFAULT_COLLATION] = quote_literal(_UTF8MB4_COLLATIONS[collation])
     if target.is_mysql_from(8) and "sql_mode" in fitting:
         fitting["sql_mode"] = str(int(fitting["sql_mode"]) & ~_GONE_MODES)
     return fitting

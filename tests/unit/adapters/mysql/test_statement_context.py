@@ -38,6 +38,8 @@ def test_variables_become_those_of_the_targets_session() -> None:
         "character_set_client": "8",
         "collation_connection": "8",
         "collation_server": "255",
+        "explicit_defaults_for_timestamp": "1",
+        "default_collation_for_utf8mb4": "'utf8mb4_general_ci'",
     }
 
 
