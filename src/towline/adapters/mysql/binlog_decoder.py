@@ -407,15 +407,25 @@ class BinlogDecoder:
         rows = None
         if table in self._keys:
             rows = self._join(table, body)
-            if rows is None:
+            if rows is not None:
+                rows = self._same_relation(rows)
+            elif self._is_repeated():
+                # Of a time before the checkpoint, with columns that the table no longer has; nobody wants its rows.
+                self._rows[body[:6]] = None
+                return True
+            else:
                 self.wanted_shape = table
                 return False
-            rows = self._same_relation(rows)
         if len(self._known_maps) >= _MAX_KNOWN_MAPS:
             self._known_maps.clear()
         self._known_maps[known] = rows
         self._rows[body[:6]] = rows
         return True
+
+    def _is_repeated(self) -> bool:
+        """Whether this is sent once more only for the sake of a prepared XA transaction, and is none itself."""
+        transaction = self._transaction
+        return transaction is not None and not transaction.xa_name and self._start.covers(transaction.position)
 
     def _join(self, table: TableName, body: bytes) -> TableRows | None:
         shape = self._shapes.get(table)

@@ -205,7 +205,9 @@ class DdlApplier:
         """Make the session that of the source; statements of our own name everything in full, in UTF-8."""
         settings = fit_settings(order.settings or {}, runner.flavor)
         if step.sql is not None:
-            settings = {name: value for name, value in settings.items() if name == "foreign_key_checks"}
+            # Tables that refer to each other are dropped by one statement in any order; here it is one by one.
+            is_free = step.sql.startswith("DROP")
+            settings = {"foreign_key_checks": "0" if is_free else settings.get("foreign_key_checks", "1")}
         elif order.database:
             try:
                 await runner.execute(f"USE {quote_ident(order.database)}")
