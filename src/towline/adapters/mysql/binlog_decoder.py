@@ -542,7 +542,7 @@ class BinlogDecoder:
         if context.is_phased:
             raise refuse(statement, "it is logged in two phases", "Set binlog_alter_two_phase = OFF on the source.")
         if self._group().is_group:
-            raise refuse(statement, "it is part of a transaction with rows")
+            raise refuse(statement, "the table comes with rows", "Create tables and fill them in two statements.")
         if context.error:
             raise refuse(statement, f"it failed half-way on the source (error {context.error})")
         text = context.decode_text(raw)
