@@ -93,8 +93,7 @@ class MyApplier:
         self._writer = FoldWriter(session)
         await session.execute(_MAKE_CHECKPOINT, str(start), self._options.job_id, self._options.epoch)
         self._checkpoint = await self._read_checkpoint(session)
-        assert isinstance(self._checkpoint.position, BinlogPosition)
-        begun = await self._ddl.resume(session, self._checkpoint.position)
+        begun = await self._ddl.resume(session, str(self._checkpoint.position))
         if begun is not None and begun.is_done:
             await self._end_ddl(session, begun.order, (begun.position, begun.source_time_us))
         return self._checkpoint
@@ -176,10 +175,9 @@ class MyApplier:
         assert raw is not None
         assert packed is not None
         assert isinstance(batch.position, BinlogPosition)
-        assert isinstance(self._checkpoint.position, BinlogPosition)
         order, end = DdlOrder.decode(packed), (batch.position, batch.source_time_us)
         try:
-            await self._ddl.run(session, raw, order, end, checkpoint=self._checkpoint.position)
+            await self._ddl.run(session, raw, order, end, checkpoint=str(self._checkpoint.position))
             reach(DDL_BEFORE_CHECKPOINT)
             await self._end_ddl(session, order, end)
         except BaseException:
@@ -197,8 +195,7 @@ class MyApplier:
         reach(APPLY_AFTER_COMMIT)
         self._ddl.forget()
         self._checkpoint = checkpoint
-        # Tables of the same name have other columns now.
-        self._writer = FoldWriter(session)
+        self._writer.forget_tables()
 
     # --- one transaction --------------------------------------------------------------------------
 

@@ -92,7 +92,7 @@ class Intent:
 
 
 class DdlApplier:
-    """Runs the statements of one job; `checkpoint` is the position that the applier's session knows."""
+    """Runs the statements of one job; `checkpoint` is the position that the applier's session knows, as text."""
 
     def __init__(self, endpoint: Endpoint, *, job_id: str, epoch: int) -> None:
         self._endpoint = endpoint
@@ -106,7 +106,7 @@ class DdlApplier:
         """The session that runs a statement now."""
         return None if self._runner is None or self._runner.is_closed else self._runner.connection_id
 
-    async def resume(self, session: Session, checkpoint: BinlogPosition) -> Intent | None:
+    async def resume(self, session: Session, checkpoint: str) -> Intent | None:
         """Find out what became of a statement that an earlier session began; an `is_done` one only lacks its end.
 
         Raises:
@@ -123,7 +123,7 @@ class DdlApplier:
 
     async def run(
         self, session: Session, raw: bytes, order: DdlOrder, end: tuple[BinlogPosition, int | None], *,
-        checkpoint: BinlogPosition,
+        checkpoint: str,
     ) -> None:  # fmt: skip
         """Take all steps of the statement that are not taken yet.
 
@@ -174,7 +174,7 @@ class DdlApplier:
     # --- one step -----------------------------------------------------------------------------------
 
     async def _take_step(
-        self, session: Session, runner: Session, intent: Intent, raw: bytes, checkpoint: BinlogPosition
+        self, session: Session, runner: Session, intent: Intent, raw: bytes, checkpoint: str
     ) -> Intent:
         step, order = intent.order.steps[intent.step], intent.order
         if order.must_be_empty:
@@ -247,11 +247,11 @@ class DdlApplier:
             return None
         return Intent(parse_position(row[0]), row[1], row[2], DdlOrder.decode(row[3]), row[4], row[5])
 
-    async def _save(self, session: Session, intent: Intent, checkpoint: BinlogPosition) -> None:
+    async def _save(self, session: Session, intent: Intent, checkpoint: str) -> None:
         await session.execute(BEGIN)
         # I6: and no earlier session of this worker may have gone on behind our back.
         await require_epoch(session, self._job_id, self._epoch)
-        if await session.query_one(_HOLD_CHECKPOINT, self._job_id, self._epoch, str(checkpoint)) is None:
+        if await session.query_one(_HOLD_CHECKPOINT, self._job_id, self._epoch, checkpoint) is None:
             raise InvariantBroken("the checkpoint is not where the applier left it", side=Side.TARGET)
         await session.execute(
             _SAVE,
