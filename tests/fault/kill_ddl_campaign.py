@@ -28,7 +28,8 @@ def test_i1_i5_death_at_each_step(runs: MysqlRuns, product: Product, point: str,
 
 @pytest.mark.parametrize("product", [on(product, product) for product in Product])
 @pytest.mark.parametrize(
-    "point", [points.DDL_AFTER_STATEMENT, points.DDL_BEFORE_CHECKPOINT, points.APPLY_BEFORE_COMMIT]
+    ("point", "deaths"),
+    [(points.DDL_AFTER_STATEMENT, STEPS), (points.DDL_BEFORE_CHECKPOINT, 5), (points.APPLY_BEFORE_COMMIT, 1)],
 )
 def test_i1_i5_one_death_after_the_other(runs: MysqlRuns, product: Product, point: str, deaths: int) -> None:
     """As often as the point can be reached."""
