@@ -25,7 +25,7 @@ COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --genera
 	--allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --build-deps-for editable
 
 .PHONY: help demo test test-mysql-versions unit lint fmt bench-pg bench-mysql bench-mysql-decode bench-memory bench-api
-.PHONY: referee progress-situations fuzz-api sdk-oldest fault-join reference lock clean system-packages
+.PHONY: referee progress-situations fuzz-api sdk-oldest fault-join kill-ddl reference lock clean system-packages
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -74,6 +74,10 @@ bench-api: $(TEST_READY) ## Measure batch-progress with many jobs, beside a bare
 referee: $(TEST_READY) ## Hold the claimed delay against the true one while things go wrong, one JSON line each
 	@scripts/system-packages referee
 	@$(BIN)/python bench/referee.py $(ARGS)
+
+kill-ddl: $(TEST_READY) ## Kill MySQL and MariaDB jobs at every point around DDL
+	@scripts/system-packages test
+	@$(BIN)/python -m pytest tests/fault/kill_ddl_campaign.py $(ARGS)
 
 progress-situations: $(TEST_READY) ## Hold percent and remaining time against what happens to deceiving tables
 	@$(BIN)/python bench/progress.py $(ARGS)

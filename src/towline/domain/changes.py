@@ -66,8 +66,9 @@ RowChange = tuple[int, Relation, bytes | None, bytes | None]
 INSERT has a new row, DELETE an old one.  UPDATE has a new row and, when the key changed or the source sends
 whole old rows, the old one; columns outside the key may be NULL in an old row.  TRUNCATE has one
 byte of flags in the place of the new row; one command over several tables is several changes in sequence.
-DDL has the statement in the place of the new row and the session's database in that of the old one; its relation has
-only the name of the table that it is about, or of the database with an empty table name.
+DDL has the statement in the place of the new row and in that of the old one what the target shall do for it, in a form
+that only the adapters of the family read; its relation has only the name of the table that it is about, or of the
+database with an empty table name.  It is alone in its transaction and in its batch.
 """
 
 

@@ -137,7 +137,7 @@ class RowImageNotFull(SetupError):
 
 class SourceDdl(SetupError):
     code = "SOURCE_DDL"
-    remedy = "A table of the job was altered on the source, which cannot be followed yet; end the job, start a new one."
+    remedy = "The source altered a table of the job in a way that cannot be followed; end the job, start a new one."
 
 
 class NoFreeReplicationSlot(SetupError):

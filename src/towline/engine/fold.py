@@ -106,8 +106,8 @@ class Fold:
         """Take changes in source order (I3)."""
         tables = self._tables
         for kind, relation, new, old in changes:
-            if kind == TRUNCATE:
-                self._truncate(relation, new)
+            if kind >= TRUNCATE:
+                self._truncate(kind, relation, new)
                 continue
             table = tables.get(relation) or self._open_table(relation)
             # The commonest kinds are decided here; a call per change would cost as much as the rest.
@@ -145,7 +145,9 @@ class Fold:
         self.parts.append(table)
         return table
 
-    def _truncate(self, relation: Relation, flags: bytes | None) -> None:
+    def _truncate(self, kind: int, relation: Relation, flags: bytes | None) -> None:
+        if kind != TRUNCATE:
+            raise InvariantBroken(f"a statement about {relation.table} among row changes", side=Side.SOURCE)
         wanted = flags[0] if flags else 0
         last = self.parts[-1] if self.parts else None
         if isinstance(last, TruncateStep) and last.flags == wanted and relation not in last.relations:

@@ -176,14 +176,16 @@ def _of_the_job(tables: Sequence[Table], facts: CopyFacts) -> list[Table]:
 
 
 def choose_planned(tables: Sequence[Table], facts: CopyFacts) -> list[Table]:
-    """The tables that the job began with; one created on the source since is not part of it.
+    """The tables of the plan that are on the source; one created there since is not part of it.
+
+    Where the stream carries DDL, it tells in its course what became of those that are gone.
 
     Raises:
         SourceChanged: a table of the job is gone; leaving it out silently would be a loss.
     """
     planned = {plan.table for plan in facts.plans}
     missing = sorted(planned - {table.name for table in tables})
-    if missing:
+    if missing and not (facts.renews_tables and facts.is_complete):
         named = ", ".join(map(str, missing[:5]))
         raise SourceChanged(f"the source no longer has {named}", side=Side.SOURCE, tables=len(missing))
     return [table for table in tables if table.name in planned]

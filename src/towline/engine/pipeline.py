@@ -193,7 +193,7 @@ class _Attempt:
     async def _stream_phase(self, tables: Sequence[Table], facts: CopyFacts) -> RunResult:
         reach(HANDOFF_BEFORE_STREAM)
         self.run.figures.phase = Phase.CATCH_UP
-        watch = Watch(self.run, [table.name for table in tables])
+        watch = Watch(self.run, [table.name for table in tables], expects_tables=facts.renews_tables)
         await watch.look()
         if self.until_caught_up:
             # Two rounds: the second one is short, so the proof is fresh when the run ends.

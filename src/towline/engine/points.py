@@ -23,6 +23,10 @@ HANDOFF_BEFORE_STREAM = "handoff.before_stream"
 APPLY_IN_BATCH = "apply.in_batch"
 APPLY_BEFORE_COMMIT = "apply.before_commit"
 APPLY_AFTER_COMMIT = "apply.after_commit"
+DDL_BEFORE_INTENT = "ddl.before_intent"
+DDL_AFTER_INTENT = "ddl.after_intent"
+DDL_AFTER_STATEMENT = "ddl.after_statement"
+DDL_BEFORE_CHECKPOINT = "ddl.before_checkpoint"
 
 _observer: Callable[[str], None] | None = None
 

@@ -159,6 +159,7 @@ class CopyFacts:
     is_copied: bool
     is_complete: bool  # structure, rows, indexes: the full phase is over
     edit: int = 0  # the last change of the selection that has been taken in, see `JoinTarget`
+    renews_tables: bool = False  # the stream carries DDL: tables come into the plan, and leave it, in its course
 
 
 class ChunkReader(Protocol):

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from towline.domain.changes import CHANGE_OVERHEAD_BYTES, RowChange
+from towline.domain.changes import CHANGE_OVERHEAD_BYTES, DDL, RowChange
 from towline.domain.positions import Position
 from towline.domain.tables import TableName
 from towline.engine.batch import Batch
@@ -94,6 +94,10 @@ class Relay:
             return
         if self._floors:
             changes = self._above_floors(changes, position)
+        is_ddl = bool(changes) and changes[0][0] == DDL
+        if is_ddl:
+            # It commits by itself, so what came before it must be durable before it begins.
+            self._seal()
         batch = self._open_batch(position)
         if changes:
             batch.add(changes, size_bytes)
@@ -101,7 +105,7 @@ class Relay:
         batch.end_transaction(position, time_us)
         self.received, self.received_time_us = position, time_us
         self._is_at_end = False
-        if self._is_in_parts or batch.size_bytes >= self.batch_bytes:
+        if self._is_in_parts or is_ddl or batch.size_bytes >= self.batch_bytes:
             self._is_in_parts = False
             self._seal()
         self._news.set()

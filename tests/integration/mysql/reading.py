@@ -68,6 +68,7 @@ async def reading(
     endpoint: Endpoint | None = None,
     job_id: str = "job-1",
     part_bytes: int = PART_BYTES,
+    objects: ObjectSelection | None = None,
     **options: Any,
 ) -> AsyncIterator[Reading]:
     sink = sink or KeepingSink()
@@ -75,7 +76,7 @@ async def reading(
         endpoint or endpoint_of(database.server),
         job_id=job_id,
         tables=[table_of(database.name, name, key) for name, key in keys.items()],
-        objects=ObjectSelection(schemas=frozenset({database.name})),
+        objects=objects or ObjectSelection(schemas=frozenset({database.name})),
         part_bytes=part_bytes,
         **options,
     )

@@ -16,7 +16,7 @@ from towline.adapters.mysql.connection import connect
 from towline.adapters.mysql.key_ranges import render_condition
 from towline.adapters.mysql.quoting import qualified
 from towline.adapters.mysql.snapshot import MyCopySource
-from towline.domain.errors import SetupError, Side
+from towline.domain.errors import SetupError, Side, SnapshotLost
 from towline.domain.tables import ObjectSelection, Table
 from towline.engine.chunking import plan_ranges
 from towline.engine.ports import ChunkReader
@@ -26,6 +26,22 @@ ACCOUNT = "few_rights"
 
 def source_of(server: MysqlServer, **changes: object) -> MyCopySource:
     return MyCopySource(endpoint_of(server, **changes), job_id="snap", readers=3, is_mariadb=server.is_mariadb)
+
+
+@pytest.mark.parametrize("change", ["ALTER TABLE t MODIFY a int AFTER b", "CREATE TABLE u (id int PRIMARY KEY)"])
+async def test_tables_altered_since_they_were_listed_are_listed_again(
+    mysql_database: MysqlDatabase, change: str
+) -> None:
+    """Without names in the binlog, nothing later would tell that two columns of one type changed places."""
+    mysql_database.execute("CREATE TABLE t (id int PRIMARY KEY, a int, b int)")
+    source = source_of(mysql_database.server)
+    selection = ObjectSelection(schemas=frozenset({mysql_database.name}))
+    tables = await source.read_tables(selection)
+    mysql_database.execute(change)
+    with pytest.raises(SnapshotLost):
+        await source.open_base_snapshot(tables, follow=True)
+    snapshot = await source.open_base_snapshot(await source.read_tables(selection), follow=True)
+    await snapshot.close()
 
 
 @pytest.fixture

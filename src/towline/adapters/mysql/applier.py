@@ -8,7 +8,8 @@ whether the target was as expected; an upsert would change another row when a se
 target refuses a batch it is taken back and applied in halves, each under a savepoint, down to the single change that
 does not fit; what happens to that one is decided by the job's conflict policy.
 
-TRUNCATE would commit by itself, so a truncated table is emptied by DELETE.
+TRUNCATE would commit by itself, so a truncated table is emptied by DELETE.  Other DDL is a batch of its own, see
+`ddl_applier`.
 
 The checkpoint is moved last, from exactly the position that was read back and only under the worker's own epoch.
 So neither a worker that lost its lease (I6) nor a forgotten session of our own can commit on top of newer rows.
@@ -24,16 +25,18 @@ from typing import Final
 
 from towline.adapters.mysql.bookkeeping import BEGIN, hold_name
 from towline.adapters.mysql.connection import connect
+from towline.adapters.mysql.ddl_applier import DdlApplier
+from towline.adapters.mysql.ddl_plan import DdlOrder
 from towline.adapters.mysql.diagnosis import read_blocker
 from towline.adapters.mysql.fold_writer import Expectation, FoldWriter, save_reject
 from towline.adapters.mysql.gtid import BinlogPosition, parse_position
 from towline.adapters.mysql.session import Session
-from towline.domain.changes import DELETE, INSERT, TRUNCATE, UPDATE, RowChange
+from towline.domain.changes import DDL, DELETE, INSERT, TRUNCATE, UPDATE, RowChange
 from towline.domain.errors import ConnectionLost, DataError, LeaseLost, RowConflict, Side
 from towline.domain.jobs import ConflictPolicy, Endpoint
 from towline.engine.batch import Batch
 from towline.engine.fold import Fold
-from towline.engine.points import APPLY_AFTER_COMMIT, APPLY_BEFORE_COMMIT, reach
+from towline.engine.points import APPLY_AFTER_COMMIT, APPLY_BEFORE_COMMIT, DDL_BEFORE_CHECKPOINT, reach
 from towline.engine.ports import ApplyResult, Checkpoint
 
 _SESSION_SETTINGS: Final = {
@@ -78,6 +81,7 @@ class MyApplier:
     def __init__(self, endpoint: Endpoint, options: ApplierOptions) -> None:
         self._endpoint = endpoint
         self._options = options
+        self._ddl = DdlApplier(endpoint, job_id=options.job_id, epoch=options.epoch)
         self._session: Session | None = None
         self._monitor: Session | None = None
 
@@ -90,6 +94,9 @@ class MyApplier:
         self._writer = FoldWriter(session)
         await session.execute(_MAKE_CHECKPOINT, str(start), self._options.job_id, self._options.epoch)
         self._checkpoint = await self._read_checkpoint(session)
+        begun = await self._ddl.resume(session, str(self._checkpoint.position))
+        if begun is not None and begun.is_done:
+            await self._end_ddl(session, begun.order, (begun.position, begun.source_time_us))
         return self._checkpoint
 
     async def apply(
@@ -100,6 +107,8 @@ class MyApplier:
         may_flush_later: Callable[[], bool],
     ) -> ApplyResult:
         session = self._require_session()
+        if batch.changes and batch.changes[0][0] == DDL:
+            return await self._apply_ddl(session, batch)
         try:
             await session.execute(BEGIN)
             self._writer.conflicts = 0
@@ -132,17 +141,17 @@ class MyApplier:
         self._checkpoint = checkpoint
 
     async def describe_wait(self) -> str | None:
-        session = self._require_session()
+        working = self._ddl.running_connection_id or self._require_session().connection_id
         if self._monitor is None or self._monitor.is_closed:
             purpose = f"{self._options.job_id}:apply-watch"
             self._monitor = await connect(self._endpoint, purpose=purpose, side=Side.TARGET)
         try:
             state = await self._monitor.query_one(
-                "SELECT state FROM information_schema.processlist WHERE id = %s", session.connection_id
+                "SELECT state FROM information_schema.processlist WHERE id = %s", working
             )
             if state is None:
                 raise ConnectionLost("the target no longer knows the applier's session", side=Side.TARGET)
-            blocker = await read_blocker(self._monitor, session.connection_id)
+            blocker = await read_blocker(self._monitor, working)
         except BaseException:
             self._monitor.terminate()
             raise
@@ -156,7 +165,38 @@ class MyApplier:
         for session in (self._session, self._monitor):
             if session is not None:
                 session.terminate()
+        self._ddl.close()
         self._session = self._monitor = None
+
+    # --- a statement --------------------------------------------------------------------------------
+
+    async def _apply_ddl(self, session: Session, batch: Batch) -> ApplyResult:
+        (change,) = batch.changes
+        raw, packed = change[2], change[3]
+        assert raw is not None
+        assert packed is not None
+        assert isinstance(batch.position, BinlogPosition)
+        order, end = DdlOrder.decode(packed), (batch.position, batch.source_time_us)
+        try:
+            await self._ddl.run(session, raw, order, end, checkpoint=str(self._checkpoint.position))
+            reach(DDL_BEFORE_CHECKPOINT)
+            await self._end_ddl(session, order, end)
+        except BaseException:
+            session.terminate()
+            raise
+        return ApplyResult(self._checkpoint, 0, is_durable=True)
+
+    async def _end_ddl(self, session: Session, order: DdlOrder, end: tuple[BinlogPosition, int | None]) -> None:
+        """I1: the statement has run; one commit takes the checkpoint past it."""
+        await session.execute(BEGIN)
+        await self._ddl.finish(session, order)
+        checkpoint = await self._move_checkpoint(session, end, 1, 1)
+        reach(APPLY_BEFORE_COMMIT)
+        await session.execute("COMMIT", what="moving the checkpoint past a statement")
+        reach(APPLY_AFTER_COMMIT)
+        self._ddl.forget()
+        self._checkpoint = checkpoint
+        self._writer.forget_tables()
 
     # --- one transaction --------------------------------------------------------------------------
 

@@ -5,8 +5,9 @@ after its only statement.  The source has committed it before it sends the first
 handed on as they come.  What is not a change of a table of the job costs little: its TABLE_MAP is remembered as
 "not ours".
 
-The caller puts events in and calls `advance` until all are taken; in between it waits for room in the sink, or reads
-the catalog for a table whose columns are not known.  Nothing is lost or done twice by such a stop: it happens
+The caller puts events in and calls `advance` until all are taken; in between it waits for room in the sink, reads
+the catalog for a table whose columns are not known, or waits until the target has run a DDL statement, whose tables
+have a new form for all that follows.  Nothing is lost or done twice by such a stop: it happens
 between events.
 
 XA: what is prepared goes to the sink as a transaction in progress and comes to its end with XA COMMIT, maybe
@@ -16,16 +17,19 @@ long after.  Until then positions are `HeldPosition`s, from which everything tha
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import count
 from struct import error as StructError
 from typing import Final
 
 from towline.adapters.mysql import binlog_events as ev
+from towline.adapters.mysql.ddl_plan import plan_ddl, refuse
+from towline.adapters.mysql.forms import TableForm
 from towline.adapters.mysql.gtid import BinlogOffset, BinlogPosition, GtidSet, HeldPosition, MariadbGtids
 from towline.adapters.mysql.row_events import TableRows, decompress_event, join_shape
 from towline.adapters.mysql.shapes import TableShape
+from towline.adapters.mysql.statement_context import StatementContext, decode_context, render_settings
 from towline.adapters.mysql.statements import Statement, Verb, read_statement
 from towline.adapters.mysql.table_map import decode_table_map, decode_table_name
 from towline.domain.changes import CHANGE_OVERHEAD_BYTES, DDL, DELETE, INSERT, TRUNCATE, UPDATE, Relation, RowChange
@@ -71,6 +75,7 @@ class Stop(Enum):
     FULL = "the sink has no room"
     SHAPE_WANTED = "the columns of a table are not known"
     TURN = "others on the event loop may want a turn"
+    DDL = "a statement was handed on that changes the form of tables"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,19 +122,27 @@ class BinlogDecoder:
         part_bytes: int,
         has_checksums: bool,
         carries_ddl: bool = False,
+        ignores_case: bool = False,
+        cascades_are_logged: bool = False,
     ) -> None:
         """`has_checksums` holds for the first event, which says nothing about itself.
+
+        `ignores_case`: the source has lower_case_table_names other than 0, so statements may spell names in any case.
 
         With `carries_ddl`, DDL on the job's tables is handed on as a change in its place among the rows; without,
         it stops the stream.
         """
         self._sink = sink
-        self._selection = selection
+        self._objects = selection.objects
+        self._keys = dict(selection.keys)
         self._shapes = dict(shapes)
+        self._start = start
         self._reached = start.resume
         self._part_bytes = part_bytes
         self._has_checksums = has_checksums
         self._carries_ddl = carries_ddl
+        self._cascades_are_logged = cascades_are_logged
+        self._ignores_case = ignores_case
         self._is_mariadb = False
         self._file = start.resume.file if isinstance(start.resume, BinlogOffset) else ""
         self._events: list[Iterator[bytes]] = []
@@ -141,6 +154,7 @@ class BinlogDecoder:
         self._held: dict[str, _Held] = {}
         self._xa_numbers = count(1)
         self.wanted_shape: TableName | None = None
+        self.altered: tuple[TableName, ...] = ()
 
     # --- the caller's side ------------------------------------------------------------------------
 
@@ -169,15 +183,36 @@ class BinlogDecoder:
                 side=Side.SOURCE,
             ) from error
 
-    def set_shape(self, table: TableName, shape: TableShape | None) -> None:
-        """The answer to SHAPE_WANTED; None: the table is gone.
+    def set_forms(self, forms: Mapping[TableName, TableForm] | None) -> None:
+        """The answer to DDL: those of the tables in `altered` that the job has now. None: the catalog will say.
+
+        Only after the target has run the statement: then its own tables have the form of the rows that follow.
+        """
+        for table in self.altered:
+            self._shapes.pop(table, None)
+            self._relations.pop(table, None)
+            if forms is not None:
+                form = forms.get(table)
+                self._keys.pop(table, None)
+                if form is not None:
+                    self._keys[table] = form.key
+                    if form.shape is not None:
+                        self._shapes[table] = form.shape
+        self.altered = ()
+        self._known_maps.clear()
+        self._rows.clear()
+
+    def set_shape(self, table: TableName, shape: TableShape | None, key: Sequence[str] | None = None) -> None:
+        """The answer to SHAPE_WANTED, with the columns that identify a row if they are known; None: no such table.
 
         Raises: SourceChanged, the binlog's columns are of another time than the catalog's.
         """
         self.wanted_shape = None
         if shape is None:
-            raise SourceChanged(f"table {table} was dropped on the source while the job ran", side=Side.SOURCE)
+            raise SourceChanged(f"table {table} was dropped while the job ran", side=Side.SOURCE)
         self._shapes[table] = shape
+        if key is not None:
+            self._keys[table] = key
         if self._retry is not None:
             body = self._body(self._retry)
             if self._join(table, body) is None:
@@ -217,6 +252,8 @@ class BinlogDecoder:
                 self._take_rows(event, *_ROW_EVENTS[kind], has_checksum=has_checksum)
             else:
                 self._take_rare(event, kind)
+                if self.altered:
+                    return Stop.DDL
             if self._sink.is_full:
                 return Stop.FULL
         return Stop.DONE
@@ -239,10 +276,10 @@ class BinlogDecoder:
         elif kind == ev.MARIADB_GTID:
             self._begin_mariadb(ev.decode_mariadb_gtid(body), event)
         elif kind == ev.QUERY:
-            self._take_query(*ev.decode_query(body))
+            self._take_query(*ev.decode_query(body), event)
         elif kind == ev.QUERY_COMPRESSED:
             schema, packed = ev.decode_query(body)
-            self._take_query(schema, decompress_event(packed))
+            self._take_query(schema, decompress_event(packed), event)
         elif kind == ev.XA_PREPARE:
             self._take_xa_prepare(*ev.decode_xa_prepare(body))
         elif kind == ev.TRANSACTION_PAYLOAD:
@@ -387,23 +424,33 @@ class BinlogDecoder:
             return True
         table = decode_table_name(body[8:])
         rows = None
-        if table in self._selection.keys:
+        if table in self._keys:
             rows = self._join(table, body)
-            if rows is None:
+            if rows is not None:
+                rows = self._same_relation(rows)
+            elif self._is_repeated():
+                # Of a time before the checkpoint, with columns that the table no longer has; nobody wants its rows.
+                self._rows[body[:6]] = None
+                return True
+            else:
                 self.wanted_shape = table
                 return False
-            rows = self._same_relation(rows)
         if len(self._known_maps) >= _MAX_KNOWN_MAPS:
             self._known_maps.clear()
         self._known_maps[known] = rows
         self._rows[body[:6]] = rows
         return True
 
+    def _is_repeated(self) -> bool:
+        """Whether this is sent once more only for the sake of a prepared XA transaction, and is none itself."""
+        transaction = self._transaction
+        return transaction is not None and not transaction.xa_name and self._start.covers(transaction.position)
+
     def _join(self, table: TableName, body: bytes) -> TableRows | None:
         shape = self._shapes.get(table)
         if shape is None:
             return None
-        key = self._selection.keys[table]
+        key = self._keys[table]
         return join_shape(decode_table_map(body[8:]), shape, key, is_mariadb=self._is_mariadb)
 
     def _same_relation(self, rows: TableRows) -> TableRows:
@@ -454,11 +501,14 @@ class BinlogDecoder:
 
     # --- statements -------------------------------------------------------------------------------
 
-    def _take_query(self, schema: str, raw: bytes) -> None:
+    def _take_query(self, schema: str, raw: bytes, event: bytes) -> None:
         if raw == b"BEGIN":
             self._group().is_group = True
             return
         statement = read_statement(raw.decode("utf-8", "replace"), schema)
+        if not raw.isascii():
+            text = self._context(event).decode_text(raw)
+            statement = read_statement(raw.decode("ascii", "replace") if text is None else text, schema)
         verb = statement.verb
         if verb is Verb.BEGIN:
             self._group().is_group = True
@@ -480,7 +530,7 @@ class BinlogDecoder:
         elif verb in (Verb.XA_COMMIT, Verb.XA_ROLLBACK):
             self._end_xa(_normal_xa_name(statement.name), is_commit=verb is Verb.XA_COMMIT)
         else:
-            self._take_statement(statement, schema, raw)
+            self._take_statement(statement, schema, raw, event)
             if not self._group().is_group:
                 self._commit()
 
@@ -489,12 +539,14 @@ class BinlogDecoder:
             raise ValueError("a statement outside of a transaction")
         return self._transaction
 
-    def _take_statement(self, statement: Statement, schema: str, raw: bytes) -> None:
+    def _take_statement(self, statement: Statement, schema: str, raw: bytes, event: bytes) -> None:
         if statement.verb is Verb.CHANGE_ROWS:
             raise self._not_row(statement.summary)
+        if self._ignores_case:
+            statement = self._as_stored(statement)
         if statement.verb is Verb.EMPTY_TABLE:
             for table in statement.tables:
-                if table in self._selection.keys:
+                if table in self._keys:
                     relation = Relation(table, (), (), ())
                     self._add_change((TRUNCATE, relation, b"\0", None), 0)
             return
@@ -502,17 +554,58 @@ class BinlogDecoder:
             return
         if not self._carries_ddl:
             raise SourceDdl(f"the source ran {statement.summary}", side=Side.SOURCE)
+        self._take_ddl(statement, schema, raw, self._context(event))
+
+    def _take_ddl(self, statement: Statement, schema: str, raw: bytes, context: StatementContext) -> None:
+        """Hand the statement on as a transaction of its own; what follows waits until the target has run it."""
+        if context.is_phased:
+            raise refuse(statement, "it is logged in two phases", "Set binlog_alter_two_phase = OFF on the source.")
+        if self._group().is_group:
+            raise refuse(statement, "the table comes with rows", "Create tables and fill them in two statements.")
+        if context.error:
+            raise refuse(statement, f"it failed half-way on the source (error {context.error})")
+        text = context.decode_text(raw)
+        if text is None:
+            raise refuse(statement, "its character set is not known here")
+        order = plan_ddl(
+            text, statement, database=schema, covers=self._covers, cascades_are_logged=self._cascades_are_logged
+        )
+        if order is None:
+            return
+        order = replace(order, database=schema, settings=render_settings(context))
         table = statement.tables[0] if statement.tables else TableName(statement.schemas[0], "")
-        self._add_change((DDL, Relation(table, (), (), ()), raw, schema.encode()), len(raw))
-        for changed in statement.tables:
-            self._shapes.pop(changed, None)
-        self._known_maps.clear()
+        self._add_change((DDL, Relation(table, (), (), ()), raw, order.encode()), len(raw))
+        self.altered = statement.tables
+
+    def _context(self, event: bytes) -> StatementContext:
+        return decode_context(self._body(event), header_seconds=int.from_bytes(event[:4], "little"))
+
+    def _covers(self, table: TableName) -> bool:
+        """Whether the job has the table, or would have it; an empty name asks for the database."""
+        if self._ignores_case:
+            table = next(iter(self._as_stored(Statement(Verb.DDL, tables=(table,))).tables))
+        if _is_of_the_server(table.schema):
+            return False
+        if not table.name and any(known.schema == table.schema for known in self._keys):
+            return True
+        return table in self._keys or self._objects.covers(table)
+
+    def _as_stored(self, statement: Statement) -> Statement:
+        """With the names as the catalog has them; what it does not have yet will be in lower letters."""
+        tables = {_lower(table): table for table in self._keys}
+        schemas = {table.schema.lower(): table.schema for table in self._keys}
+        return replace(
+            statement,
+            tables=tuple(tables.get(_lower(table), _lower(table)) for table in statement.tables),
+            schemas=tuple(schemas.get(schema.lower(), schema.lower()) for schema in statement.schemas),
+        )
 
     def _is_about_us(self, statement: Statement) -> bool:
-        keys, objects = self._selection.keys, self._selection.objects
-        if any(table in keys or objects.covers(table) for table in statement.tables):
-            return not all(_is_of_the_server(table.schema) for table in statement.tables)
-        return any(table.schema in statement.schemas for table in keys)
+        if any(map(self._covers, statement.tables)):
+            return True
+        if any(table.schema in statement.schemas for table in self._keys):
+            return True
+        return self._carries_ddl and any(self._covers(TableName(schema, "")) for schema in statement.schemas)
 
     def _add_change(self, change: RowChange, size_bytes: int) -> None:
         transaction = self._group()
@@ -590,5 +683,9 @@ def _normal_xa_name(name: str) -> str:
     return ",".join(part.lower().replace("x'", "X'") for part in parts if part)
 
 
+def _lower(table: TableName) -> TableName:
+    return TableName(table.schema.lower(), table.name.lower())
+
+
 def _is_of_the_server(schema: str) -> bool:
-    return schema in ("mysql", "sys", "performance_schema", "information_schema")
+    return schema.lower() in ("mysql", "sys", "performance_schema", "information_schema", "towline", "ndbinfo")

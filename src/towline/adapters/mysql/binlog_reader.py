@@ -8,7 +8,8 @@ time, the connection counts as lost.  Nothing is ever said to the server: it doe
 is nothing to confirm, and whoever reconnects says himself where to begin.
 
 The catalog is asked on a session of its own: at the begin for all tables, later when the decoder meets a form that
-it does not know.
+it does not know.  Where DDL is carried, the target's catalog is asked instead (see `forms`), and a statement that
+changes tables is a barrier: nothing behind it is decoded before `confirm` has said that the target ran it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pymysql.err import raise_mysql_exception
 from towline.adapters.mysql.binlog_decoder import BinlogDecoder, Stop, StreamSelection
 from towline.adapters.mysql.connection import connect
 from towline.adapters.mysql.errors import ACCESS_DENIED, number_of, translate
+from towline.adapters.mysql.forms import TableForm, TargetForms, require_same_columns
 from towline.adapters.mysql.gtid import BinlogPosition, GtidSet, MariadbGtids
 from towline.adapters.mysql.quoting import quote_literal
 from towline.adapters.mysql.replication import (
@@ -46,6 +48,7 @@ from towline.domain.errors import (
     TransientError,
 )
 from towline.domain.jobs import Endpoint
+from towline.domain.positions import Position
 from towline.domain.tables import ObjectSelection, Table, TableName
 from towline.engine.ports import TransactionSink
 
@@ -74,14 +77,22 @@ class BinlogReader:
         objects: ObjectSelection,
         part_bytes: int,
         carries_ddl: bool = False,
+        forms: TargetForms | None = None,
         silence_limit_s: float = SILENCE_LIMIT_S,
     ) -> None:
-        """`carries_ddl`: see `BinlogDecoder`."""
+        """`carries_ddl`: see `BinlogDecoder`.
+
+        `forms`: the target's tables, which have the columns that the source's had at the checkpoint.  With
+        `carries_ddl` they are what rows are decoded by; without, the source's columns must still be the same.
+        """
         self._endpoint = endpoint
         self._job_id = job_id
         self._selection = StreamSelection({table.name: table.key for table in tables}, objects)
         self._part_bytes = part_bytes
         self._carries_ddl = carries_ddl
+        self._forms = forms
+        self._confirmed: BinlogPosition | None = None
+        self._confirmation = asyncio.Event()
         self._silence_limit_s = silence_limit_s
         self._session: Session | None = None
 
@@ -93,12 +104,16 @@ class BinlogReader:
             SourceBehind: this server lacks what lies before `start`.
             MissingPrivilege, TransientError.
         """
-        shapes = await self._read_shapes(self._selection.keys)
+        shapes = await self._read_known_forms()
+        self._start = start
         self._sink = sink
         self._splitter = EventSplitter()
         self._session = session = await self._connect("stream")
         await _require_position(session, start)
-        checksum = await session.query_value("SELECT @@global.binlog_checksum", what="reading the kind of checksum")
+        row = await session.query_one(
+            "SELECT @@global.binlog_checksum, @@lower_case_table_names", what="reading the kind of checksum"
+        )
+        assert row is not None
         await session.execute(
             render_settings(start, job_id=self._job_id, heartbeat_s=HEARTBEAT_S), what="registering as a replica"
         )
@@ -108,8 +123,10 @@ class BinlogReader:
             shapes,
             start=start,
             part_bytes=self._part_bytes,
-            has_checksums=str(checksum).upper() not in ("NONE", "0"),
+            has_checksums=str(row[0]).upper() not in ("NONE", "0"),
             carries_ddl=self._carries_ddl,
+            ignores_case=bool(int(row[1])),
+            cascades_are_logged=session.flavor.is_mysql_from(9, 6),
         )
         await self._begin(session, start)
 
@@ -122,8 +139,11 @@ class BinlogReader:
             await self._advance()
             events = await self._read_events(self._session)
 
-    def confirm(self, position: BinlogPosition) -> None:
-        """The server keeps its binlog by its own rules, so there is nobody to tell."""
+    def confirm(self, position: Position) -> None:
+        """The server keeps its binlog by its own rules; only a barrier waits for this."""
+        assert isinstance(position, BinlogPosition)
+        self._confirmed = position
+        self._confirmation.set()
 
     def ask_position(self) -> None:
         """A heartbeat says so within a second anyway."""
@@ -177,10 +197,48 @@ class BinlogReader:
             if stop is Stop.TURN:
                 await asyncio.sleep(0)
                 continue
+            if stop is Stop.DDL:
+                await self._pass_barrier()
+                continue
             table = self._decoder.wanted_shape
             assert table is not None
-            shapes = await self._read_shapes([table])
-            self._decoder.set_shape(table, shapes.get(table))
+            if self._renewing_forms is not None:
+                form = (await self._renewing_forms.read([table])).get(table, TableForm(None))
+                self._decoder.set_shape(table, form.shape, form.key)
+            else:
+                shapes = await self._read_shapes([table])
+                self._decoder.set_shape(table, shapes.get(table))
+
+    @property
+    def _renewing_forms(self) -> TargetForms | None:
+        return self._forms if self._carries_ddl else None
+
+    async def _pass_barrier(self) -> None:
+        """Wait until the target has run the statement, then go on with the form that its tables have now."""
+        if self._renewing_forms is None:
+            self._decoder.set_forms(None)
+            return
+        position = self._decoder.position
+        # What lies before the start is only repeated, and never applied.
+        while not self._start.covers(position) and not (self._confirmed and self._confirmed.covers(position)):
+            self._confirmation.clear()
+            await self._confirmation.wait()
+        self._decoder.set_forms(await self._renewing_forms.read(self._decoder.altered))
+
+    async def _read_known_forms(self) -> dict[TableName, TableShape]:
+        """The columns of the job's tables at the begin; where DDL is carried, this is also which tables they are.
+
+        Raises: SourceDdl, the source's columns are not those that were copied.
+        """
+        if self._renewing_forms is not None:
+            forms = await self._renewing_forms.read()
+            keys = {table: form.key for table, form in forms.items()}
+            self._selection = StreamSelection(keys, self._selection.objects)
+            return {table: form.shape for table, form in forms.items() if form.shape is not None}
+        shapes = await self._read_shapes(self._selection.keys)
+        if self._forms is not None:
+            require_same_columns(await self._forms.read(shapes), shapes)
+        return shapes
 
     async def _read_events(self, session: Session) -> list[bytes]:
         """What has arrived, at least one event."""

@@ -21,6 +21,7 @@ from towline.domain.errors import LeaseLost, SetupError, Side, TargetBusy, Towli
 
 _OPTIONS: Final = "ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin"
 _NAMES: Final = 256  # sessions of one job that hold a name; more than its chunk writers and builders together
+_DDL_WAIT_S: Final = 30
 _DDL: Final = (
     "CREATE DATABASE IF NOT EXISTS towline DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
     f"""CREATE TABLE IF NOT EXISTS towline.job (
@@ -89,6 +90,14 @@ _DDL: Final = (
         changes bigint NOT NULL,
         moves bigint NOT NULL DEFAULT 0,
         updated_at timestamp(6) NOT NULL DEFAULT current_timestamp(6)) {_OPTIONS}""",
+    f"""CREATE TABLE IF NOT EXISTS towline.ddl_intent (
+        job_id varchar(64) NOT NULL PRIMARY KEY,
+        position longtext NOT NULL,
+        source_time_us bigint,
+        statement_hash char(64) NOT NULL,
+        order_text longtext NOT NULL,
+        step int NOT NULL,
+        fingerprint char(64)) {_OPTIONS}""",
     f"""CREATE TABLE IF NOT EXISTS towline.reject (
         id bigint NOT NULL AUTO_INCREMENT PRIMARY KEY,
         job_id varchar(64) NOT NULL,
@@ -100,7 +109,7 @@ _DDL: Final = (
         reason text NOT NULL,
         key_values text) {_OPTIONS}""",
 )
-_JOB_TABLES: Final = ("checkpoint", "reject", "structure_item", "chunk", "table_plan", "snapshot", "job")
+_JOB_TABLES: Final = ("checkpoint", "ddl_intent", "reject", "structure_item", "chunk", "table_plan", "snapshot", "job")
 BEGIN: Final = "START TRANSACTION READ WRITE"
 
 
@@ -176,6 +185,17 @@ async def hold_name(session: Session, job_id: str) -> None:
         raise TargetBusy(f"the job has {_NAMES} sessions on the target already", side=session.side)
 
 
+async def require_alone(session: Session, job_id: str) -> None:
+    """Until this session ends, no other one of the job runs DDL; an earlier one that still does is waited for.
+
+    A statement goes on when its client is gone, and the lock goes with the session, thus after the statement.
+
+    Raises: TargetBusy, the other one has not come to its end within some time.
+    """
+    if await session.query_value("SELECT GET_LOCK(%s, %s)", _ddl_name(job_id), _DDL_WAIT_S) != 1:
+        raise TargetBusy("an earlier statement of the job that changes tables still runs", side=Side.TARGET)
+
+
 async def end_sessions(session: Session, job_id: str) -> None:
     """End all sessions of the job that hold a name. They may belong to a worker that does not know yet."""
     row = await session.query_one(job_sessions_query(job_id))
@@ -216,11 +236,19 @@ async def remove_bookkeeping(session: Session, job_id: str) -> None:
         return
     await end_sessions(session, job_id)
     await session.execute(BEGIN)
+    # An older version, which the job was last run by, had fewer.
+    there = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'towline'"
+    present = {name for (name,) in await session.query(there)}
     for table in _JOB_TABLES:
-        await session.execute(f"DELETE FROM towline.{table} WHERE job_id = %s", job_id)
+        if table in present:
+            await session.execute(f"DELETE FROM towline.{table} WHERE job_id = %s", job_id)
     await session.execute("COMMIT")
     if not await session.query_value("SELECT COUNT(*) FROM towline.job"):
         await session.execute("DROP DATABASE IF EXISTS towline")
+
+
+def _ddl_name(job_id: str) -> str:
+    return f"towline:{hashlib.sha256(job_id.encode()).hexdigest()[:32]}:ddl"
 
 
 def _name(job_id: str, number: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from towline.adapters.mysql.quoting import quote_literal
@@ -31,7 +32,7 @@ ORDER BY table_schema, table_name, ordinal_position
 _KEYS = """
 SELECT table_schema, table_name, index_name, column_name, sub_part, nullable
 FROM information_schema.statistics
-WHERE non_unique = 0 AND table_schema IN ({schemas})
+WHERE non_unique = 0 AND {condition}
 ORDER BY table_schema, table_name, index_name <> 'PRIMARY', index_name, seq_in_index
 """
 
@@ -74,7 +75,7 @@ async def read_tables(session: Session, selection: ObjectSelection) -> list[Tabl
         return []
     listed = ", ".join(quote_literal(name) for name in schemas)
     columns = _collect_columns(await session.query(_COLUMNS.format(schemas=listed)))
-    keys = _choose_keys(await session.query(_KEYS.format(schemas=listed)))
+    keys = _choose_keys(await session.query(_KEYS.format(condition=f"table_schema IN ({listed})")))
     tables = []
     for schema, name, _engine, size_bytes, rows, _options in await session.query(_TABLES.format(schemas=listed)):
         table = TableName(schema, name)
@@ -123,6 +124,13 @@ async def read_unique_keys(session: Session, table: TableName) -> list[frozenset
 async def read_packet_limit(session: Session) -> int:
     """How many bytes the server takes in one packet; a statement of more is refused."""
     return int(await session.query_value("SELECT @@SESSION.max_allowed_packet"))
+
+
+async def read_keys(session: Session, tables: Sequence[TableName]) -> dict[TableName, tuple[str, ...]]:
+    """The columns that identify a row, of those tables that have such."""
+    wanted = ", ".join(f"({quote_literal(table.schema)}, {quote_literal(table.name)})" for table in tables)
+    condition = f"(table_schema, table_name) IN ({wanted})"
+    return _choose_keys(await session.query(_KEYS.format(condition=condition), what="reading the keys of the tables"))
 
 
 async def read_identity(session: Session) -> str:

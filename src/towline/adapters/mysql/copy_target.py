@@ -19,7 +19,7 @@ from towline.adapters.mysql.load_data import LoadMisfit, load_rows
 from towline.adapters.mysql.quoting import qualified
 from towline.adapters.mysql.session import Session
 from towline.adapters.mysql.snapshot import MyChunkReader
-from towline.domain.errors import LeaseLost, Side
+from towline.domain.errors import LeaseLost, Side, SourceDdl
 from towline.domain.jobs import ConflictPolicy, Endpoint
 from towline.domain.tables import Table, TableName
 from towline.engine import points
@@ -30,9 +30,12 @@ WRITER_SETTINGS: Final = {"foreign_key_checks": "0", "max_error_count": "65535"}
 
 
 class MyCopyTarget:
-    """The ledger of one job on one target server."""
+    """The ledger of one job on one target server. `renews_tables`: see `CopyFacts`."""
 
-    def __init__(self, endpoint: Endpoint, *, job_id: str, epoch: int, policy: ConflictPolicy) -> None:
+    def __init__(
+        self, endpoint: Endpoint, *, job_id: str, epoch: int, policy: ConflictPolicy, renews_tables: bool = False
+    ) -> None:
+        self._renews_tables = renews_tables
         self._endpoint = endpoint
         self._job_id = job_id
         self._epoch = epoch
@@ -76,6 +79,7 @@ class MyCopyTarget:
             is_planned=bool(job[0]),
             is_copied=bool(job[1]),
             is_complete=bool(job[2]),
+            renews_tables=self._renews_tables,
         )
 
     async def save_snapshot(self, snapshot: SnapshotFact) -> None:
@@ -214,7 +218,8 @@ class MyChunkWriter:
             self._packet_bytes = self._packet_bytes or await read_packet_limit(session)
             for table, _ in work:
                 if table.name not in self._types:
-                    self._types[table.name] = await read_column_types(session, table.name)
+                    self._types[table.name] = types = await read_column_types(session, table.name)
+                    _require_same_order(table, types)
             await session.execute(BEGIN)
             await require_epoch(session, self._job_id, self._epoch)  # I6
             for table, chunk in work:
@@ -269,6 +274,13 @@ class MyChunkWriter:
 
     async def close(self) -> None:
         self._session.terminate()
+
+
+def _require_same_order(table: Table, types: Mapping[str, ColumnType]) -> None:
+    """Raises SourceDdl: the stream would take one column for another, since the binlog may have only their order."""
+    names = [column.name for column in table.columns if column.name in types]
+    if names != [name for name in types if name in set(names)]:
+        raise SourceDdl(f"the columns of {table.name} changed places while the job began", side=Side.SOURCE)
 
 
 class _Counted:

@@ -73,6 +73,10 @@ class FoldWriter:
         if new is not None and kind != DELETE:
             await self._run(table.inserts([new], replaces=True), relation)
 
+    def forget_tables(self) -> None:
+        """Tables of the same name may have other columns from now on."""
+        self._tables.clear()
+
     async def describe_key(self, relation: Relation, row: bytes | None) -> str | None:
         if row is None:
             return None

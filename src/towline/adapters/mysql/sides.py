@@ -47,7 +47,15 @@ class MySides:
         self.copy_source = MyCopySource(
             spec.source, job_id=spec.job_id, readers=spec.copy_workers, is_mariadb=source.is_mariadb
         )
-        self.copy_target = MyCopyTarget(spec.target, job_id=spec.job_id, epoch=epoch, policy=spec.conflict_policy)
+        # The words of DDL are the same in both products, what they mean by default is not.
+        self._carries_ddl = source.is_mariadb == target.is_mariadb
+        self.copy_target = MyCopyTarget(
+            spec.target,
+            job_id=spec.job_id,
+            epoch=epoch,
+            policy=spec.conflict_policy,
+            renews_tables=follows and self._carries_ddl,
+        )
 
     async def read_source_position(self) -> BinlogPosition:
         session = await connect(self._spec.source, purpose=f"{self._spec.job_id}:position", side=Side.SOURCE)
@@ -65,7 +73,7 @@ class MySides:
     def open_stream(self, tables: Sequence[Table], *, mixed: frozenset[TableName]) -> StreamSides:
         # `mixed` needs nothing of its own: the binlog has whole rows, see `engine/snapshot.py`.
         spill_dir = self._work_dir / self._spec.job_id
-        sides = MyStreamSides(self._spec, tables, epoch=self._epoch, spill_dir=spill_dir)
+        sides = MyStreamSides(self._spec, tables, epoch=self._epoch, spill_dir=spill_dir, carries_ddl=self._carries_ddl)
         # Its positions are all `BinlogPosition`: the engine gives back only positions that came from this side.
         return cast(StreamSides, sides)
 

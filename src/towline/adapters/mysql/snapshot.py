@@ -32,7 +32,7 @@ from towline.adapters.mysql.session import Session
 from towline.adapters.mysql.text_form import select_expression
 from towline.domain.errors import MissingPrivilege, SetupError, Side, SnapshotLost, TargetBusy
 from towline.domain.jobs import Endpoint
-from towline.domain.tables import ObjectSelection, Table
+from towline.domain.tables import ObjectSelection, Table, TableName
 from towline.engine.points import SNAPSHOT_BEFORE_SLOT, SNAPSHOT_SLOT_CREATED, reach
 from towline.engine.ports import Chunk, Snapshot, SnapshotFact
 
@@ -52,6 +52,8 @@ class MyCopySource:
         self._job_id = job_id
         self._readers = max(1, readers)
         self._settings = _READER_SETTINGS_MARIADB if is_mariadb else _READER_SETTINGS
+        self._selection: ObjectSelection | None = None
+        self._listed: frozenset[TableName] = frozenset()
 
     @property
     def can_seek_pages(self) -> bool:
@@ -79,15 +81,18 @@ class MyCopySource:
             session.terminate()
 
     async def read_tables(self, selection: ObjectSelection) -> list[Table]:
+        self._selection = selection
         session = await self._connect("catalog")
         try:
-            return await read_tables(session, selection)
+            tables = await read_tables(session, selection)
         finally:
             session.terminate()
+        self._listed = frozenset(table.name for table in tables)
+        return tables
 
     async def open_base_snapshot(self, tables: Sequence[Table], *, follow: bool) -> Snapshot:
         reach(SNAPSHOT_BEFORE_SLOT)
-        snapshot = await self._open(tables, follow=follow)
+        snapshot = await self._open(tables, follow=follow, is_base=True)
         reach(SNAPSHOT_SLOT_CREATED)
         return snapshot
 
@@ -95,19 +100,38 @@ class MyCopySource:
         pass  # the source keeps its binlog by its own rules
 
     async def open_later_snapshot(self, tables: Sequence[Table], *, follow: bool) -> Snapshot:
-        return await self._open(tables, follow=follow)
+        return await self._open(tables, follow=follow, is_base=False)
 
-    async def _open(self, tables: Sequence[Table], *, follow: bool) -> Snapshot:
+    async def _open(self, tables: Sequence[Table], *, follow: bool, is_base: bool) -> Snapshot:
         readers: list[Session] = []
         try:
             for _ in range(self._readers):
                 readers.append(await self._connect("copy", self._settings))
             position = await self._begin_together(readers, tables, follow=follow)
+            await self._require_unaltered(tables, is_base=is_base)
         except BaseException:
             for session in readers:
                 session.terminate()
             raise
         return cast(Snapshot, _MySnapshot(readers, position))
+
+    async def _require_unaltered(self, tables: Sequence[Table], *, is_base: bool) -> None:
+        """The list of tables is older than the snapshot; what was altered or created between the two is read again.
+
+        From the snapshot on, the stream says so.
+
+        Raises: SnapshotLost, some table has other columns now, or the base snapshot would be without a table.
+        """
+        if self._selection is None:
+            return
+        known = self._listed
+        present = {table.name: table for table in await self.read_tables(self._selection)}
+        for table in tables:
+            if table.name not in present or present[table.name].columns != table.columns:
+                raise SnapshotLost(f"{table.name} was altered while the snapshot was taken", side=Side.SOURCE)
+        fresh = sorted(present.keys() - known)
+        if is_base and fresh:
+            raise SnapshotLost(f"{fresh[0]} was created while the snapshot was taken", side=Side.SOURCE)
 
     async def _begin_together(
         self, readers: list[Session], tables: Sequence[Table], *, follow: bool

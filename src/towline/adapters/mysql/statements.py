@@ -75,7 +75,9 @@ _SCHEMA_WORDS: Final = frozenset({"DATABASE", "SCHEMA"})
 
 
 @dataclass(frozen=True, slots=True)
-class _Token:
+class Token:
+    """A piece of a statement; a quoted name or text without its quotes."""
+
     text: str
     is_quoted: bool = False
 
@@ -85,15 +87,9 @@ class _Token:
 
 def read_statement(text: str, default_schema: str) -> Statement:
     """What the statement does when `default_schema` is the session's database."""
-    tokens = _tokenize(text[:_MAX_HEAD_CHARS])
+    tokens = read_words(text[:_MAX_HEAD_CHARS])
     if not tokens:
         return Statement(Verb.OTHER)
-    if tokens[0].is_word("SET") and len(tokens) > 1 and tokens[1].is_word("STATEMENT"):
-        # MariaDB: SET STATEMENT variable = value, ... FOR the statement itself.
-        begins = next((number for number, token in enumerate(tokens) if token.is_word("FOR")), len(tokens))
-        tokens = tokens[begins + 1 :]
-        if not tokens:
-            return Statement(Verb.OTHER)
     word = tokens[0].text.upper()
     if word == "XA" and len(tokens) > 1:
         return Statement(_XA_VERBS.get(tokens[1].text.upper(), Verb.OTHER), name=_xa_name(tokens[2:]))
@@ -114,14 +110,14 @@ def read_statement(text: str, default_schema: str) -> Statement:
     return Statement(Verb.OTHER, word)
 
 
-def _read_delete(tokens: list[_Token], default_schema: str) -> Statement:
+def _read_delete(tokens: list[Token], default_schema: str) -> Statement:
     names = _read_names(tokens[2:], default_schema) if tokens[1:] and tokens[1].is_word("FROM") else []
     if len(names) == 1 and not any(token.is_word("WHERE", "LIMIT", "USING", "JOIN") for token in tokens):
         return _about(Verb.EMPTY_TABLE, "DELETE FROM", names)
     return Statement(Verb.CHANGE_ROWS, "DELETE")
 
 
-def _read_ddl(tokens: list[_Token], default_schema: str) -> Statement:
+def _read_ddl(tokens: list[Token], default_schema: str) -> Statement:
     verb = tokens[0].text.upper()
     rest = [token for token in tokens[1:] if not token.is_word(*_NOISE) or token.is_quoted]
     if not rest:
@@ -139,18 +135,21 @@ def _read_ddl(tokens: list[_Token], default_schema: str) -> Statement:
     if kind in ("TABLE", "TABLES"):
         tables = _read_names(rest, default_schema)
         if verb in ("CREATE", "ALTER"):
-            # What follows are columns and options; only an ALTER may name another table, to rename it.
-            tables = tables[:1] + (_renamed_to(rest, default_schema) if verb == "ALTER" else [])
+            # What follows are columns and options; only an ALTER may name another table, to rename it or to take rows.
+            tables = tables[:1] + (_named_by_alter(rest, default_schema) if verb == "ALTER" else [])
         return _about(Verb.DDL, f"{verb} TABLE", tables)
     # Views, routines, triggers, events, users, roles, servers, tablespaces, sequences: no rows of a table change.
     return Statement(Verb.OTHER, f"{verb} {kind}")
 
 
-def _renamed_to(tokens: list[_Token], default_schema: str) -> list[TableName]:
+def _named_by_alter(tokens: list[Token], default_schema: str) -> list[TableName]:
+    """The new name of the table, and those with which a partition is exchanged or into which it is converted."""
     found = []
     for number, token in enumerate(tokens[:-1]):
-        if token.is_word("RENAME") and not tokens[number + 1].is_word("COLUMN", "INDEX", "KEY"):
-            rest = tokens[number + 1 :]
+        rest = tokens[number + 1 :]
+        if token.is_word("TABLE"):
+            found += _read_names(rest, default_schema)[:1]
+        elif token.is_word("RENAME") and not rest[0].is_word("COLUMN", "INDEX", "KEY"):
             found += _read_names(rest[1:] if rest[0].is_word("TO", "AS") else rest, default_schema)[:1]
     return found
 
@@ -159,7 +158,7 @@ def _about(verb: Verb, what: str, tables: list[TableName]) -> Statement:
     return Statement(verb, f"{what} {', '.join(map(str, tables))}", tables=tuple(tables))
 
 
-def _read_names(tokens: list[_Token], default_schema: str) -> list[TableName]:
+def _read_names(tokens: list[Token], default_schema: str) -> list[TableName]:
     """Names of tables, separated by commas or by TO, up to the first token that is neither."""
     names = []
     at = 0
@@ -176,21 +175,31 @@ def _read_names(tokens: list[_Token], default_schema: str) -> list[TableName]:
     return names
 
 
-def _xa_name(tokens: list[_Token]) -> str:
+def _xa_name(tokens: list[Token]) -> str:
     """The transaction's parts as they are written: X'6869',X'',1."""
     return "".join(token.text for token in tokens if not token.is_word("ONE", "PHASE", "JOIN", "RESUME", "SUSPEND"))
 
 
-def _tokenize(text: str) -> list[_Token]:
+def read_words(text: str) -> list[Token]:
+    """The words, names, texts and marks of a statement, without comments and white space."""
+    tokens = _tokenize(text)
+    if len(tokens) > 1 and tokens[0].is_word("SET") and tokens[1].is_word("STATEMENT"):
+        # MariaDB: SET STATEMENT variable = value, ... FOR the statement itself.
+        begins = next((number for number, token in enumerate(tokens) if token.is_word("FOR")), len(tokens))
+        return tokens[begins + 1 :]
+    return tokens
+
+
+def _tokenize(text: str) -> list[Token]:
     tokens = []
     for match in _TOKEN.finditer(text):
         if match["quoted"] is not None:
             quote = match["quoted"][0]
-            tokens.append(_Token(match["quoted"][1:-1].replace(quote * 2, quote), is_quoted=True))
+            tokens.append(Token(match["quoted"][1:-1].replace(quote * 2, quote), is_quoted=True))
         elif match["text"] is not None:
-            tokens.append(_Token(match["text"], is_quoted=True))
+            tokens.append(Token(match["text"], is_quoted=True))
         elif match["word"] is not None:
-            tokens.append(_Token(match["word"]))
+            tokens.append(Token(match["word"]))
         elif match["mark"] is not None:
-            tokens.append(_Token(match["mark"]))
+            tokens.append(Token(match["mark"]))
     return tokens

@@ -8,6 +8,7 @@ from typing import Final
 
 from towline.adapters.mysql.applier import ApplierOptions, MyApplier
 from towline.adapters.mysql.binlog_reader import BinlogReader
+from towline.adapters.mysql.forms import TargetForms
 from towline.adapters.mysql.probe import MysqlProbe
 from towline.domain.jobs import JobSpec
 from towline.domain.tables import Table
@@ -20,13 +21,16 @@ _SMALLEST_BYTES: Final = 4 * 1024 * 1024
 class MyStreamSides:
     """Implements `engine.ports.StreamSides`."""
 
-    def __init__(self, spec: JobSpec, tables: Sequence[Table], *, epoch: int, spill_dir: Path) -> None:
-        """`spill_dir` must belong to this job alone."""
+    def __init__(
+        self, spec: JobSpec, tables: Sequence[Table], *, epoch: int, spill_dir: Path, carries_ddl: bool
+    ) -> None:
+        """`spill_dir` must belong to this job alone; `carries_ddl`: both servers are of one product."""
         self.spill_dir = spill_dir
         self.memory_bytes = max(_SMALLEST_BYTES, spec.memory_limit_bytes // _SHARE_OF_LIMIT)
         self._spec = spec
         self._tables = tables
         self._epoch = epoch
+        self._carries_ddl = carries_ddl
 
     def new_changes(self) -> BinlogReader:
         return BinlogReader(
@@ -35,6 +39,8 @@ class MyStreamSides:
             tables=self._tables,
             objects=self._spec.selection,
             part_bytes=self.memory_bytes // 8,
+            carries_ddl=self._carries_ddl,
+            forms=TargetForms(self._spec.target, job_id=self._spec.job_id),
         )
 
     def new_applier(self) -> MyApplier:

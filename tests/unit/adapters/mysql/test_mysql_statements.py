@@ -19,6 +19,8 @@ CASES = [
     ("CREATE TABLE IF NOT EXISTS t (a int REFERENCES other (id))", Verb.DDL, ["d.t"]),
     ("CREATE OR REPLACE TABLE x.t LIKE y.u", Verb.DDL, ["x.t"]),
     ("/*!50100 ALTER TABLE t */ ADD PARTITION PARTITIONS 2", Verb.DDL, ["d.t"]),
+    ("ALTER TABLE x EXCHANGE PARTITION p WITH TABLE e.y WITHOUT VALIDATION", Verb.DDL, ["d.x", "e.y"]),
+    ("ALTER TABLE x CONVERT PARTITION p TO TABLE y", Verb.DDL, ["d.x", "d.y"]),
     ("CREATE UNIQUE INDEX `i` USING BTREE ON t (a)", Verb.DDL, ["d.t"]),
     ("DROP INDEX i ON x.t", Verb.DDL, ["x.t"]),
     ("CREATE TEMPORARY TABLE t (a int)", Verb.OTHER, []),
