@@ -37,6 +37,7 @@ _VARIABLES = (
     "expire_logs_days",
     "log_bin_trust_function_creators",
     "innodb_default_row_format",
+    "innodb_flush_log_at_trx_commit",
 )
 
 

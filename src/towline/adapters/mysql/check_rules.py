@@ -78,7 +78,7 @@ def judge_both(source: SourceFacts, target: TargetFacts, *, mode: TaskMode) -> l
         _compare_modes(source.server, target.server),
     ]
     if mode is not TaskMode.STREAM:
-        items.append(_judge_conflicts(target))
+        items.append(judge_conflicts(target))
     return items
 
 
@@ -379,7 +379,7 @@ def _compare_modes(source: ServerFacts, target: ServerFacts) -> PrecheckItem:
     return _warning(item, _PARAMS, "SQL_MODE_DIFFERS", message, "Set it alike before the switch-over.")
 
 
-def _judge_conflicts(target: TargetFacts) -> PrecheckItem:
+def judge_conflicts(target: TargetFacts) -> PrecheckItem:
     item = "srcTableAlreadyExistedInDstTable"
     if target.has_job or not target.present:
         return _passed(item, _CONFLICT)

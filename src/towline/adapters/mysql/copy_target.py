@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 from towline.adapters.mysql.bookkeeping import BEGIN, hold_name, require_epoch
 from towline.adapters.mysql.catalog import ColumnType, read_column_types
 from towline.adapters.mysql.connection import connect
-from towline.adapters.mysql.load_data import LoadMisfit, load_rows
+from towline.adapters.mysql.load_data import OWN_FORM, LoadForm, LoadMisfit, load_rows
 from towline.adapters.mysql.quoting import qualified
 from towline.adapters.mysql.session import Session
-from towline.adapters.mysql.snapshot import MyChunkReader
 from towline.domain.errors import LeaseLost, Side
 from towline.domain.jobs import Endpoint
 from towline.domain.tables import Table, TableName
@@ -24,11 +23,18 @@ from towline.engine.ports import Chunk, ChunkDone, ChunkReader, CopyFacts, Snaps
 WRITER_SETTINGS: Final = {"foreign_key_checks": "0", "max_error_count": "65535"}
 
 
-class MyCopyTarget:
-    """The ledger of one job on one target server."""
+class _KeyReader(Protocol):
+    """What a reader can do besides, for messages."""
 
-    def __init__(self, endpoint: Endpoint, *, job_id: str, epoch: int) -> None:
+    async def read_key(self, table: Table, chunk: Chunk, *, row_number: int) -> str: ...
+
+
+class MyCopyTarget:
+    """The ledger of one job on one target server. `form`: how the source's chunk readers write rows."""
+
+    def __init__(self, endpoint: Endpoint, *, job_id: str, epoch: int, form: LoadForm = OWN_FORM) -> None:
         self._endpoint = endpoint
+        self._form = form
         self._job_id = job_id
         self._epoch = epoch
         self._session: Session | None = None
@@ -118,7 +124,7 @@ class MyCopyTarget:
             self._endpoint, purpose=f"{self._job_id}:write", settings=WRITER_SETTINGS, side=Side.TARGET
         )
         await hold_name(session, self._job_id)
-        return MyChunkWriter(session, self._job_id, self._epoch)
+        return MyChunkWriter(session, self._job_id, self._epoch, self._form)
 
     async def close(self) -> None:
         if self._session is not None:
@@ -185,8 +191,9 @@ class MyCopyTarget:
 class MyChunkWriter:
     """One session; one transaction per call of `write`."""
 
-    def __init__(self, session: Session, job_id: str, epoch: int) -> None:
+    def __init__(self, session: Session, job_id: str, epoch: int, form: LoadForm = OWN_FORM) -> None:
         self._session = session
+        self._form = form
         self._job_id = job_id
         self._epoch = epoch
         self._types: dict[TableName, dict[str, ColumnType]] = {}
@@ -209,13 +216,18 @@ class MyChunkWriter:
             await session.execute(BEGIN)
             await require_epoch(session, self._job_id, self._epoch)  # I6
             for table, chunk in work:
-                counted = _Counted(reader.read(table, chunk, changed_since=None), table, on_bytes)
+                blocks = reader.read(table, chunk, changed_since=changed_since.get(table.name))
+                counted = _Counted(blocks, table, on_bytes)
+                # I4: rows of a 'changed' chunk replace older versions only, see `engine/snapshot.py`.
+                is_changed = chunk.kind == "changed"
                 try:
-                    rows = await load_rows(session, table, self._types[table.name], counted)
+                    rows = await load_rows(
+                        session, table, self._types[table.name], counted, form=self._form, replaces=is_changed
+                    )
                 except LoadMisfit as misfit:
                     number = misfit.warnings[0][2]
                     # A duplicate comes without the number of its row.
-                    key = await cast(MyChunkReader, reader).read_key(table, chunk, row_number=number) if number else ""
+                    key = await cast(_KeyReader, reader).read_key(table, chunk, row_number=number) if number else ""
                     raise misfit.to_error(table, key) from None
                 done.append(ChunkDone(chunk, snapshot_number, rows, counted.size_bytes))
             points.reach(points.COPY_BEFORE_LEDGER)

@@ -8,10 +8,11 @@ from typing import Final
 
 from towline.adapters.mysql.apply_sql import TableSql
 from towline.adapters.mysql.catalog import read_column_types
+from towline.adapters.mysql.foreign_rows import NO_FOREIGN_ROWS, ForeignRows
 from towline.adapters.mysql.quoting import qualified
 from towline.adapters.mysql.session import Session
-from towline.domain.changes import DELETE, TRUNCATE, Relation, RowChange
-from towline.domain.errors import InvariantBroken, RowConflict, Side
+from towline.domain.changes import DELETE, TRUNCATE, Relation, RowChange, has_unchanged
+from towline.domain.errors import RowConflict, Side, TableMustStartOver
 from towline.domain.tables import TableName
 from towline.engine.fold import Fold, InsertStep, KeyedStep, MoveStep, Step, TruncateStep, WholeRowStep
 from towline.engine.points import APPLY_IN_BATCH, reach
@@ -38,8 +39,9 @@ class Expectation(Enum):
 class FoldWriter:
     """`conflicts` counts rows that were not as expected."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, rows: ForeignRows = NO_FOREIGN_ROWS) -> None:
         self._session = session
+        self._rows = rows
         self._tables: dict[Relation, TableSql] = {}
         self.conflicts = 0
 
@@ -62,6 +64,10 @@ class FoldWriter:
         if kind == TRUNCATE:
             return
         table = await self._table(relation)
+        if new is not None and has_unchanged(new):
+            # What was not sent is known to the target's own row alone, so that one cannot be made anew.
+            await self._update_part(table, new, old if relation.key else None)
+            return
         if relation.key:
             await self._run(table.deletes([row for row in (old, new) if row is not None]), relation)
         if new is not None and kind != DELETE:
@@ -80,11 +86,9 @@ class FoldWriter:
         elif isinstance(step, WholeRowStep):
             await self._write_whole(table, step, expectation)
         elif isinstance(step, MoveStep):
-            raise InvariantBroken("a row of the binlog without all of its values", side=Side.SOURCE)
+            await self._move(table, step, expectation)
 
     async def _write_keyed(self, table: TableSql, step: KeyedStep, expectation: Expectation) -> None:
-        if step.partials:
-            raise InvariantBroken("a row of the binlog without all of its values", side=Side.SOURCE)
         old = [*step.deletes.values(), *step.updates.values()]
         new = [*step.updates.values(), *step.inserts.values()]
         if expectation is Expectation.TOLERANT:
@@ -95,6 +99,28 @@ class FoldWriter:
                 raise self._missing(table.relation, len(old) - found)
             self.conflicts += abs(len(old) - found)
         await self._run(table.inserts(new), table.relation)
+        for row in step.partials.values():
+            self._expect(table.relation, 1 - await self._update_part(table, row), expectation)
+
+    async def _move(self, table: TableSql, step: MoveStep, expectation: Expectation) -> None:
+        relation = table.relation
+        if expectation is Expectation.TOLERANT and relation.table in self._rows.mixed:
+            # The row under the old key may be another one by now, read from a later snapshot.
+            raise TableMustStartOver(
+                f"{relation.table}: a key changed while its rows were copied under two snapshots",
+                side=Side.TARGET,
+                schema=relation.table.schema,
+                name=relation.table.name,
+            )
+        self._expect(relation, 1 - await self._update_part(table, step.new, step.old), expectation)
+
+    async def _update_part(self, table: TableSql, row: bytes, old: bytes | None = None) -> int:
+        return await self._session.execute(table.update_part(row, old), what=f"writing {table.relation.table}")
+
+    def _expect(self, relation: Relation, missing: int, expectation: Expectation) -> None:
+        """Rows that are missing and cannot be made: not all of their values are known."""
+        if missing and expectation is not Expectation.TOLERANT:
+            raise self._missing(relation, missing)
 
     async def _write_whole(self, table: TableSql, step: WholeRowStep, expectation: Expectation) -> None:
         statement = table.delete_whole(step.old) if step.new is None else table.update_whole(step.old, step.new)
@@ -117,7 +143,8 @@ class FoldWriter:
         table = self._tables.get(relation)
         if table is None:
             types = await read_column_types(self._session, relation.table)
-            table = TableSql(relation, types, is_mariadb=self._session.flavor.is_mariadb)
+            converters = self._rows.converters(relation)
+            table = TableSql(relation, types, is_mariadb=self._session.flavor.is_mariadb, converters=converters)
             self._tables[relation] = table
         return table
 

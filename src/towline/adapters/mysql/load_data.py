@@ -7,7 +7,8 @@ So warnings are counted after every statement, and one about a value is an error
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import AsyncIterable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from towline.adapters.mysql.catalog import ColumnType
@@ -16,9 +17,32 @@ from towline.adapters.mysql.quoting import qualified, quote_ident
 from towline.adapters.mysql.session import COM_QUERY, Session, Wire
 from towline.adapters.mysql.text_rows import FORMAT_SQL, LAST_LINE_END
 from towline.domain.errors import DataError, InvariantBroken, RowConflict, Side, UnrepresentableValue
-from towline.domain.tables import Table
+from towline.domain.tables import Column, Table
 
 _FILE_REQUEST: Final = 0xFB
+
+Assign = Callable[[Column, ColumnType | None, str, bool], str | None]
+"""(column, the target's type, variable, is MariaDB) -> the value to set from the variable; None: read it directly."""
+
+
+def assign_text_only(column: Column, kind: ColumnType | None, variable: str, is_mariadb: bool) -> str | None:
+    """Values of types that take no binary text go through a variable."""
+    if kind is not None and kind.takes_only_text(is_mariadb=is_mariadb):
+        return f"CONVERT({variable} USING utf8mb4)"
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadForm:
+    """What the blocks of a copy look like: LOAD DATA's words for it, what ends the last row, how columns are read."""
+
+    format_sql: str
+    ending: bytes
+    assign: Assign
+
+
+OWN_FORM: Final = LoadForm(FORMAT_SQL, LAST_LINE_END, assign_text_only)
+"""What `text_rows` makes of the rows of a MySQL source."""
 _ROW = re.compile(r"at row (\d+)")
 _DUPLICATES: Final = frozenset({1062, 1022, 1586})
 
@@ -47,14 +71,22 @@ class LoadMisfit(Exception):
 
 
 async def load_rows(
-    session: Session, table: Table, types: Mapping[str, ColumnType], blocks: AsyncIterable[bytes]
+    session: Session,
+    table: Table,
+    types: Mapping[str, ColumnType],
+    blocks: AsyncIterable[bytes],
+    *,
+    form: LoadForm = OWN_FORM,
+    replaces: bool = False,
 ) -> int:
     """Append rows to the table inside the session's transaction and return their number.
+
+    With `replaces` a row takes the place of those of the same key, which then count, too.
 
     Raises:
         LoadMisfit: a row did not fit; the transaction holds what the server made of it, so roll back.
     """
-    statement = render_load(table, types, is_mariadb=session.flavor.is_mariadb)
+    statement = render_load(table, types, is_mariadb=session.flavor.is_mariadb, form=form, replaces=replaces)
     what = f"writing {table.name}"
     await session.run(lambda wire: _begin(wire, statement.encode()), what=what)
     is_empty = True
@@ -66,26 +98,32 @@ async def load_rows(
         # The server waits for the rest of a "file"; only the end of the session keeps it from taking a part.
         session.terminate()
         raise
-    rows, warnings = await session.run(lambda wire: _finish(wire, is_empty=is_empty), what=what)
+    rows, warnings = await session.run(lambda wire: _finish(wire, b"" if is_empty else form.ending), what=what)
     if warnings:
         await _require_harmless(session)
     return rows
 
 
-def render_load(table: Table, types: Mapping[str, ColumnType], *, is_mariadb: bool) -> str:
-    """The statement. Values of types that take no binary text go through a variable. Pure."""
+def render_load(
+    table: Table,
+    types: Mapping[str, ColumnType],
+    *,
+    is_mariadb: bool,
+    form: LoadForm = OWN_FORM,
+    replaces: bool = False,
+) -> str:
+    """The statement. Pure."""
     columns, settings = [], []
     for number, column in enumerate(table.columns):
-        kind = types.get(column.name)
-        if kind is not None and kind.takes_only_text(is_mariadb=is_mariadb):
+        value = form.assign(column, types.get(column.name), f"@c{number}", is_mariadb)
+        if value is not None:
             columns.append(f"@c{number}")
-            settings.append(f"{quote_ident(column.name)} = CONVERT(@c{number} USING utf8mb4)")
+            settings.append(f"{quote_ident(column.name)} = {value}")
         else:
             columns.append(quote_ident(column.name))
     tail = f" SET {', '.join(settings)}" if settings else ""
-    return (
-        f"LOAD DATA LOCAL INFILE 'towline' INTO TABLE {qualified(table.name)} {FORMAT_SQL} ({', '.join(columns)}){tail}"
-    )
+    head = f"LOAD DATA LOCAL INFILE 'towline' {'REPLACE ' if replaces else ''}INTO TABLE {qualified(table.name)}"
+    return f"{head} {form.format_sql} ({', '.join(columns)}){tail}"
 
 
 def _begin(wire: Wire, statement: bytes) -> None:
@@ -95,9 +133,9 @@ def _begin(wire: Wire, statement: bytes) -> None:
         raise InvariantBroken("the target did not ask for rows", side=Side.TARGET)
 
 
-def _finish(wire: Wire, *, is_empty: bool) -> tuple[int, int]:
-    if not is_empty:
-        wire.send_packet(LAST_LINE_END)
+def _finish(wire: Wire, ending: bytes) -> tuple[int, int]:
+    if ending:
+        wire.send_packet(ending)
     wire.send_packet(b"")
     answer = wire.read_packet()
     rows, at = _read_number(answer, 1)
