@@ -17,6 +17,8 @@ from uuid import UUID
 from tests.fault.mysql_jobs import url_of
 from tests.servers.databases import Database
 from tests.servers.mysql import MysqlServer
+from towline.bootstrap import parse_url
+from towline.domain.jobs import JobSpec, TaskMode
 
 JOB_ID = "33333333-2222-3333-4444-5555555ejb01"
 
@@ -70,6 +72,14 @@ class CrossRuns:
         assert process.returncode == 0, errors[-3000:]
         outcome: dict[str, Any] = json.loads(output.splitlines()[-1])
         return outcome
+
+    def spec(self) -> JobSpec:
+        return JobSpec(
+            job_id=JOB_ID,
+            mode=TaskMode.FULL_AND_STREAM if self.follow else TaskMode.FULL,
+            source=parse_url(self.source.url),
+            target=parse_url(url_of(self.target)),
+        )
 
     def ledger(self) -> dict[tuple[str, str, int], str]:
         """When each finished chunk was written, by table, kind and number."""

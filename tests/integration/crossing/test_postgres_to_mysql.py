@@ -11,7 +11,11 @@ import pytest
 from tests.fault.cross_jobs import CrossRuns, assert_same_values
 from tests.servers.databases import Database
 from tests.servers.mysql import MysqlServer
+from towline import bootstrap
+from towline.domain.errors import UnrepresentableValue
+from towline.domain.tables import ObjectSelection, Table
 from towline.engine import points
+from towline.engine.ports import Chunk
 
 # Column type and values; every value is put into a row of its own.
 TYPES: dict[str, list[str]] = {
@@ -121,6 +125,107 @@ def test_every_type_arrives_by_copy_and_by_stream(runs: CrossRuns) -> None:
         *insert_values(),
         "UPDATE matrix SET id = id + 100000 WHERE id % 3 = 0",
         "DELETE FROM matrix WHERE id % 7 = 0",
+    )
+    runs.run_to_the_end(conflict_policy="stop")
+    assert_same_values(runs)
+
+
+async def test_a_value_that_does_not_fit_is_named_by_the_copy(runs: CrossRuns) -> None:
+    runs.follow = False
+    bad = [(kind, value) for kind, values in REFUSED.items() for value in values]
+    in_schema(
+        runs,
+        *(f"CREATE TABLE bad{n} (id int PRIMARY KEY, v {kind})" for n, (kind, _) in enumerate(bad)),
+        *(f"INSERT INTO bad{n} VALUES (1, NULL), (7, {value})" for n, (_, value) in enumerate(bad)),
+        "CREATE TABLE bad_key (k text PRIMARY KEY)",
+        "INSERT INTO bad_key VALUES (repeat('k', 900))",
+    )
+    sides = await bootstrap.open_sides(runs.spec(), epoch=None, work_dir=runs.work_dir)
+    try:
+        items = await sides.structure_source.read_structure(ObjectSelection(), on_report=lambda _: None)
+        await sides.structure_target.save_structure(items)
+        await sides.structure_target.apply_items(items, on_report=lambda _: None)
+        tables = await sides.copy_source.read_tables(ObjectSelection())
+        snapshot = await sides.copy_source.open_base_snapshot(tables, follow=False)
+        reader = await snapshot.open_reader()
+        assert len(tables) == len(bad) + 1
+        for table in tables:
+            writer = await sides.copy_target.open_writer()
+            work = [(table, Chunk(table.name, 0, 0, None))]
+            with pytest.raises(UnrepresentableValue) as caught:
+                await writer.write(work, reader, snapshot_number=1, changed_since={}, on_bytes=count_nothing)
+            context = caught.value.context
+            assert context["table"] == table.name.name
+            assert context["column"] == ("k" if table.name.name == "bad_key" else "v"), caught.value.message
+            assert context["key"] == ("id=7" if table.name.name != "bad_key" else f"k={'k' * 900}")
+            assert runs.target.fetch_value(f"SELECT COUNT(*) FROM `{runs.schema}`.`{table.name.name}`") == 0
+        await reader.close()
+        await snapshot.close()
+    finally:
+        await sides.close()
+
+
+async def count_nothing(_table: Table, _size_bytes: int) -> None:
+    pass
+
+
+def test_a_value_that_does_not_fit_meets_the_policy_of_the_stream(runs: CrossRuns) -> None:
+    kinds = ", ".join(f"c{n} {kind}" for n, kind in enumerate(REFUSED))
+    in_schema(runs, f"CREATE TABLE bad (id int PRIMARY KEY, {kinds})")
+    runs.run_until_killed(points.HANDOFF_BEFORE_STREAM)
+    bad = [(n, value) for n, values in enumerate(REFUSED.values()) for value in values]
+    in_schema(runs, *(f"INSERT INTO bad (id, c{n}) VALUES ({at}, {value})" for at, (n, value) in enumerate(bad)))
+    assert runs.run(conflict_policy="stop")["error"] == "UNREPRESENTABLE_VALUE"
+    assert runs.rejects()[0][3] == "id=0"
+    in_schema(runs, "INSERT INTO bad (id, c0) VALUES (100, 1.5)")
+    runs.target.execute("DELETE FROM towline.reject")
+    runs.run_to_the_end(conflict_policy="ignore")
+    assert [(key, "for column 'c" in reason) for *_, reason, key in runs.rejects()] == [
+        (f"id={at}", True) for at in range(len(bad))
+    ]
+    in_schema(runs, "DELETE FROM bad WHERE id < 100")
+    assert_same_values(runs)
+
+
+LARGE = "(SELECT string_agg(md5(i::text), '') FROM generate_series(1, 2000) i)"
+
+
+def test_changes_of_every_kind_arrive(runs: CrossRuns) -> None:
+    in_schema(
+        runs,
+        'CREATE TABLE "Large One" (id int PRIMARY KEY, "Key" text UNIQUE, n int, doc text, bytes bytea)',
+        'ALTER TABLE "Large One" ALTER doc SET STORAGE EXTERNAL, ALTER bytes SET STORAGE EXTERNAL',
+        f"""INSERT INTO "Large One" SELECT i, 'k' || i, 0, {LARGE}, {LARGE}::bytea FROM generate_series(1, 9) i""",
+        "CREATE TABLE keyless (n int, t text, c char(4), f real, b bit(3), d numeric, z timestamptz)",
+        "ALTER TABLE keyless REPLICA IDENTITY FULL",
+        """INSERT INTO keyless
+           SELECT i, CASE WHEN i % 2 = 0 THEN 'x ' END, 'p', i / 10.0, B'101', 1.50 + i, '2024-01-01'
+           FROM generate_series(1, 9) i""",
+        "CREATE TABLE by_index (a text NOT NULL, b numeric(8,3) NOT NULL, c bytea NOT NULL, v int, UNIQUE (a, b, c))",
+        "ALTER TABLE by_index REPLICA IDENTITY USING INDEX by_index_a_b_c_key",
+        "INSERT INTO by_index SELECT 'A' || i || '  ', i, '\\x5c00', i FROM generate_series(1, 9) i",
+        "CREATE TABLE typed (k timestamptz, f real, c char(6), m boolean, v int, PRIMARY KEY (k, f, c, m))",
+        "INSERT INTO typed SELECT '2024-01-01'::timestamptz + i * interval '1 us', i / 10.0, 'c' || i, true, i"
+        " FROM generate_series(1, 9) i",
+        "CREATE TABLE emptied (id int PRIMARY KEY)",
+        "INSERT INTO emptied VALUES (1), (2)",
+    )
+    runs.run_until_killed(points.HANDOFF_BEFORE_STREAM)
+    in_schema(
+        runs,
+        'UPDATE "Large One" SET n = n + 1 WHERE id < 4',  # without its large values
+        'UPDATE "Large One" SET id = id + 100 WHERE id IN (4, 5)',
+        """UPDATE "Large One" SET doc = 'short' WHERE id = 6""",
+        'UPDATE "Large One" SET n = NULL WHERE id = 6',
+        """BEGIN; UPDATE "Large One" SET "Key" = 'free' WHERE id = 7; UPDATE "Large One" SET "Key" = 'k7' WHERE id = 8;
+           UPDATE "Large One" SET "Key" = 'k8' WHERE id = 7; COMMIT""",
+        'DELETE FROM "Large One" WHERE id = 9',
+        "UPDATE keyless SET n = -n WHERE n IN (2, 3); DELETE FROM keyless WHERE n IN (4, 5)",
+        "INSERT INTO keyless (n) VALUES (1), (1)",
+        "UPDATE by_index SET v = -v WHERE v < 3; UPDATE by_index SET b = b + 100 WHERE v IN (4, 5)",
+        "DELETE FROM by_index WHERE v = 6",
+        "UPDATE typed SET v = -v WHERE v < 3; UPDATE typed SET c = 'new' WHERE v = 4; DELETE FROM typed WHERE v = 5",
+        "TRUNCATE emptied; INSERT INTO emptied VALUES (2), (7)",
     )
     runs.run_to_the_end(conflict_policy="stop")
     assert_same_values(runs)

@@ -58,14 +58,15 @@ class LoadMisfit(Exception):
         number, message, _ = self.warnings[0]
         kind = RowConflict if number in _DUPLICATES else UnrepresentableValue
         more = f" and {len(self.warnings) - 1} more" if len(self.warnings) > 1 else ""
-        column = re.search(r"for column (?:'([^']*)'|\S*`([^`]*)`)", message)
+        # The last one: the name stands behind the message where values were taken out of it.
+        columns = re.findall(r"for column (?:'([^']*)'|\S*`([^`]*)`)", message)
         return kind(
             f"{table.name}: {message}{more} (error {number})",
             side=Side.TARGET,
             number=number,
             schema=table.name.schema,
             table=table.name.name,
-            column=(column[1] or column[2]) if column else "",
+            column="".join(columns[-1]) if columns else "",
             key=key,
         )
 
@@ -158,4 +159,5 @@ async def _require_harmless(session: Session) -> None:
         if level != "Note" or is_data_error(int(number))
     ]
     if found:
-        raise LoadMisfit(found)
+        # What says that a value did not fit goes before remarks about how it is written.
+        raise LoadMisfit(sorted(found, key=lambda warning: not is_data_error(warning[0])))
