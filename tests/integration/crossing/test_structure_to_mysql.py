@@ -90,7 +90,6 @@ def test_migrate_makes_what_is_certain_and_tells_the_rest(
         ):
             with pytest.raises(Exception, match=r"Duplicate|cannot be null|foreign key"):
                 cursor.execute(wrong)
-        cursor.execute("DELETE FROM customer WHERE id = 1")
     indexes = mysql_server.fetch_all(
         """SELECT DISTINCT index_name FROM information_schema.statistics WHERE table_schema = %s AND index_name IN
            ('plain', 'on_text', 'partial', 'computed', 'words') ORDER BY 1""",
