@@ -1,1 +1,1 @@
-"""Jobs between databases of different families: what joins two adapters that do not know each other."""
+"""Jobs between two database families: each module joins the adapters of one source and one target."""
