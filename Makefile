@@ -20,7 +20,7 @@ INSTALL = $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input in
 COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras \
 	--allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --build-deps-for editable
 
-.PHONY: help demo test test-mariadb11 unit lint fmt bench-pg bench-mysql bench-mysql-decode bench-memory bench-api referee
+.PHONY: help demo test test-crossing test-mariadb11 unit lint fmt bench-pg bench-mysql bench-mysql-decode bench-memory bench-api referee
 .PHONY: progress-situations fuzz-api reference lock clean system-packages
 
 help: ## Say what can be made
@@ -37,6 +37,11 @@ test-mariadb11: $(TEST_READY) ## Run the tests of MariaDB once more with the one
 	@scripts/system-packages mariadb
 	@CI=true TOWLINE_MARIADB_ROOT=/var/cache/towline/mariadb-sid $(BIN)/python -m pytest -n $(JOBS) --dist worksteal \
 		tests/servers/test_mysql_servers.py tests/integration/mysql tests/fault/test_kill_mysql.py -k mariadb10 $(ARGS)
+
+test-crossing: $(TEST_READY) ## Kill jobs from PostgreSQL to MySQL at more points than `make test` does
+	@scripts/system-packages test
+	@CI=true TOWLINE_ALL_POINTS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal \
+		tests/integration/crossing tests/fault/test_kill_cross.py $(ARGS)
 
 unit: $(TEST_READY) ## Run the tests that need no server
 	@$(BIN)/python -m pytest tests/unit tests/property $(ARGS)

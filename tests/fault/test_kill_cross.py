@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import threading
 from collections.abc import Iterator
@@ -49,6 +50,9 @@ DELETE FROM keyless WHERE n = 600 + {k};
 INSERT INTO keyless VALUES ({k}, 'late');
 """
 MYSQL, MARIADB = Product.MYSQL, Product.MARIADB
+# A run costs seconds: the other points are for `make test-crossing`.
+ALL = bool(os.environ.get("TOWLINE_ALL_POINTS"))
+skip_usually = pytest.mark.skipif(not ALL, reason="make test-crossing")
 
 
 @pytest.fixture
@@ -92,9 +96,10 @@ def writing(runs: CrossRuns) -> Iterator[None]:
     ("point", "times"),
     [
         pytest.param(points.COPY_AFTER_COMMIT, 2, marks=pytest.mark.mysql_pair(MYSQL)),
-        pytest.param(points.COPY_BEFORE_COMMIT, 3, marks=pytest.mark.mysql_pair(MARIADB)),
-        pytest.param(points.APPLY_AFTER_COMMIT, 2, marks=pytest.mark.mysql_pair(MARIADB)),
-        pytest.param(points.APPLY_IN_BATCH, 3, marks=pytest.mark.mysql_pair(MYSQL)),
+        pytest.param(points.COPY_BEFORE_COMMIT, 3, marks=[pytest.mark.mysql_pair(MARIADB), skip_usually]),
+        pytest.param(points.APPLY_AFTER_COMMIT, 2, marks=[pytest.mark.mysql_pair(MARIADB), skip_usually]),
+        pytest.param(points.APPLY_IN_BATCH, 3, marks=pytest.mark.mysql_pair(MARIADB)),
+        pytest.param(points.HANDOFF_BEFORE_STREAM, 1, marks=[pytest.mark.mysql_pair(MYSQL), skip_usually]),
     ],
 )
 def test_i1_i4_i5_killed_job_resumes_and_ends_equal(runs: CrossRuns, point: str, times: int) -> None:
@@ -106,6 +111,9 @@ def test_i1_i4_i5_killed_job_resumes_and_ends_equal(runs: CrossRuns, point: str,
     outcome = runs.run_to_the_end()
     assert outcome["result"] == "caught_up"
     after = runs.ledger()
+    if finished:
+        # The rest came under a later snapshot, and rows that had changed since replaced what was there.
+        assert any(kind == "changed" for _, kind, _ in after)
     for chunk, done_at in finished.items():
         if chunk[0] != "keyless":  # without a key a table is copied under one snapshot
             assert after[chunk] == done_at, f"{chunk} was copied again"

@@ -10,7 +10,7 @@ import pytest
 from tests.fault.mysql_jobs import url_of
 from tests.integration.commands import run
 from tests.servers.databases import Database
-from tests.servers.mysql import MysqlServer
+from tests.servers.mysql import MysqlServer, Product
 
 SCHEMA = """
 CREATE TYPE level AS ENUM ('low', 'high');
@@ -101,6 +101,7 @@ def test_migrate_makes_what_is_certain_and_tells_the_rest(
     assert not source_database.fetch_all("SELECT pubname FROM pg_publication")
 
 
+@pytest.mark.parametrize("mysql_product", [Product.MARIADB])
 def test_names_that_the_target_cannot_tell_apart_are_refused_before_the_start(
     source_database: Database, mysql_server: MysqlServer, schema: str
 ) -> None:
