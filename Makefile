@@ -24,8 +24,9 @@ INSTALL = $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input in
 COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras \
 	--allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --build-deps-for editable
 
-.PHONY: help demo test test-mysql-versions unit lint fmt bench-pg bench-mysql bench-mysql-decode bench-memory bench-api
-.PHONY: referee progress-situations fuzz-api sdk-oldest fault-join kill-ddl reference lock clean system-packages
+.PHONY: help demo test test-crossing test-mysql-versions unit lint fmt bench-pg bench-mysql bench-mysql-decode
+.PHONY: bench-memory bench-api referee progress-situations fuzz-api sdk-oldest fault-join kill-ddl reference lock clean
+.PHONY: system-packages
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -40,6 +41,11 @@ test-mysql-versions: $(TEST_READY) ## Run the tests of MySQL and MariaDB with ol
 	@scripts/system-packages test
 	@scripts/system-packages versions
 	@scripts/test-mysql-versions $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+test-crossing: $(TEST_READY) ## Kill jobs from PostgreSQL to MySQL at more points than `make test` does
+	@scripts/system-packages test
+	@CI=true TOWLINE_ALL_POINTS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal \
+		tests/integration/crossing tests/fault/test_kill_cross.py $(ARGS)
 
 unit: $(TEST_READY) ## Run the tests that need no server
 	@$(BIN)/python -m pytest tests/unit tests/property $(ARGS)

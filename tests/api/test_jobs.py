@@ -614,3 +614,9 @@ async def test_modification_refuses_item_by_item(api: Api) -> None:
         ("success", None),
         ("success", None),
     ]
+
+
+async def test_job_from_postgresql_to_mysql_keeps_both_families(api: Api) -> None:
+    job_id = await api.create_job(engine_type="postgresql-to-mysql", target_endpoint=endpoint_body(db_type="mysql"))
+    job = await api.stored_job(job_id)
+    assert (job.source.family, job.target.family) == ("postgresql", "mysql")

@@ -29,11 +29,13 @@ from towline.adapters.mysql.ddl_applier import DdlApplier
 from towline.adapters.mysql.ddl_plan import DdlOrder
 from towline.adapters.mysql.diagnosis import read_blocker
 from towline.adapters.mysql.fold_writer import Expectation, FoldWriter, save_reject
+from towline.adapters.mysql.foreign_rows import NO_FOREIGN_ROWS, ForeignRows
 from towline.adapters.mysql.gtid import BinlogPosition, parse_position
 from towline.adapters.mysql.session import Session
 from towline.domain.changes import DDL, DELETE, INSERT, TRUNCATE, UPDATE, RowChange
 from towline.domain.errors import ConnectionLost, DataError, LeaseLost, RowConflict, Side
 from towline.domain.jobs import ConflictPolicy, Endpoint
+from towline.domain.positions import Position
 from towline.engine.batch import Batch
 from towline.engine.fold import Fold
 from towline.engine.points import APPLY_AFTER_COMMIT, APPLY_BEFORE_COMMIT, DDL_BEFORE_CHECKPOINT, reach
@@ -68,11 +70,13 @@ _KINDS: Final = {INSERT: "insert", UPDATE: "update", DELETE: "delete", TRUNCATE:
 
 @dataclass(frozen=True, slots=True)
 class ApplierOptions:
-    """How one job's stream is written."""
+    """How one job's stream is written. Position and rows are those of the source's family."""
 
     job_id: str
     epoch: int
     policy: ConflictPolicy
+    parse_position: Callable[[str], Position] = parse_position
+    rows: ForeignRows = NO_FOREIGN_ROWS
 
 
 class MyApplier:
@@ -85,13 +89,13 @@ class MyApplier:
         self._session: Session | None = None
         self._monitor: Session | None = None
 
-    async def open(self, start: BinlogPosition) -> Checkpoint:
+    async def open(self, start: Position) -> Checkpoint:
         purpose = f"{self._options.job_id}:apply"
         self._session = session = await connect(
             self._endpoint, purpose=purpose, settings=_SESSION_SETTINGS, side=Side.TARGET
         )
         await hold_name(session, self._options.job_id)
-        self._writer = FoldWriter(session)
+        self._writer = FoldWriter(session, self._options.rows)
         await session.execute(_MAKE_CHECKPOINT, str(start), self._options.job_id, self._options.epoch)
         self._checkpoint = await self._read_checkpoint(session)
         begun = await self._ddl.resume(session, str(self._checkpoint.position))
@@ -129,7 +133,7 @@ class MyApplier:
         self._checkpoint = checkpoint
         return ApplyResult(checkpoint, self._writer.conflicts, is_durable=True)
 
-    async def save_position(self, position: BinlogPosition) -> None:
+    async def save_position(self, position: Position) -> None:
         session = self._require_session()
         try:
             await session.execute(BEGIN)
@@ -186,7 +190,7 @@ class MyApplier:
             raise
         return ApplyResult(self._checkpoint, 0, is_durable=True)
 
-    async def _end_ddl(self, session: Session, order: DdlOrder, end: tuple[BinlogPosition, int | None]) -> None:
+    async def _end_ddl(self, session: Session, order: DdlOrder, end: tuple[Position, int | None]) -> None:
         """I1: the statement has run; one commit takes the checkpoint past it."""
         await session.execute(BEGIN)
         await self._ddl.finish(session, order)
@@ -210,7 +214,7 @@ class MyApplier:
             transactions += batch.transactions
             changes += len(batch.changes)
             if batch.is_complete:
-                assert isinstance(batch.position, BinlogPosition)
+                assert batch.position is not None
                 self._end_of_parts = (batch.position, batch.source_time_us)
                 return transactions, changes
             batch = await next_part()
@@ -272,7 +276,7 @@ class MyApplier:
     # --- checkpoint -------------------------------------------------------------------------------
 
     async def _move_checkpoint(
-        self, session: Session, end: tuple[BinlogPosition, int | None], transactions: int, changes: int
+        self, session: Session, end: tuple[Position, int | None], transactions: int, changes: int
     ) -> Checkpoint:
         before = self._checkpoint
         after = Checkpoint(end[0], end[1], before.transactions + transactions, before.changes + changes)
@@ -299,7 +303,7 @@ class MyApplier:
             raise LeaseLost(
                 f"job {self._options.job_id}: epoch {self._options.epoch} no longer owns it", side=Side.TARGET
             )
-        return Checkpoint(parse_position(row[1]), row[2], row[3], row[4])
+        return Checkpoint(self._options.parse_position(row[1]), row[2], row[3], row[4])
 
     # --- odds and ends ----------------------------------------------------------------------------
 

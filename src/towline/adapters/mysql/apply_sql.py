@@ -13,8 +13,9 @@ from typing import Final
 
 from towline.adapters.mysql.catalog import TEXT_ONLY, ColumnType
 from towline.adapters.mysql.flavor import Flavor
+from towline.adapters.mysql.foreign_rows import Convert
 from towline.adapters.mysql.quoting import qualified, quote_ident
-from towline.domain.changes import Relation, split_row, value_of
+from towline.domain.changes import UNCHANGED_CELL, Relation, split_row, value_of
 from towline.domain.errors import InvariantBroken, Side, SourceChanged
 
 _NUMERIC: Final = frozenset(
@@ -38,10 +39,12 @@ class TableSql:
         flavor: Flavor,
         packet_bytes: int,
         unique_keys: Collection[frozenset[str]] = (),
+        converters: Mapping[str, Convert] | None = None,
     ) -> None:
         """`types`: of the target's columns. `packet_bytes`: what the target takes in one statement, if need be.
 
-        `unique_keys`: the columns of each of the target's unique indexes.
+        `unique_keys`: the columns of each of the target's unique indexes. `converters`: for columns whose values
+        another family's source wrote.
 
         Raises:
             SourceChanged: the target's table lacks a column of the source's.
@@ -57,9 +60,14 @@ class TableSql:
         is_mariadb = flavor.is_mariadb
         self._table = qualified(relation.table)
         kinds = [types[name] for name in relation.columns]
-        self._renderers = [_choose_renderer(kind, is_mariadb=is_mariadb) for kind in kinds]
+        self._converters = [(converters or {}).get(name) for name in relation.columns]
+        self._renderers = [
+            _converting(_choose_renderer(kind, is_mariadb=is_mariadb), convert)
+            for kind, convert in zip(kinds, self._converters, strict=True)
+        ]
         self._comparers = [
-            _choose_comparer(name, kind, is_mariadb=is_mariadb) for name, kind in _named(relation, kinds)
+            _converting(_choose_comparer(name, kind, is_mariadb=is_mariadb), convert)
+            for (name, kind), convert in zip(_named(relation, kinds), self._converters, strict=True)
         ]
         columns = ", ".join(map(quote_ident, relation.columns))
         self._insert = f"INSERT INTO {self._table} ({columns}) VALUES ".encode()
@@ -119,16 +127,26 @@ class TableSql:
 
     def update_whole(self, old: bytes, new: bytes) -> bytes:
         """Changes one row that is equal to `old` in every column."""
-        values = zip(self.relation.columns, self._cells(new), self._renderers, strict=True)
-        assignments = b", ".join(quote_ident(name).encode() + b" = " + render(value) for name, value, render in values)
-        return b"UPDATE %s SET %s WHERE %s LIMIT 1" % (self._table.encode(), assignments, self._render_equal(old))
+        return b"UPDATE %s SET %s WHERE %s LIMIT 1" % (
+            self._table.encode(),
+            self._render_assignments(new),
+            self._render_equal(old),
+        )
+
+    def update_part(self, row: bytes, old: bytes | None = None) -> bytes:
+        """Sets what was sent of a row that is found by its key, or by that of `old`."""
+        return b"UPDATE %s SET %s WHERE %s" % (
+            self._table.encode(),
+            self._render_assignments(row),
+            self._render_keys([self._key(old or row)]),
+        )
 
     def delete_whole(self, old: bytes) -> bytes:
         return b"DELETE FROM %s WHERE %s LIMIT 1" % (self._table.encode(), self._render_equal(old))
 
     def describe_key(self, row: bytes) -> str:
         """The key for the job's own list of rows that did not fit (I7)."""
-        cells = self._cells(row)
+        cells = self._cells(row)  # as the source wrote them: one of them may be what does not fit
         pairs = ((self.relation.columns[number], cells[number]) for number in self.relation.key)
         return ", ".join(
             f"{name}={'NULL' if value is None else value.decode('utf-8', 'replace')}" for name, value in pairs
@@ -141,6 +159,14 @@ class TableSql:
         values = zip(split_row(row), self._renderers, strict=True)
         return b"(" + b",".join([render(cell[5:] if len(cell) > 1 else None) for cell, render in values]) + b")"
 
+    def _render_assignments(self, row: bytes) -> bytes:
+        values = zip(self.relation.columns, split_row(row), self._renderers, strict=True)
+        return b", ".join(
+            quote_ident(name).encode() + b" = " + render(value_of(cell))
+            for name, cell, render in values
+            if cell != UNCHANGED_CELL
+        )
+
     def _render_equal(self, row: bytes) -> bytes:
         values = zip(self._cells(row), self._comparers, strict=True)
         return b" AND ".join([compare(value) for value, compare in values])
@@ -152,6 +178,8 @@ class TableSql:
             value = value_of(cells[number])
             if value is None:
                 raise InvariantBroken(f"a key of {self.relation.table} holds NULL", side=Side.SOURCE)
+            convert = self._converters[number]
+            value = value if convert is None else convert(value)
             key.append(_render_compared(kind, value))
         return tuple(key)
 
@@ -191,6 +219,12 @@ def _choose_renderer(kind: ColumnType, *, is_mariadb: bool) -> Callable[[bytes |
     if kind.takes_only_text(is_mariadb=is_mariadb):
         return _render_text
     return _render_numeric if kind.base in _NUMERIC else _render_quoted
+
+
+def _converting(render: Callable[[bytes | None], bytes], convert: Convert | None) -> Callable[[bytes | None], bytes]:
+    if convert is None:
+        return render
+    return lambda value: render(None if value is None else convert(value))
 
 
 def _render_numeric(value: bytes | None) -> bytes:

@@ -174,6 +174,12 @@ async def require_epoch(session: Session, job_id: str, epoch: int) -> None:
         raise LeaseLost(f"job {job_id}: epoch {epoch} no longer owns it", side=Side.TARGET)
 
 
+async def read_feed_epoch(session: Session, job_id: str) -> int | None:
+    """The epoch of the worker that took the job's first snapshot; None when none is remembered."""
+    row = await session.query_one("SELECT epoch FROM towline.snapshot WHERE job_id = %s AND number = 1", job_id)
+    return int(row[0]) if row else None
+
+
 async def hold_name(session: Session, job_id: str) -> None:
     """Let a later owner of the job find this session and end it.
 

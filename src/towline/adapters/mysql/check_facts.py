@@ -48,6 +48,7 @@ _VARIABLES = (
     "group_concat_max_len",
     "gtid_strict_mode",
     "gtid_binlog_state",
+    "innodb_flush_log_at_trx_commit",
 )
 
 

@@ -89,7 +89,7 @@ def judge_both(source: SourceFacts, target: TargetFacts, *, mode: TaskMode) -> l
     ]
     if mode is not TaskMode.STREAM:
         items += [
-            _judge_conflicts(target),
+            judge_conflicts(target),
             _judge_object_conflicts(source, target),
             _judge_room(source, target),
             _judge_keyless(source, target.server),
@@ -416,7 +416,7 @@ def _compare_modes(source: ServerFacts, target: ServerFacts) -> PrecheckItem:
     return _warning(item, _PARAMS, "SQL_MODE_DIFFERS", message, "Set it alike before the switch-over.")
 
 
-def _judge_conflicts(target: TargetFacts) -> PrecheckItem:
+def judge_conflicts(target: TargetFacts) -> PrecheckItem:
     item = "srcTableAlreadyExistedInDstTable"
     if target.has_job or not target.present:
         return _passed(item, _CONFLICT)

@@ -9,16 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 from towline.adapters.mysql.bookkeeping import BEGIN, hold_name, require_epoch
 from towline.adapters.mysql.catalog import ColumnType, read_column_types, read_packet_limit
 from towline.adapters.mysql.connection import connect
 from towline.adapters.mysql.fold_writer import save_reject
-from towline.adapters.mysql.load_data import LoadMisfit, load_rows
+from towline.adapters.mysql.load_data import OWN_FORM, LoadForm, LoadMisfit, load_rows
 from towline.adapters.mysql.quoting import qualified
 from towline.adapters.mysql.session import Session
-from towline.adapters.mysql.snapshot import MyChunkReader
 from towline.domain.errors import LeaseLost, Side, SourceDdl
 from towline.domain.jobs import ConflictPolicy, Endpoint
 from towline.domain.tables import Table, TableName
@@ -29,14 +28,31 @@ from towline.engine.ports import Chunk, ChunkDone, ChunkReader, CopyFacts, Snaps
 WRITER_SETTINGS: Final = {"foreign_key_checks": "0", "max_error_count": "65535"}
 
 
+class _KeyReader(Protocol):
+    """What a reader can do besides, for messages."""
+
+    async def read_key(self, table: Table, chunk: Chunk, *, row_number: int) -> str: ...
+
+
 class MyCopyTarget:
-    """The ledger of one job on one target server. `renews_tables`: see `CopyFacts`."""
+    """The ledger of one job on one target server.
+
+    `form`: how the source's chunk readers write rows. `renews_tables`: see `CopyFacts`.
+    """
 
     def __init__(
-        self, endpoint: Endpoint, *, job_id: str, epoch: int, policy: ConflictPolicy, renews_tables: bool = False
+        self,
+        endpoint: Endpoint,
+        *,
+        job_id: str,
+        epoch: int,
+        policy: ConflictPolicy,
+        form: LoadForm = OWN_FORM,
+        renews_tables: bool = False,
     ) -> None:
         self._renews_tables = renews_tables
         self._endpoint = endpoint
+        self._form = form
         self._job_id = job_id
         self._epoch = epoch
         self._policy = policy
@@ -128,7 +144,7 @@ class MyCopyTarget:
             self._endpoint, purpose=f"{self._job_id}:write", settings=WRITER_SETTINGS, side=Side.TARGET
         )
         await hold_name(session, self._job_id)
-        return MyChunkWriter(session, self._job_id, self._epoch, self._policy)
+        return MyChunkWriter(session, self._job_id, self._epoch, self._policy, self._form)
 
     async def close(self) -> None:
         if self._session is not None:
@@ -195,8 +211,11 @@ class MyCopyTarget:
 class MyChunkWriter:
     """One session; one transaction per call of `write`."""
 
-    def __init__(self, session: Session, job_id: str, epoch: int, policy: ConflictPolicy) -> None:
+    def __init__(
+        self, session: Session, job_id: str, epoch: int, policy: ConflictPolicy, form: LoadForm = OWN_FORM
+    ) -> None:
         self._session = session
+        self._form = form
         self._job_id = job_id
         self._epoch = epoch
         self._policy = policy
@@ -223,10 +242,19 @@ class MyChunkWriter:
             await session.execute(BEGIN)
             await require_epoch(session, self._job_id, self._epoch)  # I6
             for table, chunk in work:
-                counted = _Counted(reader.read(table, chunk, changed_since=None), table, on_bytes)
+                blocks = reader.read(table, chunk, changed_since=changed_since.get(table.name))
+                counted = _Counted(blocks, table, on_bytes)
+                # I4: rows of a 'changed' chunk replace older versions only, see `engine/snapshot.py`.
+                is_changed = chunk.kind == "changed"
                 try:
                     rows = await load_rows(
-                        session, table, self._types[table.name], counted, packet_bytes=self._packet_bytes
+                        session,
+                        table,
+                        self._types[table.name],
+                        counted,
+                        packet_bytes=self._packet_bytes,
+                        form=self._form,
+                        replaces=is_changed,
                     )
                 except LoadMisfit as misfit:
                     if self._policy is ConflictPolicy.IGNORE and misfit.left_out is not None:
@@ -235,7 +263,7 @@ class MyChunkWriter:
                         continue
                     number = misfit.warnings[0][2]
                     # A duplicate comes without the number of its row.
-                    key = await cast(MyChunkReader, reader).read_key(table, chunk, row_number=number) if number else ""
+                    key = await cast(_KeyReader, reader).read_key(table, chunk, row_number=number) if number else ""
                     raise misfit.to_error(table, key) from None
                 done.append(ChunkDone(chunk, snapshot_number, rows, counted.size_bytes))
             points.reach(points.COPY_BEFORE_LEDGER)

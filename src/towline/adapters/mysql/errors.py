@@ -135,6 +135,8 @@ _QUOTES_VALUES_BARE = frozenset({1367, 1526})
 _VALUE_AND_REST = re.compile(r"(?:'.*' )?value .*", re.DOTALL)
 # Column and key names follow these words; all other quoted parts may be values.
 _NAMED = re.compile(r"(?:for column|for key|Column|Field|constraint) '[^']*'", re.IGNORECASE)
+# MariaDB names some columns in full, at the end, where no value can be taken for it.
+_NAMED_IN_FULL = re.compile(r"for column (?:`[^`]*`\.){2}(`[^`]*`) at row \d+\Z")
 _QUOTED = re.compile(r"(?<![A-Za-z])'.*'(?![A-Za-z])|`[^`]*`|\"[^\"]*\"", re.DOTALL)
 
 
@@ -210,7 +212,8 @@ def clean_message(message: str, number: int) -> str:
         return _VALUE_AND_REST.sub("value …", message)
     if number in _QUOTES_NO_VALUES:
         return message
-    names = _NAMED.findall(message)
+    full = _NAMED_IN_FULL.search(message)
+    names = [f"for column {full[1]}"] if full else _NAMED.findall(message)
     # Values may hold quotes themselves, so everything between the first and the last one goes.
     return _QUOTED.sub("'…'", message) + (f" [{', '.join(names)}]" if names else "")
 

@@ -8,10 +8,11 @@ from typing import Final
 
 from towline.adapters.mysql.apply_sql import TableSql
 from towline.adapters.mysql.catalog import read_column_types, read_packet_limit, read_unique_keys
+from towline.adapters.mysql.foreign_rows import NO_FOREIGN_ROWS, ForeignRows
 from towline.adapters.mysql.quoting import qualified
 from towline.adapters.mysql.session import Session
-from towline.domain.changes import DELETE, TRUNCATE, Relation, RowChange
-from towline.domain.errors import InvariantBroken, RowConflict, SetupError, Side
+from towline.domain.changes import DELETE, TRUNCATE, Relation, RowChange, has_unchanged
+from towline.domain.errors import RowConflict, SetupError, Side, TableMustStartOver
 from towline.domain.tables import TableName
 from towline.engine.fold import Fold, InsertStep, KeyedStep, MoveStep, Step, TruncateStep, WholeRowStep
 from towline.engine.points import APPLY_IN_BATCH, reach
@@ -39,8 +40,9 @@ class Expectation(Enum):
 class FoldWriter:
     """`conflicts` counts rows that were not as expected."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, rows: ForeignRows = NO_FOREIGN_ROWS) -> None:
         self._session = session
+        self._rows = rows
         self._tables: dict[Relation, TableSql] = {}
         self._counted_first: set[Relation] = set()
         self._packet_bytes = 0
@@ -65,6 +67,10 @@ class FoldWriter:
         if kind == TRUNCATE:
             return
         table = await self._table(relation)
+        if new is not None and has_unchanged(new):
+            # What was not sent is known to the target's own row alone, so that one cannot be made anew.
+            await self._update_part(table, new, old if relation.key else None)
+            return
         if relation.key:
             await self._run(table.deletes([row for row in (old, new) if row is not None]), relation)
         elif old is not None:
@@ -90,11 +96,9 @@ class FoldWriter:
         elif isinstance(step, WholeRowStep):
             await self._write_whole(table, step, expectation)
         elif isinstance(step, MoveStep):
-            raise InvariantBroken("a row of the binlog without all of its values", side=Side.SOURCE)
+            await self._move(table, step, expectation)
 
     async def _write_keyed(self, table: TableSql, step: KeyedStep, expectation: Expectation) -> None:
-        if step.partials:
-            raise InvariantBroken("a row of the binlog without all of its values", side=Side.SOURCE)
         old = [*step.deletes.values(), *step.updates.values()]
         new = [*step.updates.values(), *step.inserts.values()]
         if expectation is not Expectation.TOLERANT and await self._upsert(table, step.updates):
@@ -107,6 +111,28 @@ class FoldWriter:
                 raise self._missing(table.relation, len(old) - found)
             self.conflicts += abs(len(old) - found)
         await self._run(table.inserts(new), table.relation)
+        for row in step.partials.values():
+            self._expect(table.relation, 1 - await self._update_part(table, row), expectation)
+
+    async def _move(self, table: TableSql, step: MoveStep, expectation: Expectation) -> None:
+        relation = table.relation
+        if expectation is Expectation.TOLERANT and relation.table in self._rows.mixed:
+            # The row under the old key may be another one by now, read from a later snapshot.
+            raise TableMustStartOver(
+                f"{relation.table}: a key changed while its rows were copied under two snapshots",
+                side=Side.TARGET,
+                schema=relation.table.schema,
+                name=relation.table.name,
+            )
+        self._expect(relation, 1 - await self._update_part(table, step.new, step.old), expectation)
+
+    async def _update_part(self, table: TableSql, row: bytes, old: bytes | None = None) -> int:
+        return await self._session.execute(table.update_part(row, old), what=f"writing {table.relation.table}")
+
+    def _expect(self, relation: Relation, missing: int, expectation: Expectation) -> None:
+        """Rows that are missing and cannot be made: not all of their values are known."""
+        if missing and expectation is not Expectation.TOLERANT:
+            raise self._missing(relation, missing)
 
     async def _upsert(self, table: TableSql, updates: Mapping[bytes, bytes]) -> bool:
         """Give existing rows their new values in place; False when that cannot be, and nothing was done.
@@ -165,6 +191,7 @@ class FoldWriter:
                 flavor=self._session.flavor,
                 packet_bytes=self._packet_bytes,
                 unique_keys=await read_unique_keys(self._session, relation.table),
+                converters=self._rows.converters(relation),
             )
             self._tables[relation] = table
         return table

@@ -7,7 +7,8 @@ So warnings are counted after every statement, and one about a value is an error
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import AsyncIterable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from towline.adapters.mysql.catalog import ColumnType
@@ -16,12 +17,35 @@ from towline.adapters.mysql.quoting import qualified, quote_ident
 from towline.adapters.mysql.session import COM_QUERY, Session, Wire
 from towline.adapters.mysql.text_rows import FORMAT_SQL, LAST_LINE_END
 from towline.domain.errors import DataError, InvariantBroken, RowConflict, Side, UnrepresentableValue
-from towline.domain.tables import Table
+from towline.domain.tables import Column, Table
 
 _FILE_REQUEST: Final = 0xFB
 _MAX_COUNTED: Final = 0xFFFF
 # What the server asks for besides the rows of a packet.
 _PACKET_MARGIN_BYTES: Final = 256
+
+Assign = Callable[[Column, ColumnType | None, str, bool], str | None]
+"""(column, the target's type, variable, is MariaDB) -> the value to set from the variable; None: read it directly."""
+
+
+def assign_text_only(column: Column, kind: ColumnType | None, variable: str, is_mariadb: bool) -> str | None:
+    """Values of types that take no binary text go through a variable."""
+    if kind is not None and kind.takes_only_text(is_mariadb=is_mariadb):
+        return f"CONVERT({variable} USING utf8mb4)"
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadForm:
+    """What the blocks of a copy look like: LOAD DATA's words for it, what ends the last row, how columns are read."""
+
+    format_sql: str
+    ending: bytes
+    assign: Assign
+
+
+OWN_FORM: Final = LoadForm(FORMAT_SQL, LAST_LINE_END, assign_text_only)
+"""What `text_rows` makes of the rows of a MySQL source."""
 _ROW = re.compile(r"at row (\d+)")
 _DUPLICATES: Final = frozenset({1062, 1022, 1586})
 _DUPLICATE_KEY = re.compile(r"Duplicate entry '(.*)' for key ", re.DOTALL)
@@ -46,29 +70,38 @@ class LoadMisfit(Exception):
         number, message, _ = self.warnings[0]
         kind = RowConflict if number in _DUPLICATES else UnrepresentableValue
         more = f" and {len(self.warnings) - 1} more" if len(self.warnings) > 1 else ""
-        column = re.search(r"for column (?:'([^']*)'|\S*`([^`]*)`)", message)
+        # The last one: the name stands behind the message where values were taken out of it.
+        columns = re.findall(r"for column (?:'([^']*)'|\S*`([^`]*)`)", message)
         return kind(
             f"{table.name}: {message}{more} (error {number})",
             side=Side.TARGET,
             number=number,
             schema=table.name.schema,
             table=table.name.name,
-            column=(column[1] or column[2]) if column else "",
+            column="".join(columns[-1]) if columns else "",
             key=key,
         )
 
 
 async def load_rows(
-    session: Session, table: Table, types: Mapping[str, ColumnType], blocks: AsyncIterable[bytes], *, packet_bytes: int
+    session: Session,
+    table: Table,
+    types: Mapping[str, ColumnType],
+    blocks: AsyncIterable[bytes],
+    *,
+    packet_bytes: int,
+    form: LoadForm = OWN_FORM,
+    replaces: bool = False,
 ) -> int:
     """Append rows to the table inside the session's transaction and return their number.
 
     `packet_bytes`: the server's limit for a packet. The input is one file to the server, cut wherever.
+    With `replaces` a row takes the place of those of the same key, which then count, too.
 
     Raises:
         LoadMisfit: a row did not fit; the transaction holds what the server made of it, so roll back.
     """
-    statement = render_load(table, types, is_mariadb=session.flavor.is_mariadb)
+    statement = render_load(table, types, is_mariadb=session.flavor.is_mariadb, form=form, replaces=replaces)
     what = f"writing {table.name}"
     await session.run(lambda wire: _begin(wire, statement.encode()), what=what)
     is_empty = True
@@ -80,26 +113,32 @@ async def load_rows(
         # The server waits for the rest of a "file"; only the end of the session keeps it from taking a part.
         session.terminate()
         raise
-    rows, warnings = await session.run(lambda wire: _finish(wire, is_empty=is_empty), what=what)
+    rows, warnings = await session.run(lambda wire: _finish(wire, b"" if is_empty else form.ending), what=what)
     if warnings:
         await _require_harmless(session, rows, warnings)
     return rows
 
 
-def render_load(table: Table, types: Mapping[str, ColumnType], *, is_mariadb: bool) -> str:
-    """The statement. Values of types that take no binary text go through a variable. Pure."""
+def render_load(
+    table: Table,
+    types: Mapping[str, ColumnType],
+    *,
+    is_mariadb: bool,
+    form: LoadForm = OWN_FORM,
+    replaces: bool = False,
+) -> str:
+    """The statement. Pure."""
     columns, settings = [], []
     for number, column in enumerate(table.columns):
-        kind = types.get(column.name)
-        if kind is not None and kind.takes_only_text(is_mariadb=is_mariadb):
+        value = form.assign(column, types.get(column.name), f"@c{number}", is_mariadb)
+        if value is not None:
             columns.append(f"@c{number}")
-            settings.append(f"{quote_ident(column.name)} = CONVERT(@c{number} USING utf8mb4)")
+            settings.append(f"{quote_ident(column.name)} = {value}")
         else:
             columns.append(quote_ident(column.name))
     tail = f" SET {', '.join(settings)}" if settings else ""
-    return (
-        f"LOAD DATA LOCAL INFILE 'towline' INTO TABLE {qualified(table.name)} {FORMAT_SQL} ({', '.join(columns)}){tail}"
-    )
+    head = f"LOAD DATA LOCAL INFILE 'towline' {'REPLACE ' if replaces else ''}INTO TABLE {qualified(table.name)}"
+    return f"{head} {form.format_sql} ({', '.join(columns)}){tail}"
 
 
 def _begin(wire: Wire, statement: bytes) -> None:
@@ -116,9 +155,9 @@ def _send(wire: Wire, block: bytes, packet_bytes: int) -> None:
         wire.send_packet(view[at : at + room])
 
 
-def _finish(wire: Wire, *, is_empty: bool) -> tuple[int, int]:
-    if not is_empty:
-        wire.send_packet(LAST_LINE_END)
+def _finish(wire: Wire, ending: bytes) -> tuple[int, int]:
+    if ending:
+        wire.send_packet(ending)
     wire.send_packet(b"")
     answer = wire.read_packet()
     rows, at = _read_number(answer, 1)
@@ -149,4 +188,6 @@ async def _require_harmless(session: Session, rows: int, warnings: int) -> None:
     keys = [match[1] for _, message in said if (match := _DUPLICATE_KEY.match(message))]
     # The server counts up to 65,535 and may remember fewer; what it does not name could be of another kind.
     is_all_named = len(keys) == len(said) == warnings < _MAX_COUNTED
+    # What says that a value did not fit goes before remarks about how it is written.
+    found.sort(key=lambda warning: not is_data_error(warning[0]))
     raise LoadMisfit(found, rows=rows, left_out=keys if is_all_named else None)

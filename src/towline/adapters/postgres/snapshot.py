@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Literal
 
 import asyncpg
@@ -26,20 +26,41 @@ from towline.adapters.postgres.lsn import Lsn
 from towline.adapters.postgres.quoting import qualified, quote_ident, quote_literal
 from towline.domain.errors import Side, SnapshotLost
 from towline.domain.jobs import Endpoint
-from towline.domain.tables import ObjectSelection, Table
+from towline.domain.tables import Column, ObjectSelection, Table
 from towline.engine.points import JOIN_PUBLISHED, SNAPSHOT_BEFORE_SLOT, SNAPSHOT_SLOT_CREATED, reach
-from towline.engine.ports import Chunk, Snapshot, SnapshotFact
+from towline.engine.ports import Chunk, SnapshotFact
 
 _FIRST_VERSION_WITH_TID_RANGE_SCAN = 140000
 _PIECES_IN_FLIGHT = 4
 _LARGE_PIECE_BYTES = 1024 * 1024
 _LOCK_TIMEOUT_S = 30
+# A scan that begins at the table's first page, so that the n-th row of a chunk can be found again.
+_STEADY_SCANS = {"synchronize_seqscans": "off", "max_parallel_workers_per_gather": "0"}
+
+RenderColumn = Callable[[Column], str]
+"""What to write in the select list for a column."""
+
+
+def render_plain(column: Column) -> str:
+    return quote_ident(column.name)
 
 
 class PgCopySource:
-    """One source database. `feed` names the slot and the publication that the job owns there."""
+    """One source database. `feed` names the slot and the publication that the job owns there.
 
-    def __init__(self, endpoint: Endpoint, *, job_id: str, feed: str, server_version: int) -> None:
+    `render_column` says how values are read for a target of another family.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        job_id: str,
+        feed: str,
+        server_version: int,
+        render_column: RenderColumn = render_plain,
+    ) -> None:
+        self._render_column = render_column
         self._endpoint = endpoint
         self._job_id = job_id
         self._feed = feed
@@ -64,7 +85,7 @@ class PgCopySource:
         async with self._session("catalog") as connection:
             return await read_tables(connection, selection)
 
-    async def open_base_snapshot(self, tables: Sequence[Table], *, follow: bool) -> Snapshot:
+    async def open_base_snapshot(self, tables: Sequence[Table], *, follow: bool) -> PgSnapshot:
         if not follow:
             return await self._open(None, tables)
         reach(SNAPSHOT_BEFORE_SLOT)
@@ -84,7 +105,7 @@ class PgCopySource:
         async with self._session("publication") as connection:
             await slots.drop_publication(connection, self._feed)
 
-    async def open_later_snapshot(self, tables: Sequence[Table], *, follow: bool) -> Snapshot:
+    async def open_later_snapshot(self, tables: Sequence[Table], *, follow: bool) -> PgSnapshot:
         if not follow:
             return await self._open(None, tables)
         async with self._session("publication") as connection:
@@ -97,7 +118,7 @@ class PgCopySource:
         name = f"{self._feed[:52]}_{secrets.token_hex(5)}"
         return await self._open(await slots.create_slot(self._endpoint, slot_name=name, temporary=True), tables)
 
-    async def _open(self, slot: slots.SlotSnapshot | None, tables: Sequence[Table]) -> Snapshot:
+    async def _open(self, slot: slots.SlotSnapshot | None, tables: Sequence[Table]) -> PgSnapshot:
         try:
             keeper = await connect(self._endpoint, purpose=f"{self._job_id}:keeper", side=Side.SOURCE)
         except BaseException:
@@ -112,7 +133,8 @@ class PgCopySource:
                 name = await keeper.fetchval("SELECT pg_export_snapshot()")
                 text = await keeper.fetchval("SELECT txid_current_snapshot()::text")
                 await _lock_tables(keeper, tables)
-            return _PgSnapshot(self._endpoint, self._job_id, keeper, name, text, slot.position if slot else None)
+            position = slot.position if slot else None
+            return PgSnapshot(self._endpoint, self._job_id, keeper, name, text, position, self._render_column)
         except BaseException:
             keeper.terminate()
             raise
@@ -171,7 +193,7 @@ class _Session:
         self._translation.__exit__(*failure)
 
 
-class _PgSnapshot:
+class PgSnapshot:
     def __init__(
         self,
         endpoint: Endpoint,
@@ -180,7 +202,9 @@ class _PgSnapshot:
         name: str,
         text: str,
         position: Lsn | None,
+        render_column: RenderColumn = render_plain,
     ) -> None:
+        self._render_column = render_column
         self._endpoint = endpoint
         self._job_id = job_id
         self._keeper = keeper
@@ -193,7 +217,8 @@ class _PgSnapshot:
         return text == self.text and xmin == xmax and not running
 
     async def open_reader(self) -> PgChunkReader:
-        connection = await connect(self._endpoint, purpose=f"{self._job_id}:copy", side=Side.SOURCE)
+        settings = None if self._render_column is render_plain else _STEADY_SCANS
+        connection = await connect(self._endpoint, purpose=f"{self._job_id}:copy", settings=settings, side=Side.SOURCE)
         try:
             with translated(Side.SOURCE, what="adopting the snapshot"):
                 await connection.execute("SET row_security = off")
@@ -207,7 +232,7 @@ class _PgSnapshot:
         except BaseException:
             connection.terminate()
             raise
-        return PgChunkReader(connection, self.text)
+        return PgChunkReader(connection, self.text, self._render_column)
 
     async def close(self) -> None:
         self._keeper.terminate()
@@ -216,19 +241,37 @@ class _PgSnapshot:
 class PgChunkReader:
     """Reads chunks inside one transaction on the snapshot."""
 
-    def __init__(self, connection: asyncpg.Connection, snapshot_text: str) -> None:
+    def __init__(
+        self, connection: asyncpg.Connection, snapshot_text: str, render_column: RenderColumn = render_plain
+    ) -> None:
         self._connection = connection
+        self._render_column = render_column
         self._snapshot_text = snapshot_text
         self._copying: asyncio.Future[None] | None = None
 
     async def read(self, table: Table, chunk: Chunk, *, changed_since: SnapshotFact | None) -> AsyncIterator[bytes]:
-        query = render_chunk_query(table, chunk, changed_since=changed_since, snapshot_text=self._snapshot_text)
+        columns = ", ".join(map(self._render_column, table.columns))
+        query = render_chunk_query(
+            table, chunk, changed_since=changed_since, snapshot_text=self._snapshot_text, columns=columns
+        )
         pieces: asyncio.Queue[bytes | None] = asyncio.Queue(_PIECES_IN_FLIGHT)
         copying = self._copying = asyncio.ensure_future(self._copy(query, table, pieces))
         while (piece := await pieces.get()) is not None:
             yield piece
             pieces.task_done()
         await copying
+
+    async def read_key(self, table: Table, chunk: Chunk, *, changed_since: SnapshotFact | None, row_number: int) -> str:
+        """The key of the n-th row (from 1) that `read` gave, in words; its number if the table has none."""
+        if not table.key:
+            return f"row {row_number} of its part"
+        columns = ", ".join(f"{quote_ident(name)}::text" for name in table.key)
+        query = render_chunk_query(
+            table, chunk, changed_since=changed_since, snapshot_text=self._snapshot_text, columns=columns
+        )
+        with translated(Side.SOURCE, what=f"looking for a row of {table.name}"):
+            row = await self._connection.fetchrow(f"{query} LIMIT 1 OFFSET {row_number - 1}")
+        return ", ".join(f"{name}={value}" for name, value in zip(table.key, row or (), strict=False))
 
     async def _copy(self, query: str, table: Table, pieces: asyncio.Queue[bytes | None]) -> None:
         form: Literal["binary", "text"] = "binary" if table.is_binary_safe else "text"
@@ -257,8 +300,10 @@ class PgChunkReader:
             await asyncio.gather(self._copying, return_exceptions=True)
 
 
-def render_chunk_query(table: Table, chunk: Chunk, *, changed_since: SnapshotFact | None, snapshot_text: str) -> str:
-    """The SELECT behind a chunk's COPY."""
+def render_chunk_query(
+    table: Table, chunk: Chunk, *, changed_since: SnapshotFact | None, snapshot_text: str, columns: str = ""
+) -> str:
+    """The SELECT behind a chunk's COPY, of all columns as they are or of `columns`."""
     conditions = [f"({table.row_filter})"] if table.row_filter else []
     if chunk.first_page > 0:
         conditions.append(f"ctid >= '({chunk.first_page},0)'::tid")
@@ -267,7 +312,7 @@ def render_chunk_query(table: Table, chunk: Chunk, *, changed_since: SnapshotFac
     if changed_since is not None:
         changed = _render_written_since(changed_since.snapshot_text, snapshot_text)
         conditions.append(changed if chunk.kind == "changed" else f"NOT {changed}")
-    columns = ", ".join(quote_ident(column.name) for column in table.columns)
+    columns = columns or ", ".join(map(render_plain, table.columns))
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     return f"SELECT {columns} FROM ONLY {qualified(table.name)}{where}"
 

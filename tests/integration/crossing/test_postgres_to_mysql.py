@@ -1,0 +1,234 @@
+"""Whole jobs from PostgreSQL to both products: every type through the copy and the stream, compared by value."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fault.cross_jobs import CrossRuns, assert_same_values
+from tests.servers.databases import Database
+from tests.servers.mysql import MysqlServer, Product
+from towline import bootstrap
+from towline.domain.errors import UnrepresentableValue
+from towline.domain.tables import ObjectSelection, Table
+from towline.engine import points
+from towline.engine.ports import Chunk
+
+# Column type and values; every value is put into a row of its own.
+TYPES: dict[str, list[str]] = {
+    "smallint": ["-32768", "32767"],
+    "integer": ["-2147483648", "2147483647"],
+    "bigint": ["-9223372036854775808", "9223372036854775807"],
+    "numeric(10,2)": ["-99999999.99", "0.01"],
+    "numeric(3,5)": ["0.00999"],
+    "numeric(5,-2)": ["1234500"],
+    "numeric": ["0.000000000000000000000000000001", "-12345678901234567890123456789012345.5", "1.50"],
+    "numeric(80,10)": ["1234567890123456789012345678901234567890.0123456789"],
+    "real": ["3.4028235e38", "1.17549435e-38", "0.1", "16777217", "-1e-7"],
+    "double precision": ["1.7976931348623157e308", "2.2250738585072014e-308", "0.1", "123456789.12345679", "-1e-300"],
+    "boolean": ["true", "false"],
+    "character(5)": ["'a'", "'ü🚢'", "''", "'  x'"],
+    "character(300)": ["'long'"],
+    "character varying(40)": ["''", "'a  '", "'🚢🚢'", r"E'it''s \\ \n'", r"'\N'", r"E'\f\v\b\r\t\\f'"],
+    "text": ["''", "repeat('🚢', 40000)", r"'a\Nb'", r"E'\x01\x1b\x1c\x1d\x1e\x1f\x7f'", "'NULL'", "'\"q\"'", r"'\'"],
+    "bytea": [r"'\x'", r"'\x00ff275c220d0a091b1c1d1e1f'", "decode(repeat('00ff', 40000), 'hex')"],
+    "date": ["'0001-01-01'", "'9999-12-31'", "'2024-02-29'"],
+    "time": ["'00:00:00'", "'23:59:59.999999'"],
+    "time(3)": ["'12:34:56.789'"],
+    "time with time zone": ["'12:34:56.789+05:30'"],
+    "timestamp": ["'0001-01-01 00:00:00'", "'9999-12-31 23:59:59.999999'", "'2024-03-10 02:30:00.5'"],
+    "timestamp(0)": ["'2024-03-10 02:30:01'"],
+    "timestamptz": ["'2024-03-10 02:30:00.123456+11'", "'9999-12-31 23:59:59.999999+00'", "'1000-01-01 00:00+00'"],
+    "interval": ["'-178000000 years'", "'1 mon -3 days 04:05:06.789'", "'0'"],
+    "uuid": ["'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'"],
+    "json": ["""'{"b": 1.10, "a": [1,  2], "a": "\\u00fc🚢"}'""", "'null'"],
+    "jsonb": ["""'{"b": 12345678901234567890.123, "a": "\\n\\\\"}'""", "'[]'"],
+    "integer[]": ["'{1,NULL,-3}'", "'{{1,2},{3,4}}'", "'{}'"],
+    "text[]": [r"""'{"a,b","c\"d",NULL,"NULL"}'"""],
+    "mood": ["'sad'", "'it''s'", "'ü'", "''"],
+    "year_": ["2024"],
+    "word": ["'short'"],
+    "inet": ["'192.168.0.1/24'", "'2001:db8::ff00:42:8329'"],
+    "cidr": ["'10.0.0.0/8'"],
+    "macaddr": ["'08:00:2b:01:02:03'"],
+    "bit(1)": ["B'1'"],
+    "bit(10)": ["B'0000000101'"],
+    "bit(64)": ["B'" + "1" * 64 + "'", "B'" + "0" * 63 + "1'"],
+    "bit(70)": ["B'" + "10" * 35 + "'"],
+    "bit varying": ["B''", "B'00101'"],
+    "money": ["'-92233720368547758.08'", "'1.5'"],
+    "int4range": ["'[1,10)'", "'empty'", "'(,5)'"],
+    "tstzrange": ["'[2024-01-01 00:00+00,infinity)'"],
+    "tsvector": ["'a:1A fat:2B cat:3'"],
+    "point": ["'(1.5,-2)'"],
+    "pair": ["ROW(1, 'x,\"y')"],
+    "oid": ["4294967295"],
+    "pg_lsn": ["'16/B374D848'"],
+}
+# What MySQL cannot hold, with the column that must be named.
+REFUSED: dict[str, list[str]] = {
+    "numeric": ["'NaN'", "1e40", "1e-31", "'Infinity'"],
+    "real": ["'NaN'", "'-Infinity'"],
+    "double precision": ["'NaN'", "'Infinity'"],
+    "date": ["'infinity'", "'0044-03-15 BC'", "'10000-01-01'"],
+    "timestamp": ["'-infinity'", "'12000-01-01 00:00:00'", "'0044-03-15 12:00:00 BC'"],
+    "timestamptz": ["'infinity'", "'10000-01-01 00:00:00+00'", "'0044-03-15 12:00:00+00 BC'"],
+}
+
+
+@pytest.fixture
+def runs(source_database: Database, mysql_server: MysqlServer, tmp_path: Path) -> Iterator[CrossRuns]:
+    schema = f"x_{secrets.token_hex(5)}"
+    source_database.execute(f"CREATE SCHEMA {schema}")
+    yield CrossRuns(source_database, mysql_server, schema, tmp_path)
+    mysql_server.execute(f"DROP DATABASE IF EXISTS `{schema}`", "DROP DATABASE IF EXISTS towline")
+
+
+def in_schema(runs: CrossRuns, *statements: str) -> None:
+    with runs.source.connect() as connection:
+        connection.execute(f"SET search_path = {runs.schema}".encode())
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+def make_matrix(runs: CrossRuns) -> None:
+    columns = ", ".join(f"c{number} {kind}" for number, kind in enumerate(TYPES))
+    in_schema(
+        runs,
+        "CREATE TYPE mood AS ENUM ('sad', 'it''s', 'ü', '')",
+        "CREATE TYPE pair AS (a integer, b text)",
+        "CREATE DOMAIN year_ AS integer NOT NULL DEFAULT 1 CHECK (VALUE > 0)",
+        "CREATE DOMAIN word AS varchar(20)",
+        f"CREATE TABLE matrix (id serial PRIMARY KEY, {columns})",
+        *insert_values(),
+    )
+
+
+def insert_values() -> list[str]:
+    return [
+        f"INSERT INTO matrix (c{number}) VALUES ({value})"
+        for number, values in enumerate(TYPES.values())
+        for value in values
+    ]
+
+
+def test_every_type_arrives_by_copy_and_by_stream(runs: CrossRuns) -> None:
+    make_matrix(runs)
+    runs.run_until_killed(points.HANDOFF_BEFORE_STREAM)
+    assert_same_values(runs)
+    # Through inserts, updates that move values between rows, and deletes.
+    in_schema(
+        runs,
+        *insert_values(),
+        "UPDATE matrix SET id = id + 100000 WHERE id % 3 = 0",
+        "DELETE FROM matrix WHERE id % 7 = 0",
+    )
+    runs.run_to_the_end(conflict_policy="stop")
+    assert_same_values(runs)
+
+
+async def test_a_value_that_does_not_fit_is_named_by_the_copy(runs: CrossRuns) -> None:
+    runs.follow = False
+    bad = [(kind, value) for kind, values in REFUSED.items() for value in values]
+    in_schema(
+        runs,
+        *(f"CREATE TABLE bad{n} (id int PRIMARY KEY, v {kind})" for n, (kind, _) in enumerate(bad)),
+        *(f"INSERT INTO bad{n} VALUES (1, NULL), (7, {value})" for n, (_, value) in enumerate(bad)),
+        "CREATE TABLE bad_key (k text PRIMARY KEY)",
+        "INSERT INTO bad_key VALUES (repeat('k', 900))",
+    )
+    sides = await bootstrap.open_sides(runs.spec(), epoch=None, work_dir=runs.work_dir)
+    try:
+        items = await sides.structure_source.read_structure(ObjectSelection(), on_report=lambda _: None)
+        await sides.structure_target.save_structure(items)
+        await sides.structure_target.apply_items(items, on_report=lambda _: None)
+        tables = await sides.copy_source.read_tables(ObjectSelection())
+        snapshot = await sides.copy_source.open_base_snapshot(tables, follow=False)
+        reader = await snapshot.open_reader()
+        assert len(tables) == len(bad) + 1
+        for table in tables:
+            writer = await sides.copy_target.open_writer()
+            work = [(table, Chunk(table.name, 0, 0, None))]
+            with pytest.raises(UnrepresentableValue) as caught:
+                await writer.write(work, reader, snapshot_number=1, changed_since={}, on_bytes=count_nothing)
+            context = caught.value.context
+            assert context["table"] == table.name.name
+            assert context["column"] == ("k" if table.name.name == "bad_key" else "v"), caught.value.message
+            assert context["key"] == ("id=7" if table.name.name != "bad_key" else f"k={'k' * 900}")
+            assert runs.target.fetch_value(f"SELECT COUNT(*) FROM `{runs.schema}`.`{table.name.name}`") == 0
+        await reader.close()
+        await snapshot.close()
+    finally:
+        await sides.close()
+
+
+async def count_nothing(_table: Table, _size_bytes: int) -> None:
+    pass
+
+
+# What follows from our own code alone is shown on one product.
+@pytest.mark.parametrize("mysql_product", [Product.MYSQL])
+def test_a_value_that_does_not_fit_meets_the_policy_of_the_stream(runs: CrossRuns) -> None:
+    kinds = ", ".join(f"c{n} {kind}" for n, kind in enumerate(REFUSED))
+    in_schema(runs, f"CREATE TABLE bad (id int PRIMARY KEY, {kinds})")
+    runs.run_until_killed(points.HANDOFF_BEFORE_STREAM)
+    bad = [(n, value) for n, values in enumerate(REFUSED.values()) for value in values]
+    in_schema(runs, *(f"INSERT INTO bad (id, c{n}) VALUES ({at}, {value})" for at, (n, value) in enumerate(bad)))
+    assert runs.run(conflict_policy="stop")["error"] == "UNREPRESENTABLE_VALUE"
+    assert runs.rejects()[0][3] == "id=0"
+    in_schema(runs, "INSERT INTO bad (id, c0) VALUES (100, 1.5)")
+    runs.target.execute("DELETE FROM towline.reject")
+    runs.run_to_the_end(conflict_policy="ignore")
+    assert [(key, "for column 'c" in reason) for *_, reason, key in runs.rejects()] == [
+        (f"id={at}", True) for at in range(len(bad))
+    ]
+    in_schema(runs, "DELETE FROM bad WHERE id < 100")
+    assert_same_values(runs)
+
+
+LARGE = "(SELECT string_agg(md5(i::text), '') FROM generate_series(1, 2000) i)"
+
+
+@pytest.mark.parametrize("mysql_product", [Product.MARIADB])
+def test_changes_of_every_kind_arrive(runs: CrossRuns) -> None:
+    in_schema(
+        runs,
+        'CREATE TABLE "Large One" (id int PRIMARY KEY, "Key" text UNIQUE, n int, doc text, bytes bytea)',
+        'ALTER TABLE "Large One" ALTER doc SET STORAGE EXTERNAL, ALTER bytes SET STORAGE EXTERNAL',
+        f"""INSERT INTO "Large One" SELECT i, 'k' || i, 0, {LARGE}, {LARGE}::bytea FROM generate_series(1, 9) i""",
+        "CREATE TABLE keyless (n int, t text, c char(4), f real, b bit(3), d numeric, z timestamptz)",
+        "ALTER TABLE keyless REPLICA IDENTITY FULL",
+        """INSERT INTO keyless
+           SELECT i, CASE WHEN i % 2 = 0 THEN 'x ' END, 'p', i / 10.0, B'101', 1.50 + i, '2024-01-01'
+           FROM generate_series(1, 9) i""",
+        "CREATE TABLE by_index (a text NOT NULL, b numeric(8,3) NOT NULL, c bytea NOT NULL, v int, UNIQUE (a, b, c))",
+        "ALTER TABLE by_index REPLICA IDENTITY USING INDEX by_index_a_b_c_key",
+        "INSERT INTO by_index SELECT 'A' || i || '  ', i, '\\x5c00', i FROM generate_series(1, 9) i",
+        "CREATE TABLE typed (k timestamptz, f real, c char(6), m boolean, v int, PRIMARY KEY (k, f, c, m))",
+        "INSERT INTO typed SELECT '2024-01-01'::timestamptz + i * interval '1 us', i / 10.0, 'c' || i, true, i"
+        " FROM generate_series(1, 9) i",
+        "CREATE TABLE emptied (id int PRIMARY KEY)",
+        "INSERT INTO emptied VALUES (1), (2)",
+    )
+    runs.run_until_killed(points.HANDOFF_BEFORE_STREAM)
+    in_schema(
+        runs,
+        'UPDATE "Large One" SET n = n + 1 WHERE id < 4',  # without its large values
+        'UPDATE "Large One" SET id = id + 100 WHERE id IN (4, 5)',
+        """UPDATE "Large One" SET doc = 'short' WHERE id = 6""",
+        'UPDATE "Large One" SET n = NULL WHERE id = 6',
+        """BEGIN; UPDATE "Large One" SET "Key" = 'free' WHERE id = 7; UPDATE "Large One" SET "Key" = 'k7' WHERE id = 8;
+           UPDATE "Large One" SET "Key" = 'k8' WHERE id = 7; COMMIT""",
+        'DELETE FROM "Large One" WHERE id = 9',
+        "UPDATE keyless SET n = -n WHERE n IN (2, 3); DELETE FROM keyless WHERE n IN (4, 5)",
+        "INSERT INTO keyless (n) VALUES (1), (1)",
+        "UPDATE by_index SET v = -v WHERE v < 3; UPDATE by_index SET b = b + 100 WHERE v IN (4, 5)",
+        "DELETE FROM by_index WHERE v = 6",
+        "UPDATE typed SET v = -v WHERE v < 3; UPDATE typed SET c = 'new' WHERE v = 4; DELETE FROM typed WHERE v = 5",
+        "TRUNCATE emptied; INSERT INTO emptied VALUES (2), (7)",
+    )
+    runs.run_to_the_end(conflict_policy="stop")
+    assert_same_values(runs)
