@@ -22,6 +22,7 @@ from towline.adapters.postgres.connection import connect as connect_postgres
 from towline.adapters.postgres.connection import parse_url as parse_postgres_url
 from towline.adapters.postgres.row_filters import check_row_filter as check_postgres_row_filter
 from towline.adapters.postgres.structure_view import read_structure as read_postgres_structure
+from towline.crossing.mysql_to_postgres import MysqlToPostgres
 from towline.domain.accounts import Account, AccountWish, Parameter
 from towline.domain.errors import NotBuilt, Side
 from towline.domain.jobs import Endpoint, JobSpec
@@ -34,12 +35,17 @@ from towline.engine.ports import Clock, Control, Reporter, Sides
 OnReport = Callable[[StructureReport], None]
 
 
-class _Family(Protocol):
+class _Pair(Protocol):
     """What a pair of database families offers."""
 
     async def open_sides(self, spec: JobSpec, *, epoch: int | None, work_dir: Path) -> Sides: ...
     async def remove_traces(self, spec: JobSpec) -> None: ...
     async def run_prechecks(self, spec: JobSpec) -> list[PrecheckItem]: ...
+
+
+class _Family(_Pair, Protocol):
+    """One family, as a pair with itself and alone."""
+
     async def check_connection(self, endpoint: Endpoint, *, side: Side) -> None: ...
     async def read_identity(self, endpoint: Endpoint, *, side: Side) -> str: ...
 
@@ -127,7 +133,11 @@ class _PostgresExtras:
 
 _POSTGRES = _Postgres()
 _MYSQL = _Mysql()
-_PAIRS: dict[tuple[str, str], _Family] = {("postgresql", "postgresql"): _POSTGRES, ("mysql", "mysql"): _MYSQL}
+_PAIRS: dict[tuple[str, str], _Pair] = {
+    ("postgresql", "postgresql"): _POSTGRES,
+    ("mysql", "mysql"): _MYSQL,
+    ("mysql", "postgresql"): MysqlToPostgres(),
+}
 _FAMILIES: dict[str, _Family] = {"postgresql": _POSTGRES, "mysql": _MYSQL}
 _EXTRAS: dict[str, _Extras] = {"postgresql": _PostgresExtras()}
 
@@ -244,7 +254,7 @@ async def read_identity(endpoint: Endpoint, *, side: Side) -> str:
     return await family.read_identity(endpoint, side=side)
 
 
-def _pair(spec: JobSpec) -> _Family:
+def _pair(spec: JobSpec) -> _Pair:
     pair = (spec.source.family, spec.target.family)
     if pair not in _PAIRS:
         raise NotBuilt(f"Towline cannot move {pair[0]} to {pair[1]} yet")

@@ -75,14 +75,16 @@ class BinlogReader:
         objects: ObjectSelection,
         part_bytes: int,
         carries_ddl: bool = False,
+        is_for_postgres: bool = False,
         silence_limit_s: float = SILENCE_LIMIT_S,
     ) -> None:
-        """`carries_ddl`: see `BinlogDecoder`."""
+        """`carries_ddl`: see `BinlogDecoder`. `is_for_postgres`: values as that reads them, of all columns."""
         self._endpoint = endpoint
         self._job_id = job_id
         self._selection = StreamSelection({table.name: table.key for table in tables}, objects)
         self._part_bytes = part_bytes
         self._carries_ddl = carries_ddl
+        self._is_for_postgres = is_for_postgres
         self._silence_limit_s = silence_limit_s
         self._session: Session | None = None
 
@@ -219,7 +221,7 @@ class BinlogReader:
                 part = names[first : first + _TABLES_PER_QUERY]
                 wanted = ", ".join(f"({quote_literal(name.schema)}, {quote_literal(name.name)})" for name in part)
                 rows = await session.query(READ_COLUMNS.format(tables=wanted), what="reading the columns of the tables")
-                shapes |= build_shapes(rows)
+                shapes |= build_shapes(rows, is_for_postgres=self._is_for_postgres)
         finally:
             session.terminate()
         return shapes
