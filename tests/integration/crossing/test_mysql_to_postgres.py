@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.fault.to_postgres_jobs import ToPostgresRuns
 from tests.servers.fixtures import DatabaseFactory
-from tests.servers.mysql import MysqlDatabase, Product
+from tests.servers.mysql import MysqlServer, Product
+from tests.servers.mysql_fixtures import MysqlDatabaseFactory
 from tests.servers.to_postgres_equality import assert_same_values
 from towline.embedded import EmbeddedPostgres
 from towline.engine import points
@@ -125,13 +127,20 @@ def changes(product: Product) -> list[str]:
 
 
 @pytest.fixture
-def runs(
-    mysql_database: MysqlDatabase, pg18: EmbeddedPostgres, fresh_database: DatabaseFactory, tmp_path: Path
-) -> ToPostgresRuns:
-    return ToPostgresRuns(mysql_database, fresh_database(pg18), tmp_path)
+def to_postgres(
+    pg18: EmbeddedPostgres,
+    fresh_mysql_database: MysqlDatabaseFactory,
+    fresh_database: DatabaseFactory,
+    tmp_path: Path,
+) -> Callable[[MysqlServer], ToPostgresRuns]:
+    """A function that makes a job from an empty database of that server to an empty one of PostgreSQL 18."""
+    return lambda server: ToPostgresRuns(fresh_mysql_database(server), fresh_database(pg18), tmp_path)
 
 
-def test_every_type_arrives_by_copy_and_by_stream(runs: ToPostgresRuns) -> None:
+def test_every_type_arrives_by_copy_and_by_stream(
+    mysql_server: MysqlServer, to_postgres: Callable[[MysqlServer], ToPostgresRuns]
+) -> None:
+    runs = to_postgres(mysql_server)
     product = runs.source.server.product
     runs.source.execute(MODE, *creations(product), *inserts(product), *GENERATED)
     # Stopped between copy and stream, so that it is certain which way a row came.
@@ -140,3 +149,54 @@ def test_every_type_arrives_by_copy_and_by_stream(runs: ToPostgresRuns) -> None:
     runs.source.execute(MODE, *changes(product), *inserts(product))
     runs.run_to_the_end(conflict_policy="stop")
     assert_same_values(runs.source, runs.target)
+
+
+# Values that PostgreSQL does not have. The first two are found by the target, the others before they get there.
+MISFITS = [
+    ("date NULL", "'0000-00-00'"),
+    ("datetime(3)", "'2021-02-31 10:00:00'"),
+    ("varchar(20)", "x'610062'"),
+    ("varchar(20) character set armscii8", "x'b2'"),
+]
+MISFIT_TABLE = f"""CREATE TABLE m (id int PRIMARY KEY, good set('a', 'b'),
+    {", ".join(f"c{number} {kind}" for number, (kind, _) in enumerate(MISFITS))})"""
+
+
+def insert_misfit(number: int) -> tuple[str, str]:
+    return (
+        "SET SESSION sql_mode = 'ALLOW_INVALID_DATES'",
+        f"INSERT INTO m (id, good, c{number}) VALUES ({40 + number}, 'b', {MISFITS[number][1]})",
+    )
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_value_without_an_equal_stops_the_copy_and_is_named(
+    number: int, mysql9: MysqlServer, to_postgres: Callable[[MysqlServer], ToPostgresRuns]
+) -> None:
+    runs = to_postgres(mysql9)
+    runs.follow = False
+    runs.source.execute(MISFIT_TABLE, "INSERT INTO m (id) VALUES (1), (2)", *insert_misfit(number))
+    outcome = runs.run()
+    assert outcome["error"] == "UNREPRESENTABLE_VALUE"
+    assert f"{runs.source.name}.m" in outcome["message"]
+    assert f"'c{number}'" in outcome["message"]
+    assert outcome["context"]["key"] == f"id='{40 + number}'"
+    assert runs.target.fetch_value(f"SELECT count(*) FROM {runs.source.name}.m") == 0
+
+
+def test_stream_follows_the_policy_for_values_without_an_equal(
+    mariadb10: MysqlServer, to_postgres: Callable[[MysqlServer], ToPostgresRuns]
+) -> None:
+    runs = to_postgres(mariadb10)
+    runs.source.execute(MISFIT_TABLE, "INSERT INTO m (id) VALUES (1), (2)")
+    runs.run_until_killed(points.HANDOFF_BEFORE_STREAM)
+    for number in range(len(MISFITS)):
+        runs.source.execute(*insert_misfit(number), f"UPDATE m SET good = 'a' WHERE id = {1 + number % 2}")
+    outcome = runs.run(conflict_policy="stop")
+    assert outcome["error"] == "UNREPRESENTABLE_VALUE"
+    assert "'c0'" in outcome["message"]
+    runs.run_to_the_end(conflict_policy="ignore")
+    rejects = runs.target.fetch_all("SELECT reason, key_values::jsonb ->> 'id' FROM towline.reject ORDER BY id")
+    assert [key for _, key in rejects[1:]] == ["40", "41", "42", "43"]
+    assert all(f"'c{number}'" in reason for number, (reason, _) in enumerate(rejects[1:]))
+    assert runs.target.fetch_all(f"SELECT id, good FROM {runs.source.name}.m ORDER BY id") == [(1, ["a"]), (2, ["a"])]

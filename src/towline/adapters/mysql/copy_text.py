@@ -8,12 +8,12 @@ that hold a backslash, a tab or a line break, then the marks by what they stand 
 Columns whose bytes are not PostgreSQL's text already (bytea, SET, other character sets; see `postgres_types`) are
 converted cell by cell and put between the slices that stay as they are.
 
-Whether a value is good (dates, UTF-8, JSON) is left to the target, which looks at each anyway and names the line.
+Whether a date or a JSON text is good is left to the target, which looks at each anyway and names line and column.  Of
+bytes that are no UTF-8 it does not know the line for certain, so these are found here.
 """
 
 from __future__ import annotations
 
-import re
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,6 @@ from towline.adapters.mysql.text_rows import FIRST_LONG, HEAD_BYTES, Bytes, read
 from towline.domain.errors import InvariantBroken, Side
 
 _FIRST_NULL, _LINE_END, _SEPARATOR, _NULL, _PAD = range(0xFB, 0x100)
-_MARK = re.compile(b"[\xfb-\xff]")
 _AS_WRITTEN: Final = bytes.maketrans(bytes((_LINE_END, _SEPARATOR)), b"\n\t")
 _NULLS: Final = ((bytes((_NULL,)), b"\xfd\\N"), (bytes((_FIRST_NULL,)), b"\\N"))
 # How many bytes of a length follow its first one.
@@ -60,14 +59,17 @@ class CopyText:
         cells, structural = _mark(np.frombuffer(buffer, np.uint8, count=end), starts, len(self._converters), end)
         text = bytes(memoryview(buffer)[:end]) if self._is_plain else self._convert(buffer, cells, end)
         if np.count_nonzero(np.frombuffer(text, np.uint8) >= _FIRST_NULL) != structural:
-            raise self._find_mark(buffer, cells)
+            raise self._find_misfit(buffer, cells)
         for special, escaped in _ESCAPED:
             if special in text:
                 text = text.replace(special, escaped)
         for null, written in _NULLS:
             if null in text:
                 text = text.replace(null, written)
-        return text.translate(_AS_WRITTEN, bytes((_PAD,))) + b"\n"
+        text = text.translate(_AS_WRITTEN, bytes((_PAD,))) + b"\n"
+        if not _is_text(text):
+            raise self._find_misfit(buffer, cells)
+        return text
 
     def render_rows(self, rows: Iterable[Sequence[bytes | None]]) -> bytes:
         """The lines for single rows."""
@@ -79,9 +81,10 @@ class CopyText:
                     fields.append(b"\\N")
                     continue
                 try:
-                    fields.append(escape_for_copy(value if convert is None else convert(value)))
+                    text = _require_text(value) if convert is None else convert(value)
                 except Unrepresentable as error:
                     raise CellMisfit(number, column, str(error)) from None
+                fields.append(escape_for_copy(text))
             lines.append(b"\t".join(fields) + b"\n")
         return b"".join(lines)
 
@@ -109,16 +112,33 @@ class CopyText:
         parts.append(buffer[taken:end])
         return b"".join(parts)
 
-    def _find_mark(self, buffer: bytearray, cells: Sequence[_Cells]) -> Exception:
-        """The value that holds a byte which no UTF-8 has."""
+    def _find_misfit(self, buffer: bytearray, cells: Sequence[_Cells]) -> Exception:
+        """The first value that is no text that PostgreSQL has."""
         for number, convert in enumerate(self._converters):
             if convert is not None:
                 continue
             spans = zip(cells[number].begins.tolist(), cells[number].ends.tolist(), strict=True)
             for row, (begin, finish) in enumerate(spans):
-                if _MARK.search(buffer, begin, finish):
-                    return CellMisfit(row, number, "bytes that are no UTF-8 text")
+                try:
+                    _require_text(bytes(buffer[begin:finish]))
+                except Unrepresentable as error:
+                    return CellMisfit(row, number, str(error))
         return InvariantBroken("a converted value is no UTF-8 text", side=Side.SOURCE)
+
+
+def _is_text(value: bytes) -> bool:
+    try:
+        return "\0" not in value.decode()
+    except UnicodeDecodeError:
+        return False
+
+
+def _require_text(value: bytes) -> bytes:
+    if b"\0" in value:
+        raise Unrepresentable("a zero byte in a text")
+    if not _is_text(value):
+        raise Unrepresentable("bytes that are no UTF-8 text")
+    return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ commit, and the log is flushed in order, so after it every chunk is durable.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
@@ -15,7 +14,7 @@ import asyncpg
 
 from towline.adapters.postgres.bookkeeping import require_epoch
 from towline.adapters.postgres.connection import connect
-from towline.adapters.postgres.errors import translate, translated
+from towline.adapters.postgres.errors import place_in_copy, translate, translated, with_column
 from towline.adapters.postgres.quoting import qualified, quote_ident
 from towline.adapters.postgres.target_tables import read_same_key
 from towline.domain.errors import DataError, LeaseLost, Side, TowlineError
@@ -316,18 +315,12 @@ class _Counted:
                     yield bytes(view[start : start + _PIECE_BYTES])
 
 
-# "COPY films, line 3, column name: ..."; what follows may be the value, or that the whole line is at fault.
-_PLACE = re.compile(r"^COPY .*?, line (\d+)(?:, column (.*?)(?:: |$))?", re.DOTALL)
-
-
 async def _name_row(error: asyncpg.PostgresError, table: Table, chunk: Chunk, reader: ChunkReader) -> TowlineError:
     """The error with the column and the key of the row that did not fit, as far as they can be known."""
-    place = _PLACE.match(getattr(error, "context", None) or "")
+    place = place_in_copy(error)
     translated_error = translate(error, Side.TARGET, what=f"writing {table.name}")
     if place is None or not isinstance(translated_error, DataError) or not isinstance(reader, NamesRows):
         return translated_error
-    line, column = int(place[1]), place[2] or ""
+    line, column = place
     key = await reader.read_key(table, chunk, row_number=line)
-    message = translated_error.message + (f", column '{column}'" if column else "")
-    context = {**translated_error.context, "table": table.name.name, "column": column, "key": key}
-    return type(translated_error)(message, side=Side.TARGET, **{"schema": table.name.schema, **context})
+    return with_column(translated_error, column, schema=table.name.schema, table=table.name.name, key=key)

@@ -10,6 +10,7 @@ the same for inserts that exist already, and passes over what cannot be known (a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from enum import Enum
 from typing import Final
@@ -18,7 +19,7 @@ import asyncpg
 
 from towline.adapters.postgres.apply_sql import render_truncate
 from towline.adapters.postgres.copy_rows import as_source
-from towline.adapters.postgres.errors import translated
+from towline.adapters.postgres.errors import place_in_copy, translate, translated, with_column
 from towline.adapters.postgres.quoting import quote_ident
 from towline.adapters.postgres.target_tables import TargetTable, TargetTables
 from towline.domain.changes import (
@@ -27,13 +28,14 @@ from towline.domain.changes import (
     Relation,
     column_kinds,
 )
-from towline.domain.errors import RowConflict, Side, TableMustStartOver
+from towline.domain.errors import RowConflict, Side, TableMustStartOver, TowlineError
 from towline.domain.tables import TableName
 from towline.engine.fold import Fold, InsertStep, KeyedStep, MoveStep, Step, TruncateStep, WholeRowStep
 from towline.engine.points import APPLY_IN_BATCH, reach
 
 # Rows of earlier steps stay in a staging table until the commit; beyond this they slow the later ones down.
 _MAX_STAGED_GROUPS: Final = 64
+_STAGED_COLUMN: Final = re.compile(r"c(\d+)")
 
 
 class Expectation(Enum):
@@ -108,12 +110,15 @@ class FoldWriter:
             self._last_group += 1
             marked.append((self._last_group, rows))
         table.staged_groups += len(groups)
-        await self.connection.copy_to_table(
-            table.sql.stage,
-            source=as_source(table.encoder.pieces([group for group in marked if group[1]])),
-            schema_name="pg_temp",
-            format="binary" if table.encoder.is_binary else "text",
-        )
+        try:
+            await self.connection.copy_to_table(
+                table.sql.stage,
+                source=as_source(table.encoder.pieces([group for group in marked if group[1]])),
+                schema_name="pg_temp",
+                format="binary" if table.encoder.is_binary else "text",
+            )
+        except asyncpg.DataError as error:
+            raise _name_column(error, relation) from error
         return table, [number for number, _ in marked]
 
     async def execute(self, statement: str, *groups: int) -> int:
@@ -197,13 +202,16 @@ class FoldWriter:
             table, (number,) = await self.stage(relation, rows)
             await self.execute(table.sql.insert, number)
             return
-        await self.connection.copy_to_table(
-            relation.table.name,
-            schema_name=relation.table.schema,
-            source=as_source(table.encoder.pieces([(None, rows)])),
-            columns=relation.columns,
-            format="binary" if table.encoder.is_binary else "text",
-        )
+        try:
+            await self.connection.copy_to_table(
+                relation.table.name,
+                schema_name=relation.table.schema,
+                source=as_source(table.encoder.pieces([(None, rows)])),
+                columns=relation.columns,
+                format="binary" if table.encoder.is_binary else "text",
+            )
+        except asyncpg.DataError as error:
+            raise _name_column(error, relation) from error
 
     async def _move(self, relation: Relation, step: MoveStep, expectation: Expectation) -> None:
         if expectation is Expectation.TOLERANT and relation.table in self._mixed:
@@ -262,6 +270,16 @@ class FoldWriter:
             side=Side.TARGET,
             table=str(relation.table),
         )
+
+
+def _name_column(error: asyncpg.DataError, relation: Relation) -> TowlineError:
+    """The error with the source's name of the column; staging tables have names of their own."""
+    _, name = place_in_copy(error) or (0, "")
+    staged = _STAGED_COLUMN.fullmatch(name)
+    if staged and name not in relation.columns:
+        name = relation.columns[int(staged[1])]
+    what = f"applying changes to {relation.table}"
+    return with_column(translate(error, Side.TARGET, what=what), name, table=str(relation.table))
 
 
 def _in_key_order(rows: dict[bytes, bytes]) -> Sequence[bytes]:
