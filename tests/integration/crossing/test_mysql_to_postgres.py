@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 
+import psycopg
 import pytest
 
+from tests.fault.mysql_jobs import url_of
 from tests.fault.to_postgres_jobs import ToPostgresRuns
+from tests.integration.commands import run
 from tests.servers.fixtures import DatabaseFactory
 from tests.servers.mysql import MysqlServer, Product
 from tests.servers.mysql_fixtures import MysqlDatabaseFactory
@@ -200,3 +204,56 @@ def test_stream_follows_the_policy_for_values_without_an_equal(
     assert [key for _, key in rejects[1:]] == ["40", "41", "42", "43"]
     assert all(f"'c{number}'" in reason for number, (reason, _) in enumerate(rejects[1:]))
     assert runs.target.fetch_all(f"SELECT id, good FROM {runs.source.name}.m ORDER BY id") == [(1, ["a"]), (2, ["a"])]
+
+
+SHOP = (
+    """CREATE TABLE customer (id bigint unsigned AUTO_INCREMENT PRIMARY KEY, email varchar(190) NOT NULL UNIQUE,
+        state enum('new','it''s','gone') NOT NULL DEFAULT 'new', tags set('a','b'), made datetime DEFAULT now(),
+        seen timestamp NULL DEFAULT now() ON UPDATE now(), note text, flag bit(1) NOT NULL DEFAULT b'0',
+        KEY beginning (note(20)), FULLTEXT KEY words (note)) COMMENT 'who "buys"'""",
+    """CREATE TABLE purchase (customer_id bigint unsigned NOT NULL, number int NOT NULL, price decimal(10,2)
+        DEFAULT 9.5, doubled decimal(12,2) AS (price * 2) STORED, at date COMMENT 'day', PRIMARY KEY (customer_id, number),
+        KEY by_day (at DESC, price), CONSTRAINT buys FOREIGN KEY (customer_id) REFERENCES customer (id)
+        ON DELETE RESTRICT ON UPDATE RESTRICT, CONSTRAINT positive CHECK (price > 0))""",
+    "CREATE VIEW rich AS SELECT customer_id FROM purchase WHERE price > 1000",
+    "INSERT INTO customer (email, tags, note) VALUES ('a@x', 'a,b', 'text'), ('B@x', '', NULL)",
+    "INSERT INTO purchase (customer_id, number, at) VALUES (1, 1, '2024-02-29'), (2, 1, NULL)",
+)
+
+
+def test_target_of_migrate_is_ready_for_work(
+    mysql9: MysqlServer, to_postgres: Callable[[MysqlServer], ToPostgresRuns]
+) -> None:
+    runs = to_postgres(mysql9)
+    runs.source.execute(*SHOP)
+    # As the command line does it, prechecks included.
+    code, command = run("migrate", url_of(mysql9, runs.source.name), runs.target.url, "--until-caught-up", "--json")
+    assert code == 0, command.told()
+    left_out = (
+        "customer.beginning",
+        "customer.words",
+        "customer.seen",
+        "purchase.positive",
+        "purchase.doubled",
+        "rich",
+    )
+    assert [name for name in left_out if f"{runs.source.name}.{name}" not in command.told()] == []
+    assert_same_values(runs.source, runs.target)
+    with runs.target.connect() as connection:
+        connection.execute(f"SET search_path = {runs.source.name}".encode())
+        made = connection.execute(
+            "INSERT INTO customer (email) VALUES ('c@x') RETURNING id, state, flag, made IS NOT NULL, seen IS NOT NULL"
+        ).fetchone()
+        assert made == (3, "new", "0", True, True)
+        assert connection.execute("INSERT INTO purchase VALUES (3, 1) RETURNING price").fetchone() == (Decimal("9.50"),)
+        for refused in (
+            "INSERT INTO customer (email) VALUES ('a@x')",
+            "INSERT INTO customer (email, state) VALUES ('d@x', 'other')",
+            "INSERT INTO customer (email, tags) VALUES ('e@x', '{c}')",
+            "INSERT INTO purchase VALUES (99, 1)",
+            "DELETE FROM customer WHERE id = 1",
+        ):
+            with pytest.raises(psycopg.errors.IntegrityError):
+                connection.execute(refused)
+        comment = connection.execute("SELECT obj_description('customer'::regclass)").fetchone()
+        assert comment == ('who "buys"',)
