@@ -212,7 +212,8 @@ SHOP = (
         seen timestamp NULL DEFAULT now() ON UPDATE now(), note text, flag bit(1) NOT NULL DEFAULT b'0',
         KEY beginning (note(20)), FULLTEXT KEY words (note)) COMMENT 'who "buys"'""",
     """CREATE TABLE purchase (customer_id bigint unsigned NOT NULL, number int NOT NULL, price decimal(10,2)
-        DEFAULT 9.5, doubled decimal(12,2) AS (price * 2) STORED, at date COMMENT 'day', PRIMARY KEY (customer_id, number),
+        DEFAULT 9.5, doubled decimal(12,2) AS (price * 2) STORED,
+        at date COMMENT 'day', PRIMARY KEY (customer_id, number),
         KEY by_day (at DESC, price), CONSTRAINT buys FOREIGN KEY (customer_id) REFERENCES customer (id)
         ON DELETE RESTRICT ON UPDATE RESTRICT, CONSTRAINT positive CHECK (price > 0))""",
     "CREATE VIEW rich AS SELECT customer_id FROM purchase WHERE price > 1000",
