@@ -15,8 +15,7 @@ from towline.adapters.mysql.column_codec import ColumnCodec
 from towline.adapters.mysql.postgres_types import Converter, Unrepresentable, choose_converter
 from towline.adapters.mysql.shapes import ColumnShape
 
-REFUSED: Final = b"\xff"
-"""No text of any encoding, no number, no date: the target refuses it whatever the column's type."""
+_REFUSED: Final = b"\xff"  # no text of UTF-8, so the target refuses it whatever the column's type
 
 _CACHED_VALUES: Final = 4096
 _FEW_VALUES: Final = frozenset({"bit", "set"})
@@ -42,7 +41,8 @@ def _never_raising(convert: Converter) -> Converter:
         try:
             return convert(raw)
         except Unrepresentable:
-            return REFUSED
+            # Followed by the value in digits: two keys must not look like one.
+            return _REFUSED + raw.hex().encode()
 
     return safe
 

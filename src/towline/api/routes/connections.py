@@ -17,7 +17,7 @@ from towline.api.wire.fields import (
     require_word,
 )
 from towline.api.wire.items import ConnectionRequest, ItemsAnswer, render_item
-from towline.api.wire.words import BUILT_ENGINE_TYPES, DB_TYPES, NET_TYPES, EndPointType
+from towline.api.wire.words import BUILT_FAMILIES, DB_TYPES, NET_TYPES, EndPointType
 from towline.service.jobs import JobService
 from towline.service.ports import ConnectionTest
 
@@ -82,7 +82,7 @@ def _read_test(item: dict[str, object]) -> ConnectionTest | tuple[str, ApiError]
     require_text(request.ip, "ip")
     require_text(request.db_user, "db_user")
     require_text(request.db_password, "db_password", max_length=1024)
-    if family in DB_TYPES and family not in BUILT_ENGINE_TYPES.values():
+    if family in DB_TYPES and family not in BUILT_FAMILIES:
         return job_id, ApiError("DRS.M00302")
     if request.db_port is None:
         raise empty("db_port")

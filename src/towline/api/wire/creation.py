@@ -126,13 +126,13 @@ def read_draft(item: Mapping[str, Any]) -> JobDraft:
     name = check_name(request.name)
     mode = _require_kind(request)
     attributes = _read_attributes(request)
-    family = _require_engine(request.engine_type, request.db_use_type)
+    families = _require_engine(request.engine_type, request.db_use_type)
     if request.source_endpoint is None:
         raise empty("source_endpoint")
     if request.target_endpoint is None:
         raise empty("target_endpoint")
-    source = read_endpoint(request.source_endpoint, family=family)
-    target = read_endpoint(request.target_endpoint, family=family)
+    source = read_endpoint(request.source_endpoint, family=families[0])
+    target = read_endpoint(request.target_endpoint, family=families[1])
     return JobDraft(
         name=name,
         mode=mode,
@@ -152,14 +152,14 @@ def read_change(request: ModifyJobRequest, known: Job | None) -> JobChange:
     """
     job_id = require_id(request.job_id)
     stores = bool(request.store_db_info)
-    family = known.source.family if known else "postgresql"
+    families = (known.source.family, known.target.family) if known else ("postgresql", "postgresql")
     if request.engine_type:
-        family = _require_engine(request.engine_type, request.db_use_type)
+        families = _require_engine(request.engine_type, request.db_use_type)
     if stores:
         require_complete(request.source_endpoint, "source_endpoint")
         require_complete(request.target_endpoint, "target_endpoint")
-    source, source_attributes = _read_side(request.source_endpoint, known.source if known else None, family)
-    target, target_attributes = _read_side(request.target_endpoint, known.target if known else None, family)
+    source, source_attributes = _read_side(request.source_endpoint, known.source if known else None, families[0])
+    target, target_attributes = _read_side(request.target_endpoint, known.target if known else None, families[1])
     attributes = _read_changed_attributes(request)
     return JobChange(
         job_id=job_id,
@@ -216,12 +216,12 @@ def _require_kind(request: CreateJobRequest) -> TaskMode:
     return mode
 
 
-def _require_engine(engine_type: str | None, db_use_type: str | None) -> str:
-    """The database family of both endpoints. Disaster recovery and other engines are not built."""
-    family = BUILT_ENGINE_TYPES.get(engine_type or "")
-    if family is None or db_use_type == "cloudDataGuard":
+def _require_engine(engine_type: str | None, db_use_type: str | None) -> tuple[str, str]:
+    """The database families of source and target. Disaster recovery and other engines are not built."""
+    families = BUILT_ENGINE_TYPES.get(engine_type or "")
+    if families is None or db_use_type == "cloudDataGuard":
         raise ApiError("DRS.M00302")
-    return family
+    return families
 
 
 def _read_attributes(request: CreateJobRequest) -> dict[str, Any]:

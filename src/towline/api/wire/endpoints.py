@@ -13,7 +13,7 @@ import msgspec
 
 from towline.api.wire.errors import ApiError, empty, invalid
 from towline.api.wire.fields import Request, Text, check_range, check_text, require_text
-from towline.api.wire.words import BUILT_ENGINE_TYPES, DB_TYPES
+from towline.api.wire.words import DB_TYPES
 from towline.domain.jobs import Endpoint
 
 _MAX_CERTIFICATE: Final = 1 << 20
@@ -137,7 +137,7 @@ def require_complete(request: EndpointRequest | None, side: str) -> EndpointRequ
 
 def check_family(db_type: str | None, *, family: str) -> None:
     """A documented word for another database family is a schema we do not have; any other word is invalid."""
-    if not db_type or BUILT_ENGINE_TYPES.get(db_type) == family:
+    if not db_type or db_type == family:
         return
     raise ApiError("DRS.M00302") if db_type in DB_TYPES else invalid("db_type")
 

@@ -80,8 +80,14 @@ NET_TYPES: Final = frozenset({"vpn", "vpc", "eip"})
 NODE_TYPES: Final = frozenset(NODE_SIZES)
 CHARGING_MODES: Final = frozenset({"on_demand", "period"})
 
-BUILT_ENGINE_TYPES: Final[dict[str, str]] = {"postgresql": "postgresql", "mysql": "mysql"}
-"""`engine_type` that we can run -> database family of both endpoints; `mysql` is MariaDB, too."""
+BUILT_ENGINE_TYPES: Final[dict[str, tuple[str, str]]] = {
+    "postgresql": ("postgresql", "postgresql"),
+    "mysql": ("mysql", "mysql"),
+    "mysql-to-postgresql": ("mysql", "postgresql"),
+}
+"""`engine_type` that we can run -> database families of source and target; `mysql` is MariaDB, too."""
+
+BUILT_FAMILIES: Final = frozenset(family for pair in BUILT_ENGINE_TYPES.values() for family in pair)
 
 FAMILIES_WITHOUT_SCHEMAS: Final = frozenset({"mysql"})
 """Their tables lie in the database itself, which is what other families call a schema."""
