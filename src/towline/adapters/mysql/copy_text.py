@@ -5,6 +5,8 @@ stands for a separator, a NULL, a line's end or nothing at all.  These bytes are
 cannot be taken for a value.  What is left is done for the whole block at once, by replacing bytes: escapes for values
 that hold a backslash, a tab or a line break, then the marks by what they stand for.
 
+A block in which nothing needs an escape and no byte has to go is written at once, see `_Layout.write_directly`.
+
 Columns whose bytes are not PostgreSQL's text already (bytea, SET, other character sets; see `postgres_types`) are
 converted cell by cell and put between the slices that stay as they are.
 
@@ -27,6 +29,7 @@ from towline.domain.errors import InvariantBroken, Side
 
 _FIRST_NULL, _LINE_END, _SEPARATOR, _NULL, _PAD = range(0xFB, 0x100)
 _AS_WRITTEN: Final = bytes.maketrans(bytes((_LINE_END, _SEPARATOR)), b"\n\t")
+_TAB, _NEW_LINE, _BLANK = b"\t\n "
 _NULLS: Final = ((bytes((_NULL,)), b"\xfd\\N"), (bytes((_FIRST_NULL,)), b"\\N"))
 # How many bytes of a length follow its first one.
 _WIDTHS: Final = np.zeros(256, np.int64)
@@ -45,10 +48,14 @@ class CellMisfit(Exception):
 
 
 class CopyText:
-    """Renders the rows of one query. `converters`: one per column, None where the bytes are the text already."""
+    """Renders the rows of one query. `converters`: one per column, None where the bytes are the text already.
 
-    def __init__(self, converters: Sequence[Converter | None]) -> None:
+    `skips_blanks`: the first column is of a type whose reader passes over blanks in front of a value, such as a number.
+    """
+
+    def __init__(self, converters: Sequence[Converter | None], *, skips_blanks: bool = False) -> None:
         self._converters = tuple(converters)
+        self._skips_blanks = skips_blanks
         self._is_plain = all(convert is None for convert in converters)
 
     def render_block(self, buffer: bytearray, starts: array[int], end: int) -> bytes:
@@ -56,10 +63,16 @@ class CopyText:
 
         Raises: CellMisfit.
         """
-        cells, structural = _mark(np.frombuffer(buffer, np.uint8, count=end), starts, len(self._converters), end)
-        text = bytes(memoryview(buffer)[:end]) if self._is_plain else self._convert(buffer, cells, end)
+        data = np.frombuffer(buffer, np.uint8, count=end)
+        layout = _measure(data, starts, len(self._converters), end)
+        if self._is_plain and self._skips_blanks and (text := layout.write_directly(buffer, data, end)):
+            if _is_text(text):
+                return text
+            raise self._find_misfit(buffer, layout)
+        structural = layout.write_marks(data)
+        text = bytes(memoryview(buffer)[:end]) if self._is_plain else self._convert(buffer, layout, end)
         if np.count_nonzero(np.frombuffer(text, np.uint8) >= _FIRST_NULL) != structural:
-            raise self._find_misfit(buffer, cells)
+            raise self._find_misfit(buffer, layout)
         for special, escaped in _ESCAPED:
             if special in text:
                 text = text.replace(special, escaped)
@@ -68,7 +81,7 @@ class CopyText:
                 text = text.replace(null, written)
         text = text.translate(_AS_WRITTEN, bytes((_PAD,))) + b"\n"
         if not _is_text(text):
-            raise self._find_misfit(buffer, cells)
+            raise self._find_misfit(buffer, layout)
         return text
 
     def render_rows(self, rows: Iterable[Sequence[bytes | None]]) -> bytes:
@@ -88,16 +101,16 @@ class CopyText:
             lines.append(b"\t".join(fields) + b"\n")
         return b"".join(lines)
 
-    def _convert(self, buffer: bytearray, cells: Sequence[_Cells], end: int) -> bytes:
+    def _convert(self, buffer: bytearray, layout: _Layout, end: int) -> bytes:
         """The block with the values of some columns replaced. All marks stay."""
         columns = [
-            (number, convert, cells[number].begins.tolist(), cells[number].ends.tolist(), cells[number].nulls.tolist())
+            (number, convert, *layout.spans(number), layout.nulls[number].tolist())
             for number, convert in enumerate(self._converters)
             if convert is not None
         ]
         parts: list[bytes | bytearray] = []
         taken = 0
-        for row in range(len(cells[0].ends)):
+        for row in range(len(layout.rows)):
             for number, convert, begins, ends, nulls in columns:
                 if nulls[row]:
                     continue
@@ -112,13 +125,12 @@ class CopyText:
         parts.append(buffer[taken:end])
         return b"".join(parts)
 
-    def _find_misfit(self, buffer: bytearray, cells: Sequence[_Cells]) -> Exception:
+    def _find_misfit(self, buffer: bytearray, layout: _Layout) -> Exception:
         """The first value that is no text that PostgreSQL has."""
         for number, convert in enumerate(self._converters):
             if convert is not None:
                 continue
-            spans = zip(cells[number].begins.tolist(), cells[number].ends.tolist(), strict=True)
-            for row, (begin, finish) in enumerate(spans):
+            for row, (begin, finish) in enumerate(zip(*layout.spans(number), strict=True)):
                 try:
                     _require_text(bytes(buffer[begin:finish]))
                 except Unrepresentable as error:
@@ -127,10 +139,15 @@ class CopyText:
 
 
 def _is_text(value: bytes) -> bool:
+    if b"\0" in value:
+        return False
+    if value.isascii():
+        return True
     try:
-        return "\0" not in value.decode()
+        value.decode()
     except UnicodeDecodeError:
         return False
+    return True
 
 
 def _require_text(value: bytes) -> bytes:
@@ -142,35 +159,68 @@ def _require_text(value: bytes) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class _Cells:
-    """Where the values of one column lie in the block, by row; those of NULLs are empty."""
+class _Layout:
+    """Where things are in a block: the packets, and for each column the lengths' first bytes and the values' ends."""
 
-    begins: Bytes
-    ends: Bytes
-    nulls: Bytes
+    rows: Bytes
+    marks: list[Bytes]
+    firsts: list[Bytes]
+    ends: list[Bytes]
+    nulls: list[Bytes]
+    pads: list[Bytes]
+
+    def spans(self, column: int) -> tuple[list[int], list[int]]:
+        """Where the column's values begin and end, by row; those of NULLs are empty."""
+        begins = self.marks[column] + 1 + _WIDTHS[self.firsts[column]]
+        return begins.tolist(), self.ends[column].tolist()
+
+    def write_marks(self, data: Bytes) -> int:
+        """Put marks between the values and return how many."""
+        for number, (at, nulls) in enumerate(zip(self.marks, self.nulls, strict=True)):
+            # Nothing stands in front of a row's first value.
+            data[at] = np.where(nulls, _NULL if number else _FIRST_NULL, _SEPARATOR if number else _PAD)
+        for offset in range(HEAD_BYTES):
+            data[self.rows + offset] = _PAD
+        data[self.rows[1:]] = _LINE_END  # of the row before
+        return len(self.rows) * (len(self.marks) + HEAD_BYTES) + sum(map(len, self.pads))
+
+    def write_directly(self, buffer: bytearray, data: Bytes, end: int) -> bytes:
+        """The lines at once, if no byte has to go and none needs an escape; b"" if not so.
+
+        What is left of a packet's head is filled with blanks.
+        """
+        if self.pads or self.nulls[0].any():
+            return b""
+        for at, nulls in zip(self.marks, self.nulls, strict=True):
+            data[at] = np.where(nulls, _NULL, _TAB)
+        data[self.marks[0]] = _BLANK
+        for offset in range(1, HEAD_BYTES):
+            data[self.rows + offset] = _BLANK
+        data[self.rows] = _NEW_LINE
+        nulls = sum(int(np.count_nonzero(each)) for each in self.nulls)
+        tabs = len(self.rows) * (len(self.marks) - 1) - nulls
+        found = (np.count_nonzero(data == _TAB), np.count_nonzero(data == _NEW_LINE), np.count_nonzero(data == _NULL))
+        if found != (tabs, len(self.rows), nulls) or b"\\" in buffer or b"\r" in buffer:
+            return b""
+        text = b"".join((memoryview(buffer)[1:end], b"\n"))
+        return text.replace(bytes((_NULL,)), b"\t\\N") if nulls else text
 
 
-def _mark(data: Bytes, starts: array[int], columns: int, end: int) -> tuple[list[_Cells], int]:
-    """Put marks between the values; returns where the values are and how many marks there are."""
+def _measure(data: Bytes, starts: array[int], columns: int, end: int) -> _Layout:
     rows = np.frombuffer(starts, np.int64)
     at = rows + HEAD_BYTES
-    cells: list[_Cells] = []
-    pads: list[Bytes] = []
-    for number in range(columns):
+    layout = _Layout(rows, [], [], [], [], [])
+    for _ in range(columns):
         first = data[at]
         size = first.astype(np.int64)
-        nulls = first == FIRST_LONG
         long = np.flatnonzero(first >= FIRST_LONG)
         if len(long):
-            read_long(data, at[long], first[long], size, long, pads, pad=_PAD)
-        # Nothing stands in front of a row's first value.
-        data[at] = np.where(nulls, _NULL if number else _FIRST_NULL, _SEPARATOR if number else _PAD)
-        ends = at + size + 1
-        cells.append(_Cells(at + 1 + _WIDTHS[first], ends, nulls))
-        at = ends
+            read_long(data, at[long], first[long], size, long, layout.pads, pad=_PAD)
+        layout.marks.append(at)
+        layout.firsts.append(first)
+        layout.nulls.append(first == FIRST_LONG)
+        at = at + size + 1
+        layout.ends.append(at)
     if int(at[-1]) != end or not np.array_equal(at[:-1], rows[1:]):
         raise InvariantBroken("a row packet does not hold what its length says", side=Side.SOURCE)
-    for offset in range(HEAD_BYTES):
-        data[rows + offset] = _PAD
-    data[rows[1:]] = _LINE_END  # of the row before
-    return cells, len(rows) * (columns + HEAD_BYTES) + sum(map(len, pads))
+    return layout

@@ -90,6 +90,11 @@ def choose_converter(shape: ColumnShape) -> Converter | None:
     return column.convert
 
 
+def skips_blanks(shape: ColumnShape) -> bool:
+    """Whether PostgreSQL's reader of the column's type passes over blanks in front of a value."""
+    return (shape.type_name, shape.is_unsigned) in _INTEGERS or shape.type_name == "decimal"
+
+
 def _number(shape: ColumnShape) -> PostgresColumn | None:
     name = shape.type_name
     if name == "decimal":

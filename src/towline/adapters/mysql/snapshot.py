@@ -27,7 +27,7 @@ from towline.adapters.mysql.copy_text import CellMisfit, CopyText
 from towline.adapters.mysql.gtid import BinlogPosition
 from towline.adapters.mysql.key_ranges import read_bounds, render_condition
 from towline.adapters.mysql.positions import choose_position, read_position
-from towline.adapters.mysql.postgres_types import choose_converter
+from towline.adapters.mysql.postgres_types import choose_converter, skips_blanks
 from towline.adapters.mysql.quoting import qualified, quote_ident, quote_literal
 from towline.adapters.mysql.row_reader import RowReader
 from towline.adapters.mysql.session import Session, Wire
@@ -248,7 +248,8 @@ class MyChunkReader:
             name = f"({quote_literal(table.name.schema)}, {quote_literal(table.name.name)})"
             found = build_shapes(await self._session.query(READ_COLUMNS.format(tables=name)))
             shapes = {shape.name: shape for shape in found[table.name].columns} if found else {}
-            form = CopyText([choose_converter(shapes[column.name]) for column in table.columns])
+            chosen = [shapes[column.name] for column in table.columns]
+            form = CopyText([choose_converter(shape) for shape in chosen], skips_blanks=skips_blanks(chosen[0]))
             self._forms[table.name] = form
         return form
 

@@ -37,11 +37,11 @@ def packet(row: Row) -> bytes:
     return len(payload).to_bytes(3, "little") + b"\7" + payload
 
 
-def render(rows: Sequence[Row], converters: Sequence[Converter | None]) -> bytes:
+def render(rows: Sequence[Row], converters: Sequence[Converter | None], *, skips_blanks: bool = False) -> bytes:
     buffer = bytearray(b"".join(map(packet, rows)))
     packets = PacketScanner()
     packets.scan(buffer, len(buffer))
-    return CopyText(converters).render_block(buffer, packets.starts, packets.position)
+    return CopyText(converters, skips_blanks=skips_blanks).render_block(buffer, packets.starts, packets.position)
 
 
 def spelled_out(rows: Sequence[Row], converters: Sequence[Converter | None]) -> bytes:
@@ -62,6 +62,13 @@ def test_block_and_single_rows_are_as_the_manual_says(rows: list[Row]) -> None:
     expected = spelled_out(rows, converters)
     assert render(rows, converters) == expected
     assert CopyText(converters).render_rows(rows) == expected
+
+
+@given(st.lists(st.tuples(st.integers(), texts, texts), min_size=1, max_size=6))
+def test_blanks_stand_before_a_number_only(rows: list[tuple[int, bytes | None, bytes | None]]) -> None:
+    numbered: list[Row] = [(b"%d" % number, *rest) for number, *rest in rows]
+    lines = render(numbered, (None, None, None), skips_blanks=True).split(b"\n")
+    assert b"\n".join(line.lstrip(b" ") for line in lines) == spelled_out(numbered, (None, None, None))
 
 
 @given(st.lists(st.tuples(texts), min_size=1, max_size=6))
