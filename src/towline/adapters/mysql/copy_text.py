@@ -199,8 +199,10 @@ class _Layout:
         data[self.rows] = _NEW_LINE
         nulls = sum(int(np.count_nonzero(each)) for each in self.nulls)
         tabs = len(self.rows) * (len(self.marks) - 1) - nulls
-        found = (np.count_nonzero(data == _TAB), np.count_nonzero(data == _NEW_LINE), np.count_nonzero(data == _NULL))
-        if found != (tabs, len(self.rows), nulls) or b"\\" in buffer or b"\r" in buffer:
+        expected = ((_TAB, tabs), (_NEW_LINE, len(self.rows)), (_NULL, nulls))
+        if any(int(np.count_nonzero(data == byte)) != count for byte, count in expected):
+            return b""
+        if any(buffer.find(special, 0, end) >= 0 for special in (b"\\", b"\r")):
             return b""
         text = b"".join((memoryview(buffer)[1:end], b"\n"))
         return text.replace(bytes((_NULL,)), b"\t\\N") if nulls else text
