@@ -91,7 +91,8 @@ def migrate(
 ) -> None:
     """Move a database to another server: structure, rows, indexes, with --follow later changes.
 
-    PostgreSQL to PostgreSQL; MySQL or MariaDB to either of them.  A mysql:// URL without a DATABASE means all of them.
+    PostgreSQL to PostgreSQL; MySQL or MariaDB to either of them or to PostgreSQL.  A mysql:// URL without a DATABASE
+    means all of them.
 
     URLs in the command line are visible to other users of this machine: leave the password out (it is then
     read from the password file, PGPASSFILE or ~/.pgpass) or give the URLs in the environment.

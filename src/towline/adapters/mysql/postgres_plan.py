@@ -105,7 +105,9 @@ class _Plan:
         unique = "UNIQUE " if index.is_unique else ""
         statement = f"CREATE {unique}INDEX {ident(name)} ON {full_name(table.name)} ({listed})"
         section = Section.KEYS if is_key else Section.INDEXES
-        self.add(section, "INDEX", name, table.name.schema, statement, table.name)
+        # One that is there for speed only may fail: its entries are larger than PostgreSQL allows.
+        is_optional = not index.is_unique
+        self.add(section, "INDEX", name, table.name.schema, statement, table.name, is_optional=is_optional)
 
     def add_foreign_keys(self, table: TableFacts) -> None:
         for key in table.foreign_keys:
@@ -128,6 +130,7 @@ class _Plan:
                 statement,
                 table.name,
                 depends=depends,
+                is_optional=True,  # the source may hold rows that break it, written with foreign_key_checks off
             )
 
     def _why_no_foreign_key(self, key: ForeignKeyFacts) -> str:
@@ -142,28 +145,22 @@ class _Plan:
     def add_comments(self, table: TableFacts) -> None:
         statements = []
         if table.comment:
-            statements.append(f"COMMENT ON TABLE {full_name(table.name)} IS {literal(table.comment)};")
+            statements.append(f"COMMENT ON TABLE {full_name(table.name)} IS {literal(table.comment)}")
         statements += [
-            f"COMMENT ON COLUMN {full_name(table.name)}.{ident(column.name)} IS {literal(column.comment)};"
+            f"COMMENT ON COLUMN {full_name(table.name)}.{ident(column.name)} IS {literal(column.comment)}"
             for column in table.columns
             if column.comment
         ]
-        if statements:
-            number = len(self.items) + 1
-            name = table.name
-            depends = frozenset({self._numbers[name]})
-            self.items.append(
-                StructureItem(
-                    number,
-                    Section.AFTER_DATA,
-                    "COMMENT",
-                    name.name,
-                    name.schema,
-                    name,
-                    tuple(statements),
-                    depends_on=depends,
-                    is_optional=True,
-                )
+        for statement in statements:
+            self.add(
+                Section.AFTER_DATA,
+                "COMMENT",
+                table.name.name,
+                table.name.schema,
+                statement,
+                table.name,
+                depends=frozenset({self._numbers[table.name]}),
+                is_optional=True,
             )
 
     def add(
@@ -176,9 +173,20 @@ class _Plan:
         table: TableName | None,
         *,
         depends: frozenset[int] = frozenset(),
+        is_optional: bool = False,
     ) -> int:
         number = len(self.items) + 1
-        item = StructureItem(number, section, kind, name, schema, table, (f"{statement};",), depends_on=depends)
+        item = StructureItem(
+            number,
+            section,
+            kind,
+            name,
+            schema,
+            table,
+            (f"{statement};",),
+            depends_on=depends,
+            is_optional=is_optional,
+        )
         self.items.append(item)
         return number
 

@@ -33,7 +33,15 @@ from towline.adapters.mysql.row_reader import RowReader
 from towline.adapters.mysql.session import Session, Wire
 from towline.adapters.mysql.shapes import READ_COLUMNS, build_shapes
 from towline.adapters.mysql.text_form import select_expression
-from towline.domain.errors import MissingPrivilege, SetupError, Side, SnapshotLost, TargetBusy, UnrepresentableValue
+from towline.domain.errors import (
+    MissingPrivilege,
+    SetupError,
+    Side,
+    SnapshotLost,
+    SourceChanged,
+    TargetBusy,
+    UnrepresentableValue,
+)
 from towline.domain.jobs import Endpoint
 from towline.domain.tables import ObjectSelection, Table, TableName
 from towline.engine.points import SNAPSHOT_BEFORE_SLOT, SNAPSHOT_SLOT_CREATED, reach
@@ -248,6 +256,8 @@ class MyChunkReader:
             name = f"({quote_literal(table.name.schema)}, {quote_literal(table.name.name)})"
             found = build_shapes(await self._session.query(READ_COLUMNS.format(tables=name)))
             shapes = {shape.name: shape for shape in found[table.name].columns} if found else {}
+            if not {column.name for column in table.columns} <= shapes.keys():
+                raise SourceChanged(f"the columns of table {table.name} were changed on the source", side=Side.SOURCE)
             chosen = [shapes[column.name] for column in table.columns]
             form = CopyText([choose_converter(shape) for shape in chosen], skips_blanks=skips_blanks(chosen[0]))
             self._forms[table.name] = form

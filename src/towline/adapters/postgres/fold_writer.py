@@ -17,10 +17,10 @@ from typing import Final
 
 import asyncpg
 
-from towline.adapters.postgres.apply_sql import render_truncate
+from towline.adapters.postgres.apply_sql import FIND_REFERRERS, render_truncate
 from towline.adapters.postgres.copy_rows import as_source
 from towline.adapters.postgres.errors import place_in_copy, translate, translated, with_column
-from towline.adapters.postgres.quoting import quote_ident
+from towline.adapters.postgres.quoting import qualified, quote_ident
 from towline.adapters.postgres.target_tables import TargetTable, TargetTables
 from towline.domain.changes import (
     NULL_CELL,
@@ -253,7 +253,12 @@ class FoldWriter:
         for relation in step.relations:
             await self.tables.table(relation)
         with translated(Side.TARGET, what=f"emptying {', '.join(map(str, names))}"):
-            await self.connection.execute(render_truncate(names, step.flags))
+            if not step.flags and await self.connection.fetchval(FIND_REFERRERS, [qualified(name) for name in names]):
+                # MySQL empties such a table when told not to look at foreign keys; TRUNCATE always looks.
+                for name in names:
+                    await self.connection.execute(f"DELETE FROM ONLY {qualified(name)}")
+            else:
+                await self.connection.execute(render_truncate(names, step.flags))
 
     def _expect(self, table: TargetTable, missing: int, expectation: Expectation, *, is_repaired: bool) -> None:
         """Count or refuse rows that were not there. `is_repaired`: the target is now as it should be."""
