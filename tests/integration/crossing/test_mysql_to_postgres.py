@@ -89,6 +89,10 @@ GENERATED = (
         joined varchar(60) AS (concat(b, '-', a)) STORED, id int AUTO_INCREMENT PRIMARY KEY)""",
     "INSERT INTO made (a, b) VALUES (1, 'x'), (NULL, 'y')",
 )
+WIDE = (
+    f"CREATE TABLE wide (id int PRIMARY KEY, {', '.join(f'c{number} int' for number in range(300))})",
+    "INSERT INTO wide (id, c5, c299) VALUES (1, 5, 299), (2, NULL, 7)",
+)
 # Rows may break a foreign key where nobody looked, and a table that others refer to may be emptied.
 LOOSE = (
     "CREATE TABLE parent (id int PRIMARY KEY)",
@@ -157,7 +161,7 @@ def test_every_type_arrives_by_copy_and_by_stream(
 ) -> None:
     runs = to_postgres(mysql_server)
     product = runs.source.server.product
-    runs.source.execute(MODE, *creations(product), *inserts(product), *GENERATED, *LOOSE)
+    runs.source.execute(MODE, *creations(product), *inserts(product), *GENERATED, *WIDE, *LOOSE)
     # Stopped between copy and stream, so that it is certain which way a row came.
     runs.run_until_killed(points.HANDOFF_BEFORE_STREAM)
     assert_same_values(runs.source, runs.target)

@@ -58,7 +58,8 @@ class RowReader:
         """Send the query and read what describes its columns."""
         wire.send_command(COM_QUERY, query)
         columns = wire.read_packet()
-        if columns != bytes((self._columns,)) and int.from_bytes(columns[1:3], "little") != self._columns:
+        # From 251 on the number takes two bytes behind a mark.
+        if (columns[0] if len(columns) == 1 else int.from_bytes(columns[1:3], "little")) != self._columns:
             raise InvariantBroken("the source answered with other columns", side=Side.SOURCE)
         for _ in range(self._columns + 1):  # and the packet that ends them
             wire.read_packet()
