@@ -24,7 +24,7 @@ INSTALL = $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input in
 COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras \
 	--allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --build-deps-for editable
 
-.PHONY: help demo test test-crossing test-mysql-versions unit lint fmt bench-pg bench-mysql bench-mysql-decode
+.PHONY: help demo test test-crossing test-mysql-versions unit lint fmt bench-pg bench-mysql bench-mysql-decode bench-to-pg
 .PHONY: bench-memory bench-api referee progress-situations fuzz-api sdk-oldest fault-join kill-ddl reference lock clean
 .PHONY: system-packages
 
@@ -72,6 +72,11 @@ bench-mysql: $(TEST_READY) ## Measure MariaDB jobs against other tools, one JSON
 bench-mysql-decode: $(TEST_READY) ## Measure the binlog decoder alone, one JSON line per case and product
 	@scripts/system-packages test
 	@$(BIN)/python bench/mysql_decode.py $(ARGS)
+
+bench-to-pg: $(TEST_READY) ## Measure MariaDB to PostgreSQL against pgloader, one JSON line
+	@scripts/system-packages test
+	@scripts/system-packages bench
+	@$(BIN)/python bench/to_pg.py $(ARGS)
 
 bench-api: $(TEST_READY) ## Measure batch-progress with many jobs, beside a bare SELECT
 	@scripts/system-packages bench

@@ -25,6 +25,7 @@ from towline.adapters.postgres.connection import connect as connect_postgres
 from towline.adapters.postgres.connection import parse_url as parse_postgres_url
 from towline.adapters.postgres.row_filters import check_row_filter as check_postgres_row_filter
 from towline.adapters.postgres.structure_view import read_structure as read_postgres_structure
+from towline.crossing.mysql_to_postgres import MysqlToPostgres
 from towline.crossing.postgres_to_mysql import PostgresToMysql
 from towline.domain.accounts import Account, AccountWish, Parameter
 from towline.domain.errors import NotBuilt, Side
@@ -162,6 +163,7 @@ _PAIRS: dict[tuple[str, str], _Pair] = {
     ("postgresql", "postgresql"): _POSTGRES,
     ("mysql", "mysql"): _MYSQL,
     ("postgresql", "mysql"): PostgresToMysql(),
+    ("mysql", "postgresql"): MysqlToPostgres(),
 }
 _FAMILIES: dict[str, _Family] = {"postgresql": _POSTGRES, "mysql": _MYSQL}
 _EXTRAS: dict[str, _Extras] = {"postgresql": _PostgresExtras(), "mysql": _MysqlExtras()}

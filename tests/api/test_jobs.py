@@ -165,6 +165,14 @@ async def test_other_refusals_of_creation(api: Api, members: dict[str, Any], cod
     assert await _job_names(api) == []
 
 
+async def test_job_from_one_family_to_another_keeps_both(api: Api) -> None:
+    job_id = await api.create_job(engine_type="mysql-to-postgresql", source_endpoint=endpoint_body(db_type="mysql"))
+    job = await api.stored_job(job_id)
+    assert (job.source.family, job.target.family) == ("mysql", "postgresql")
+    status, body = await _create(api, name="wrong-way", engine_type="mysql-to-postgresql")
+    assert (status, body["error_code"]) == (400, "DRS.M00302")
+
+
 async def test_numbers_may_be_text_and_text_may_be_numbers(api: Api) -> None:
     job_id = await api.create_job(
         expired_days=30, source_endpoint=endpoint_body(db_port="5433", db_name=2024), bind_eip="true"

@@ -148,7 +148,11 @@ async def main() -> None:
         )
         outcome["result"] = result.value
     except TowlineError as error:
-        outcome |= {"error": error.code, "message": error.message}
+        outcome |= {
+            "error": error.code,
+            "message": error.message,
+            "context": {k: str(v) for k, v in error.context.items()},
+        }
     last = figures.progress
     outcome["notes"] = figures.notes
     outcome["peak_rss_bytes"] = peak_rss_bytes()

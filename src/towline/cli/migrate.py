@@ -91,7 +91,7 @@ def migrate(
 ) -> None:
     """Move a database to another server: structure, rows, indexes, with --follow later changes.
 
-    PostgreSQL to PostgreSQL, MySQL or MariaDB; MySQL or MariaDB to either of them.  A mysql:// URL without a DATABASE
+    PostgreSQL, MySQL and MariaDB, each to each.  A mysql:// URL without a DATABASE
     means all of them.
 
     URLs in the command line are visible to other users of this machine: leave the password out (it is then

@@ -78,9 +78,10 @@ class BinlogReader:
         part_bytes: int,
         carries_ddl: bool = False,
         forms: TargetForms | None = None,
+        is_for_postgres: bool = False,
         silence_limit_s: float = SILENCE_LIMIT_S,
     ) -> None:
-        """`carries_ddl`: see `BinlogDecoder`.
+        """`carries_ddl`: see `BinlogDecoder`. `is_for_postgres`: values as that reads them, of all columns.
 
         `forms`: the target's tables, which have the columns that the source's had at the checkpoint.  With
         `carries_ddl` they are what rows are decoded by; without, the source's columns must still be the same.
@@ -93,6 +94,7 @@ class BinlogReader:
         self._forms = forms
         self._confirmed: BinlogPosition | None = None
         self._confirmation = asyncio.Event()
+        self._is_for_postgres = is_for_postgres
         self._silence_limit_s = silence_limit_s
         self._session: Session | None = None
 
@@ -275,7 +277,7 @@ class BinlogReader:
                 part = names[first : first + _TABLES_PER_QUERY]
                 wanted = ", ".join(f"({quote_literal(name.schema)}, {quote_literal(name.name)})" for name in part)
                 rows = await session.query(READ_COLUMNS.format(tables=wanted), what="reading the columns of the tables")
-                shapes |= build_shapes(rows)
+                shapes |= build_shapes(rows, is_for_postgres=self._is_for_postgres)
         finally:
             session.terminate()
         return shapes

@@ -66,15 +66,18 @@ async def read_schemas(session: Session, selection: ObjectSelection) -> list[str
     ]
 
 
-async def read_tables(session: Session, selection: ObjectSelection) -> list[Table]:
-    """Every selected table that holds rows, by database and name."""
+async def read_tables(session: Session, selection: ObjectSelection, *, with_generated: bool = False) -> list[Table]:
+    """Every selected table that holds rows, by database and name.
+
+    Generated columns are left out, as the target computes them; it does not where they are asked for.
+    """
     if session.flavor.is_mysql_from(8, 0):
         await session.execute(_FRESH_STATISTICS)
     schemas = await read_schemas(session, selection)
     if not schemas:
         return []
     listed = ", ".join(quote_literal(name) for name in schemas)
-    columns = _collect_columns(await session.query(_COLUMNS.format(schemas=listed)))
+    columns = _collect_columns(await session.query(_COLUMNS.format(schemas=listed)), with_generated=with_generated)
     keys = _choose_keys(await session.query(_KEYS.format(condition=f"table_schema IN ({listed})")))
     tables = []
     for schema, name, _engine, size_bytes, rows, _options in await session.query(_TABLES.format(schemas=listed)):
@@ -141,10 +144,11 @@ async def read_identity(session: Session) -> str:
     return str(await session.query_value("SELECT CONCAT('mysql/', @@server_uuid)"))
 
 
-def _collect_columns(rows: list[Row]) -> dict[TableName, list[Column]]:
+def _collect_columns(rows: list[Row], *, with_generated: bool) -> dict[TableName, list[Column]]:
     columns: dict[TableName, list[Column]] = defaultdict(list)
     for schema, table, name, type_sql, _charset, extra, is_generated in rows:
-        if is_generated or "GENERATED" in extra.upper().replace("DEFAULT_GENERATED", ""):
+        is_computed = is_generated or "GENERATED" in extra.upper().replace("DEFAULT_GENERATED", "")
+        if is_computed and not with_generated:
             continue  # the target computes it
         column = Column(name, type_sql.lower(), is_binary_safe=False, is_identity="auto_increment" in extra.lower())
         columns[TableName(schema, table)].append(column)

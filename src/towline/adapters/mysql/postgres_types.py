@@ -41,6 +41,7 @@ _INTEGERS: Final = {
     ("bigint", False): "bigint",
     ("bigint", True): "numeric(20)",
 }
+_CHECKED_THERE: Final = frozenset({"date", "datetime", "timestamp", "json"})
 _TEXTS: Final = frozenset({"tinytext", "text", "mediumtext", "longtext"})
 _BYTES: Final = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"})
 _SPATIAL: Final = frozenset(
@@ -73,6 +74,25 @@ def choose_postgres_column(shape: ColumnShape, *, override: str = "") -> Postgre
     if (name, shape.is_unsigned) in _INTEGERS:
         return PostgresColumn(_INTEGERS[name, shape.is_unsigned])
     return _number(shape) or _moment(shape) or _text(shape) or _other(shape)
+
+
+def choose_converter(shape: ColumnShape) -> Converter | None:
+    """What a value needs before a session of PostgreSQL reads it that checks it by itself; None if nothing.
+
+    The session's time zone is UTC, and what is refused here for being no date, UTF-8 or JSON of PostgreSQL is refused
+    there as well.  This is what makes most columns free of any work per value.
+    """
+    column = choose_postgres_column(shape)
+    if column is None or shape.type_name in _CHECKED_THERE:
+        return None
+    if shape.charset is not None and shape.type_name != "set" and codec_name(shape.charset) == "utf-8":
+        return None
+    return column.convert
+
+
+def skips_blanks(shape: ColumnShape) -> bool:
+    """Whether PostgreSQL's reader of the column's type passes over blanks in front of a value."""
+    return (shape.type_name, shape.is_unsigned) in _INTEGERS or shape.type_name == "decimal"
 
 
 def _number(shape: ColumnShape) -> PostgresColumn | None:

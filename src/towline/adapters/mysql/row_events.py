@@ -18,6 +18,7 @@ from towline.adapters.mysql.jsonb import (
     read_packed_int,
     render_node,
 )
+from towline.adapters.mysql.postgres_codec import for_postgres
 from towline.adapters.mysql.row_plan import RowPlan
 from towline.adapters.mysql.shapes import TableShape
 from towline.adapters.mysql.table_map import TableMap
@@ -250,7 +251,7 @@ def join_shape(table_map: TableMap, shape: TableShape, key: Sequence[str], *, is
         codec = choose_codec(mapped, column, is_mariadb=is_mariadb)
         if codec is None:
             return None
-        codecs.append(codec)
+        codecs.append(for_postgres(codec, column) if shape.is_for_postgres else codec)
         if not column.is_generated:
             included.append(number)
     codecs += [ColumnCodec(column.kind, size=8) for column in hidden]

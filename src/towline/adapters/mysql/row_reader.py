@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
+from array import array
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Final, Protocol
 
 from pymysql.err import raise_mysql_exception
 
+from towline.adapters.mysql.copy_text import CellMisfit
 from towline.adapters.mysql.session import COM_QUERY, Wire
 from towline.adapters.mysql.text_rows import PacketScanner, render_block, render_rows, split_packet
 from towline.domain.errors import InvariantBroken, Side
@@ -15,11 +19,38 @@ _HEAD_BYTES = 4
 _ERROR_PACKET = 0xFF
 
 
-class RowReader:
-    """`begin`, then `next_block` until it returns nothing."""
+class RowForm(Protocol):
+    """What rows are made into."""
+
+    def render_block(self, buffer: bytearray, starts: array[int], end: int) -> bytes | memoryview:
+        """For the packets that begin at `starts` and end at `end`; the buffer is used up."""
+        ...
+
+    def render_rows(self, rows: Iterable[Sequence[bytes | None]]) -> bytes: ...
+
+
+class LoadForm:
+    """Input of LOAD DATA."""
 
     def __init__(self, columns: int) -> None:
         self._columns = columns
+
+    def render_block(self, buffer: bytearray, starts: array[int], end: int) -> bytes | memoryview:
+        return render_block(buffer, starts, end, self._columns)
+
+    def render_rows(self, rows: Iterable[Sequence[bytes | None]]) -> bytes:
+        return render_rows(rows)
+
+
+class RowReader:
+    """`begin`, then `next_block` until it returns nothing."""
+
+    def __init__(self, columns: int, form: RowForm | None = None) -> None:
+        """`form`: input of LOAD DATA if none is given."""
+        self._columns = columns
+        self._form = form or LoadForm(columns)
+        self.rows_before = 0  # the block at hand
+        self._rows = 0
         self._carry = b""  # the begin of a packet whose end has not come yet
         self._is_ended = False
 
@@ -27,13 +58,15 @@ class RowReader:
         """Send the query and read what describes its columns."""
         wire.send_command(COM_QUERY, query)
         columns = wire.read_packet()
-        if columns != bytes((self._columns,)) and int.from_bytes(columns[1:3], "little") != self._columns:
+        # From 251 on the number takes two bytes behind a mark.
+        if (columns[0] if len(columns) == 1 else int.from_bytes(columns[1:3], "little")) != self._columns:
             raise InvariantBroken("the source answered with other columns", side=Side.SOURCE)
         for _ in range(self._columns + 1):  # and the packet that ends them
             wire.read_packet()
 
     def next_block(self, wire: Wire) -> bytes | memoryview:
-        """Input of LOAD DATA for the next rows; empty after the last one."""
+        """The next rows in the reader's form; empty after the last one."""
+        self.rows_before = self._rows
         if self._is_ended:
             return b""
         buffer = bytearray(BLOCK_BYTES + len(self._carry))
@@ -55,7 +88,14 @@ class RowReader:
             self._carry = bytes(memoryview(buffer)[packets.position : filled])
         if not packets.starts:
             return b""
-        return render_block(buffer, packets.starts, packets.position, self._columns)
+        self._rows += len(packets.starts)
+        return self._form.render_block(buffer, packets.starts, packets.position)
+
+    def skip_rest(self, wire: Wire) -> None:
+        """Take the rest of the answer off the wire."""
+        while not self._is_ended:
+            with suppress(CellMisfit):
+                self.next_block(wire)
 
     def _end(self, buffer: bytearray, packets: PacketScanner, filled: int) -> None:
         start = packets.starts.pop()
@@ -69,4 +109,5 @@ class RowReader:
         """A row larger than a block; rows of 16 MB and more come in several packets."""
         wire.give_back(buffer)
         self._carry = b""
-        return render_rows([split_packet(wire.read_packet())])
+        self._rows += 1
+        return self._form.render_rows([split_packet(wire.read_packet())])

@@ -115,7 +115,7 @@ class ColumnShape:
 
         Raises: ValueError, a label cannot be written in it here.
         """
-        texts = [_ESCAPED.sub(_unescape, text) for text in _LABEL.findall(self.type_sql)]
+        texts = [unescape(text) for text in _LABEL.findall(self.type_sql)]
         codec = codec_name(self.charset)
         return tuple(text.encode(codec) for text in texts)
 
@@ -127,10 +127,14 @@ class TableShape:
     table: TableName
     columns: tuple[ColumnShape, ...]
     is_versioned: bool = False
+    is_for_postgres: bool = False
 
 
-def build_shapes(rows: Iterable[Sequence[Any]]) -> dict[TableName, TableShape]:
-    """Shapes from the answer to `READ_COLUMNS`, whose values may come as text or as bytes."""
+def build_shapes(rows: Iterable[Sequence[Any]], *, is_for_postgres: bool = False) -> dict[TableName, TableShape]:
+    """Shapes from the answer to `READ_COLUMNS`, whose values may come as text or as bytes.
+
+    For PostgreSQL generated columns count as ordinary ones: their values are moved.
+    """
     found: dict[TableName, list[ColumnShape]] = {}
     versioned = set()
     for row in rows:
@@ -139,11 +143,19 @@ def build_shapes(rows: Iterable[Sequence[Any]]) -> dict[TableName, TableShape]:
         )
         # MySQL: VIRTUAL GENERATED, STORED GENERATED, and DEFAULT_GENERATED for an expression as default.
         words = (extra or "").upper().replace("DEFAULT_GENERATED", "").split()
-        column = ColumnShape(name, type_sql, charset, is_generated="GENERATED" in words)
+        column = ColumnShape(name, type_sql, charset, "GENERATED" in words and not is_for_postgres)
         found.setdefault(TableName(schema, table), []).append(column)
         if (expression or "").upper() in ("ROW START", "ROW END"):
             versioned.add(TableName(schema, table))
-    return {table: TableShape(table, tuple(columns), table in versioned) for table, columns in found.items()}
+    return {
+        table: TableShape(table, tuple(columns), table in versioned, is_for_postgres)
+        for table, columns in found.items()
+    }
+
+
+def unescape(text: str) -> str:
+    """What stands between the quotes of a constant, as the server understands it."""
+    return _ESCAPED.sub(_unescape, text)
 
 
 def _unescape(match: re.Match[str]) -> str:

@@ -23,14 +23,25 @@ from typing import Final, cast
 
 from towline.adapters.mysql.catalog import read_column_types, read_identity, read_tables
 from towline.adapters.mysql.connection import connect
+from towline.adapters.mysql.copy_text import CellMisfit, CopyText
 from towline.adapters.mysql.gtid import BinlogPosition
 from towline.adapters.mysql.key_ranges import read_bounds, render_condition
 from towline.adapters.mysql.positions import choose_position, read_position
-from towline.adapters.mysql.quoting import qualified, quote_ident
+from towline.adapters.mysql.postgres_types import choose_converter, skips_blanks
+from towline.adapters.mysql.quoting import qualified, quote_ident, quote_literal
 from towline.adapters.mysql.row_reader import RowReader
-from towline.adapters.mysql.session import Session
+from towline.adapters.mysql.session import Session, Wire
+from towline.adapters.mysql.shapes import READ_COLUMNS, build_shapes
 from towline.adapters.mysql.text_form import select_expression
-from towline.domain.errors import MissingPrivilege, SetupError, Side, SnapshotLost, TargetBusy
+from towline.domain.errors import (
+    MissingPrivilege,
+    SetupError,
+    Side,
+    SnapshotLost,
+    SourceChanged,
+    TargetBusy,
+    UnrepresentableValue,
+)
 from towline.domain.jobs import Endpoint
 from towline.domain.tables import ObjectSelection, Table, TableName
 from towline.engine.points import SNAPSHOT_BEFORE_SLOT, SNAPSHOT_SLOT_CREATED, reach
@@ -45,15 +56,21 @@ _READER_SETTINGS_MARIADB: Final = {"character_set_results": "NULL", "tx_isolatio
 
 
 class MyCopySource:
-    """One source server. `readers`: how many sessions a copy reads with."""
+    """One source server. `readers`: how many sessions a copy reads with.
 
-    def __init__(self, endpoint: Endpoint, *, job_id: str, readers: int, is_mariadb: bool) -> None:
+    With `is_for_postgres` rows come as input of PostgreSQL's COPY, and with the values of generated columns.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, *, job_id: str, readers: int, is_mariadb: bool, is_for_postgres: bool = False
+    ) -> None:
         self._endpoint = endpoint
         self._job_id = job_id
         self._readers = max(1, readers)
         self._settings = _READER_SETTINGS_MARIADB if is_mariadb else _READER_SETTINGS
         self._selection: ObjectSelection | None = None
         self._listed: frozenset[TableName] = frozenset()
+        self._is_for_postgres = is_for_postgres
 
     @property
     def can_seek_pages(self) -> bool:
@@ -84,7 +101,7 @@ class MyCopySource:
         self._selection = selection
         session = await self._connect("catalog")
         try:
-            tables = await read_tables(session, selection)
+            tables = await read_tables(session, selection, with_generated=self._is_for_postgres)
         finally:
             session.terminate()
         self._listed = frozenset(table.name for table in tables)
@@ -113,7 +130,7 @@ class MyCopySource:
             for session in readers:
                 session.terminate()
             raise
-        return cast(Snapshot, _MySnapshot(readers, position))
+        return cast(Snapshot, _MySnapshot(readers, position, is_for_postgres=self._is_for_postgres))
 
     async def _require_unaltered(self, tables: Sequence[Table], *, is_base: bool) -> None:
         """The list of tables is older than the snapshot; what was altered or created between the two is read again.
@@ -201,8 +218,9 @@ def _text(value: bytes | str) -> str:
 
 
 class _MySnapshot:
-    def __init__(self, readers: list[Session], position: BinlogPosition | None) -> None:
+    def __init__(self, readers: list[Session], position: BinlogPosition | None, *, is_for_postgres: bool) -> None:
         self._free = readers
+        self._is_for_postgres = is_for_postgres
         self.position = position
 
     @property
@@ -216,7 +234,7 @@ class _MySnapshot:
     async def open_reader(self) -> MyChunkReader:
         if not self._free:
             raise SnapshotLost("all sessions of the source's snapshot have ended", side=Side.SOURCE)
-        return MyChunkReader(self._free.pop())
+        return MyChunkReader(self._free.pop(), is_for_postgres=self._is_for_postgres)
 
     async def close(self) -> None:
         for session in self._free:
@@ -225,26 +243,73 @@ class _MySnapshot:
 
 
 class MyChunkReader:
-    """Reads chunks inside one transaction on the snapshot, as input of LOAD DATA."""
+    """Reads chunks inside one transaction on the snapshot, as input of LOAD DATA or of PostgreSQL's COPY."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, *, is_for_postgres: bool = False) -> None:
         self._session = session
+        self._is_for_postgres = is_for_postgres
+        self._forms: dict[TableName, CopyText] = {}
+        self._rows: RowReader | None = None
+        self._pending: asyncio.Future[bytes | memoryview | CellMisfit] | None = None
 
     async def read(self, table: Table, chunk: Chunk, *, changed_since: SnapshotFact | None) -> AsyncIterator[bytes]:
         query = render_chunk_query(table, chunk)
-        rows = RowReader(len(table.columns))
+        self._rows = rows = RowReader(len(table.columns), await self._form(table) if self._is_for_postgres else None)
         what = f"reading {table.name}"
         await self._session.run(lambda wire: rows.begin(wire, query.encode()), what=what)
-        pending: asyncio.Future[bytes | memoryview] | None = None
+
+        def next_block(wire: Wire) -> bytes | memoryview | CellMisfit:
+            try:
+                return rows.next_block(wire)
+            except CellMisfit as misfit:
+                return misfit  # it says nothing against the session
+
         try:
             # The next block is read while this one is written.
-            pending = asyncio.ensure_future(self._session.run(rows.next_block, what=what))
-            while block := await pending:
-                pending = asyncio.ensure_future(self._session.run(rows.next_block, what=what))
+            self._pending = asyncio.ensure_future(self._session.run(next_block, what=what))
+            while block := await self._pending:
+                if isinstance(block, CellMisfit):
+                    raise await self._describe(table, chunk, rows.rows_before + block.row + 1, block)
+                self._pending = asyncio.ensure_future(self._session.run(next_block, what=what))
                 yield cast(bytes, block)
         finally:
-            if pending is not None and not pending.done():
-                pending.cancel()
+            if self._pending is not None and not self._pending.done():
+                self._pending.cancel()
+
+    async def _form(self, table: Table) -> CopyText:
+        form = self._forms.get(table.name)
+        if form is None:
+            name = f"({quote_literal(table.name.schema)}, {quote_literal(table.name.name)})"
+            found = build_shapes(await self._session.query(READ_COLUMNS.format(tables=name)))
+            shapes = {shape.name: shape for shape in found[table.name].columns} if found else {}
+            if not {column.name for column in table.columns} <= shapes.keys():
+                raise SourceChanged(f"the columns of table {table.name} were changed on the source", side=Side.SOURCE)
+            chosen = [shapes[column.name] for column in table.columns]
+            form = CopyText([choose_converter(shape) for shape in chosen], skips_blanks=skips_blanks(chosen[0]))
+            self._forms[table.name] = form
+        return form
+
+    async def _describe(self, table: Table, chunk: Chunk, row_number: int, misfit: CellMisfit) -> UnrepresentableValue:
+        column = table.columns[misfit.column].name
+        key = await self.read_key(table, chunk, row_number=row_number)
+        return UnrepresentableValue(
+            f"{table.name}: column '{column}' holds {misfit.reason}, which PostgreSQL does not have",
+            side=Side.SOURCE,
+            schema=table.name.schema,
+            table=table.name.name,
+            column=column,
+            key=key,
+        )
+
+    async def _finish_reading(self) -> None:
+        """Read the answer at hand to its end, so that the session can be asked something else."""
+        rows = self._rows
+        if rows is None:
+            return
+        if self._pending is not None and not self._pending.done():
+            await self._pending
+        self._rows = self._pending = None
+        await self._session.run(rows.skip_rest, what="reading to the end of a part")
 
     async def read_key(self, table: Table, chunk: Chunk, *, row_number: int) -> str:
         """The key of the chunk's n-th row (from 1), in words; "" if the table has none. For messages only."""
@@ -252,6 +317,7 @@ class MyChunkReader:
             return f"row {row_number} of its part"
         columns = ", ".join(f"QUOTE({quote_ident(name)})" for name in table.key)
         query = render_chunk_query(table, chunk, columns=columns)
+        await self._finish_reading()
         row = await self._session.query_one(f"{query} LIMIT 1 OFFSET {row_number - 1}")
         values = [_text(value) for value in row or ()]
         return ", ".join(f"{name}={value}" for name, value in zip(table.key, values, strict=False))

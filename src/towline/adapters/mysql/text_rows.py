@@ -34,7 +34,7 @@ PAD: Final = 0x1D
 LINE_END: Final = 0x1E
 SEPARATOR: Final = 0x1F
 _FIRST_CONTROL, _CONTROLS = ESCAPE, 5
-_FIRST_LONG = 0xFB  # NULL and the longer lengths
+FIRST_LONG: Final = 0xFB  # NULL and the longer lengths
 
 FORMAT_SQL: Final = (
     f"CHARACTER SET binary FIELDS TERMINATED BY X'{SEPARATOR:02X}' ENCLOSED BY '' ESCAPED BY X'{ESCAPE:02X}'"
@@ -46,7 +46,7 @@ LAST_LINE_END: Final = bytes((LINE_END,))
 
 _NULL_FIELD = bytes((SEPARATOR, ESCAPE, ord("N")))
 _CONTROL = re.compile(rb"[\x1b-\x1f]")
-_HEAD_BYTES = 4
+HEAD_BYTES: Final = 4
 _HEAD = Struct("<I")
 _LENGTH_MASK = 0xFFFFFF
 _END_PACKET_BYTES = 9
@@ -64,8 +64,8 @@ class PacketScanner:
     def scan(self, buffer: bytearray, end: int) -> None:
         """Take in all packets that lie completely in `buffer[:end]`."""
         position, append, unpack = self.position, self.starts.append, _HEAD.unpack_from
-        while position + _HEAD_BYTES <= end:
-            following = position + _HEAD_BYTES + (unpack(buffer, position)[0] & _LENGTH_MASK)
+        while position + HEAD_BYTES <= end:
+            following = position + HEAD_BYTES + (unpack(buffer, position)[0] & _LENGTH_MASK)
             if following > end:
                 break
             append(position)
@@ -77,8 +77,8 @@ class PacketScanner:
         if not self.starts:
             return False
         start = self.starts[-1]
-        first = buffer[start + _HEAD_BYTES] if self.position - start > _HEAD_BYTES else 0
-        return first == 0xFF or (first == 0xFE and self.position - start < _HEAD_BYTES + _END_PACKET_BYTES)
+        first = buffer[start + HEAD_BYTES] if self.position - start > HEAD_BYTES else 0
+        return first == 0xFF or (first == 0xFE and self.position - start < HEAD_BYTES + _END_PACKET_BYTES)
 
 
 def render_block(buffer: bytearray, starts: array[int], end: int, columns: int) -> bytes | memoryview:
@@ -88,27 +88,27 @@ def render_block(buffer: bytearray, starts: array[int], end: int, columns: int) 
     """
     data = np.frombuffer(buffer, np.uint8, count=end)
     rows = np.frombuffer(starts, np.int64)
-    at = rows + _HEAD_BYTES
+    at = rows + HEAD_BYTES
     marks: list[Bytes] = []
     pads: list[Bytes] = []
     has_nulls = False
     for _ in range(columns):
         first = data[at]
         size = first.astype(np.int64)
-        is_long = first >= _FIRST_LONG
+        is_long = first >= FIRST_LONG
         marks.append(at)
         if is_long.any():
             long = np.flatnonzero(is_long)
-            has_nulls |= _read_long(data, at[long], first[long], size, long, pads)
-            data[at] = np.where(first == _FIRST_LONG, NULL_MARK, SEPARATOR)
+            has_nulls |= read_long(data, at[long], first[long], size, long, pads, pad=PAD)
+            data[at] = np.where(first == FIRST_LONG, NULL_MARK, SEPARATOR)
         else:
             data[at] = SEPARATOR
         at = at + size + 1
     if int(at[-1]) != end or not np.array_equal(at[:-1], rows[1:]):
         raise InvariantBroken("a row packet does not hold what its length says", side=Side.SOURCE)
-    for offset in range(_HEAD_BYTES):
+    for offset in range(HEAD_BYTES):
         data[rows + offset] = LINE_END
-    structural = len(rows) * (columns + _HEAD_BYTES) + sum(map(len, pads))
+    structural = len(rows) * (columns + HEAD_BYTES) + sum(map(len, pads))
     if np.count_nonzero((data - _FIRST_CONTROL) < _CONTROLS) != structural:
         return _render_escaped(data, rows, marks, pads)
     if not has_nulls and not pads:
@@ -121,12 +121,12 @@ def render_block(buffer: bytearray, starts: array[int], end: int, columns: int) 
     return out
 
 
-def _read_long(data: Bytes, at: Bytes, first: Bytes, size: Bytes, rows: Bytes, pads: list[Bytes]) -> bool:
+def read_long(data: Bytes, at: Bytes, first: Bytes, size: Bytes, rows: Bytes, pads: list[Bytes], *, pad: int) -> bool:
     """Put the lengths of NULLs and long values into `size`, and pads in place of the lengths' further bytes.
 
     Returns whether there are NULLs.
     """
-    nulls = first == _FIRST_LONG
+    nulls = first == FIRST_LONG
     size[rows[nulls]] = 0
     for mark, width in ((0xFC, 2), (0xFD, 3), (0xFE, 8)):
         chosen = first == mark
@@ -136,7 +136,7 @@ def _read_long(data: Bytes, at: Bytes, first: Bytes, size: Bytes, rows: Bytes, p
         length = np.zeros(len(places), np.int64)
         for byte in range(1, width + 1):
             length |= data[places + byte].astype(np.int64) << (8 * (byte - 1))
-            data[places + byte] = PAD
+            data[places + byte] = pad
             pads.append(places + byte)
         size[rows[chosen]] = length + width
     return bool(nulls.any())
@@ -144,7 +144,7 @@ def _read_long(data: Bytes, at: Bytes, first: Bytes, size: Bytes, rows: Bytes, p
 
 def _render_escaped(data: Bytes, rows: Bytes, marks: list[Bytes], pads: list[Bytes]) -> bytes:
     """The same for a block in which values hold control bytes: each byte is kept, dropped or preceded by others."""
-    heads = [rows + offset for offset in range(_HEAD_BYTES)]
+    heads = [rows + offset for offset in range(HEAD_BYTES)]
     is_control = (data - _FIRST_CONTROL) < _CONTROLS
     is_control[np.concatenate([*heads, *marks, *pads])] = False
     repeats = np.ones(len(data), np.int64)
@@ -170,11 +170,11 @@ def split_packet(payload: bytes) -> list[bytes | None]:
     while position < len(payload):
         first = payload[position]
         position += 1
-        if first == _FIRST_LONG:
+        if first == FIRST_LONG:
             values.append(None)
             continue
         size = first
-        if first > _FIRST_LONG:
+        if first > FIRST_LONG:
             width = {0xFC: 2, 0xFD: 3, 0xFE: 8}[first]
             size = int.from_bytes(payload[position : position + width], "little")
             position += width

@@ -29,6 +29,7 @@ from towline.adapters.postgres.lsn import Lsn
 from towline.domain.changes import TRUNCATE, RowChange
 from towline.domain.errors import ConnectionLost, DataError, LeaseLost, Side
 from towline.domain.jobs import ConflictPolicy, Endpoint
+from towline.domain.positions import Position
 from towline.domain.tables import TableName
 from towline.engine.batch import Batch
 from towline.engine.fold import Fold
@@ -96,13 +97,14 @@ _EXPECTATIONS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class ApplierOptions:
-    """How one job's stream is written."""
+    """How one job's stream is written. `parse_position` reads back what the source's positions look like."""
 
     job_id: str
     epoch: int
     policy: ConflictPolicy
     is_binary: bool
     mixed: frozenset[TableName] = frozenset()
+    parse_position: Callable[[str], Position] = Lsn.parse
 
 
 class PgApplier:
@@ -114,7 +116,7 @@ class PgApplier:
         self._connection: asyncpg.Connection | None = None
         self._monitor: asyncpg.Connection | None = None
 
-    async def open(self, start: Lsn) -> Checkpoint:
+    async def open(self, start: Position) -> Checkpoint:
         self._connection = connection = await connect(
             self._endpoint,
             purpose=f"{self._options.job_id}:apply",
@@ -163,7 +165,7 @@ class PgApplier:
         self._checkpoint = checkpoint
         return ApplyResult(checkpoint, self._writer.conflicts, is_durable)
 
-    async def save_position(self, position: Lsn) -> None:
+    async def save_position(self, position: Position) -> None:
         connection = self._require_connection()
         with translated(Side.TARGET, what="moving the checkpoint"):
             await connection.execute(_BEGIN)
@@ -212,7 +214,7 @@ class PgApplier:
             transactions += batch.transactions
             changes += len(batch.changes)
             if batch.is_complete:
-                assert isinstance(batch.position, Lsn)
+                assert batch.position is not None
                 self._end_of_parts = (batch.position, batch.source_time_us)
                 return transactions, changes
             is_first = False
@@ -270,7 +272,7 @@ class PgApplier:
     # --- checkpoint -------------------------------------------------------------------------------
 
     async def _move_checkpoint(
-        self, connection: asyncpg.Connection, end: tuple[Lsn, int | None], transactions: int, changes: int
+        self, connection: asyncpg.Connection, end: tuple[Position, int | None], transactions: int, changes: int
     ) -> Checkpoint:
         before = self._checkpoint
         after = Checkpoint(end[0], end[1], before.transactions + transactions, before.changes + changes)
@@ -296,7 +298,8 @@ class PgApplier:
             raise LeaseLost(
                 f"job {self._options.job_id}: epoch {self._options.epoch} no longer owns it", side=Side.TARGET
             )
-        return Checkpoint(Lsn.parse(row["position"]), row["source_time_us"], row["transactions"], row["changes"])
+        position = self._options.parse_position(row["position"])
+        return Checkpoint(position, row["source_time_us"], row["transactions"], row["changes"])
 
     # --- odds and ends ----------------------------------------------------------------------------
 

@@ -23,6 +23,12 @@ from towline.domain.tables import TableName
 FIRST_USER_ID = 16384
 # Types whose `=` means "the same value"; all others are compared by their text form where whole rows are matched.
 _EXACT_TYPES = frozenset({16, 17, 19, 20, 21, 23, 25, 26, 1043, 1082, 1083, 1114, 1184, 2950, 3220})
+# Whether tables outside of these refer to one of them.
+FIND_REFERRERS = """
+SELECT EXISTS (SELECT FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class c ON c.oid = k.confrelid
+               WHERE k.contype = 'f' AND c.oid = ANY (SELECT pg_catalog.to_regclass(n) FROM unnest($1::text[]) n)
+                 AND NOT k.conrelid = ANY (SELECT pg_catalog.to_regclass(n) FROM unnest($1::text[]) n))
+"""
 
 
 @dataclass(frozen=True, slots=True)

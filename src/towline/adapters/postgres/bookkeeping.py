@@ -44,6 +44,8 @@ JOB_DDL = (
         estimated_rows bigint NOT NULL,
         storage_id text NOT NULL,
         PRIMARY KEY (job_id, schema_name, table_name))""",
+    # Of a table that is cut by its key; jobs begun before it came go on.
+    "ALTER TABLE towline.table_plan ADD COLUMN IF NOT EXISTS bounds text[] NOT NULL DEFAULT '{}'",
     """CREATE TABLE IF NOT EXISTS towline.chunk (
         job_id text NOT NULL,
         schema_name text NOT NULL,

@@ -13,19 +13,21 @@ The list is `towline.reject`, the only place that row values may reach (I7), and
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 import asyncpg
 
-from towline.adapters.postgres.errors import sqlstate_of
+from towline.adapters.postgres.errors import sqlstate_of, with_column
 from towline.adapters.postgres.fold_writer import Expectation, FoldWriter
-from towline.domain.changes import DELETE, INSERT, TRUNCATE, UPDATE, RowChange
+from towline.domain.changes import DELETE, INSERT, TRUNCATE, UPDATE, Relation, RowChange, split_row, value_of
 from towline.domain.errors import DataError
 from towline.domain.jobs import ConflictPolicy
 from towline.domain.tables import TableName
 from towline.engine.fold import Fold
 
 _UNIQUE_VIOLATION = "23505"
+_NO_TEXT = "22021"
 _MAX_UNIQUE_INDEXES = 32
 _KINDS = {INSERT: "insert", UPDATE: "update", DELETE: "delete", TRUNCATE: "truncate"}
 _SAVE = """
@@ -72,6 +74,7 @@ class ConflictResolver:
         Raises:
             DataError: the job must stop; `context["reject"]` is the entry for the list.
         """
+        error = _name_bad_text(error, change)
         if self._policy is ConflictPolicy.OVERWRITE:
             cause = await self._overwrite(change, expectation, error)
             if cause is None:
@@ -128,7 +131,7 @@ class ConflictResolver:
         return Reject(self._job_id, relation.table, _KINDS[kind], error.message, await self._key_of(change))
 
     async def _key_of(self, change: RowChange) -> str | None:
-        """The key as JSON; None when the row cannot even be staged."""
+        """The key as JSON; None when the row cannot even be staged and its values came in binary."""
         _, relation, new, old = change
         row = old or new
         if row is None or change[0] == TRUNCATE:
@@ -138,9 +141,43 @@ class ConflictResolver:
         try:
             table, (number,) = await self._writer.stage(relation, [row])
             key: str | None = await self._connection.fetchval(table.sql.staged_key(), number)
-        except asyncpg.PostgresError:
+        except (asyncpg.PostgresError, DataError):
             await self._connection.execute("ROLLBACK TO SAVEPOINT towline_key")
             self._writer.tables.rolled_back_to(mark)
-            key = None
+            key = _read_text_key(relation, row)
         await self._connection.execute("RELEASE SAVEPOINT towline_key")
         return key
+
+
+def _read_text_key(relation: Relation, row: bytes) -> str | None:
+    """The key as JSON from values that came as text; a byte that is no UTF-8 is shown as what it is not."""
+    cells = split_row(row)
+    chosen = {relation.columns[number]: cells[number] for number in relation.key}
+    if not chosen or any(cell[:1] == b"b" for cell in chosen.values()):
+        return None
+    values = {name: (value_of(cell) or b"").decode(errors="replace") for name, cell in chosen.items()}
+    return json.dumps(values, ensure_ascii=False).replace("\\u0000", "\\ufffd")
+
+
+def _name_bad_text(error: DataError, change: RowChange) -> DataError:
+    """The error with the column whose bytes are no text: the server says only that some are."""
+    _, relation, new, old = change
+    if sqlstate_of(error) != _NO_TEXT or error.context.get("column"):
+        return error
+    for row in (new, old):
+        if row is None or change[0] == TRUNCATE:
+            continue
+        for name, cell in zip(relation.columns, split_row(row), strict=True):
+            value = value_of(cell)
+            if cell[:1] == b"t" and value is not None and not _is_text(value):
+                named = with_column(error, name)
+                assert isinstance(named, DataError)
+                return named
+    return error
+
+
+def _is_text(value: bytes) -> bool:
+    try:
+        return "\0" not in value.decode()
+    except UnicodeDecodeError:
+        return False

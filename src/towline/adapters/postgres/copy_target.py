@@ -6,17 +6,19 @@ commit, and the log is flushed in order, so after it every chunk is durable.
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 import asyncpg
 
 from towline.adapters.postgres.bookkeeping import require_epoch
 from towline.adapters.postgres.connection import connect
-from towline.adapters.postgres.errors import translated
+from towline.adapters.postgres.errors import place_in_copy, translate, translated, with_column
 from towline.adapters.postgres.quoting import qualified, quote_ident
 from towline.adapters.postgres.structure_plan import add_to_plan
 from towline.adapters.postgres.target_tables import read_same_key
-from towline.domain.errors import LeaseLost, Side
+from towline.domain.errors import DataError, LeaseLost, Side, TowlineError
 from towline.domain.jobs import Endpoint
 from towline.domain.structure import StructureItem
 from towline.domain.tables import Table, TableName
@@ -78,6 +80,7 @@ class PgCopyTarget:
                     p["size_bytes"],
                     p["estimated_rows"],
                     p["storage_id"],
+                    tuple(p["bounds"]),
                 )
                 for p in plans
             ),
@@ -195,9 +198,10 @@ class PgCopyTarget:
     async def _write_plans(self, connection: asyncpg.Connection, plans: Sequence[TablePlan]) -> None:
         await connection.execute(
             """INSERT INTO towline.table_plan (job_id, schema_name, table_name, pages, chunk_pages, size_bytes,
-                                               estimated_rows, storage_id)
-               SELECT $1, * FROM unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[],
-                                        $7::bigint[], $8::text[])""",
+                                               estimated_rows, storage_id, bounds)
+               SELECT $1, s, t, p, c, b, r, i, ARRAY(SELECT jsonb_array_elements_text(k))
+               FROM unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[],
+                           $7::bigint[], $8::text[], $9::jsonb[]) AS u(s, t, p, c, b, r, i, k)""",
             self._job_id,
             [plan.table.schema for plan in plans],
             [plan.table.name for plan in plans],
@@ -206,12 +210,20 @@ class PgCopyTarget:
             [plan.size_bytes for plan in plans],
             [plan.estimated_rows for plan in plans],
             [plan.storage_id for plan in plans],
+            [json.dumps(plan.bounds) for plan in plans],
         )
 
     async def _ledger(self) -> asyncpg.Connection:
         if self._connection is None or self._connection.is_closed():
             self._connection = await connect(self._endpoint, purpose=f"{self._job_id}:ledger", side=Side.TARGET)
         return self._connection
+
+
+@runtime_checkable
+class NamesRows(Protocol):
+    """A reader that can say which row of a chunk was the n-th, from 1, by its key."""
+
+    async def read_key(self, table: Table, chunk: Chunk, *, row_number: int) -> str: ...
 
 
 class PgChunkWriter:
@@ -239,10 +251,13 @@ class PgChunkWriter:
                 for table, chunk in work:
                     stream = reader.read(table, chunk, changed_since=changed_since.get(table.name))
                     counted = _Counted(stream, table, on_bytes)
-                    if chunk.kind == "changed":
-                        rows = await self._replace(table, counted)
-                    else:
-                        rows = await self._copy(table, table.name.name, table.name.schema, counted)
+                    try:
+                        if chunk.kind == "changed":
+                            rows = await self._replace(table, counted)
+                        else:
+                            rows = await self._copy(table, table.name.name, table.name.schema, counted)
+                    except asyncpg.PostgresError as error:
+                        raise await _name_row(error, table, chunk, reader) from error
                     done.append(ChunkDone(chunk, snapshot_number, rows, counted.size_bytes))
                 points.reach(points.COPY_BEFORE_LEDGER)
                 await self._write_ledger(done)
@@ -324,3 +339,14 @@ class _Counted:
                 view = memoryview(piece)
                 for start in range(0, len(view), _PIECE_BYTES):
                     yield bytes(view[start : start + _PIECE_BYTES])
+
+
+async def _name_row(error: asyncpg.PostgresError, table: Table, chunk: Chunk, reader: ChunkReader) -> TowlineError:
+    """The error with the column and the key of the row that did not fit, as far as they can be known."""
+    place = place_in_copy(error)
+    translated_error = translate(error, Side.TARGET, what=f"writing {table.name}")
+    if place is None or not isinstance(translated_error, DataError) or not isinstance(reader, NamesRows):
+        return translated_error
+    line, column = place
+    key = await reader.read_key(table, chunk, row_number=line)
+    return with_column(translated_error, column, schema=table.name.schema, table=table.name.name, key=key)

@@ -72,6 +72,8 @@ _REMEDY_BY_STATE = {
 }
 # Servers quote in the manner of their language; bytes that are no text are shown in hexadecimal.
 _QUOTED = re.compile(r'["«»„“”‹›「」『』].*["«»„“”‹›「」『』]|0x[0-9a-f]{2}(?: 0x[0-9a-f]{2})*', re.DOTALL)
+# "COPY films, line 3, column name: ..."; what follows may be the value, or that the whole line is at fault.
+_PLACE = re.compile(r"COPY .*?, line (\d+)(?:, column (.*?)(?:: |$))?", re.DOTALL)
 
 
 @contextmanager
@@ -126,6 +128,21 @@ def sqlstate_of(error: BaseException) -> str:
     if isinstance(error, TowlineError):
         return str(error.context.get("sqlstate", ""))
     return str(getattr(error, "sqlstate", None) or "")
+
+
+def place_in_copy(error: BaseException) -> tuple[int, str] | None:
+    """The line of a COPY that the server refused and its column, "" if it did not say which; None if it was no line."""
+    match = _PLACE.match(getattr(error, "context", None) or "")
+    return (int(match[1]), match[2] or "") if match else None
+
+
+def with_column(error: TowlineError, column: str, **more: Any) -> TowlineError:
+    """The same error that also names the column."""
+    message = f"{error.message}, column '{column}'" if column else error.message
+    context = {**error.context, "column": column, **more}
+    named = type(error)(message, side=error.side, remedy=error.advice, **context)
+    named.__cause__ = error.__cause__
+    return named
 
 
 def server_message(error: TowlineError) -> str:

@@ -10,16 +10,17 @@ the same for inserts that exist already, and passes over what cannot be known (a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from enum import Enum
 from typing import Final
 
 import asyncpg
 
-from towline.adapters.postgres.apply_sql import render_truncate
+from towline.adapters.postgres.apply_sql import FIND_REFERRERS, render_truncate
 from towline.adapters.postgres.copy_rows import as_source
-from towline.adapters.postgres.errors import translated
-from towline.adapters.postgres.quoting import quote_ident
+from towline.adapters.postgres.errors import place_in_copy, translate, translated, with_column
+from towline.adapters.postgres.quoting import qualified, quote_ident
 from towline.adapters.postgres.target_tables import TargetTable, TargetTables
 from towline.domain.changes import (
     NULL_CELL,
@@ -27,13 +28,14 @@ from towline.domain.changes import (
     Relation,
     column_kinds,
 )
-from towline.domain.errors import RowConflict, Side, TableMustStartOver
+from towline.domain.errors import RowConflict, Side, TableMustStartOver, TowlineError
 from towline.domain.tables import TableName
 from towline.engine.fold import Fold, InsertStep, KeyedStep, MoveStep, Step, TruncateStep, WholeRowStep
 from towline.engine.points import APPLY_IN_BATCH, reach
 
 # Rows of earlier steps stay in a staging table until the commit; beyond this they slow the later ones down.
 _MAX_STAGED_GROUPS: Final = 64
+_STAGED_COLUMN: Final = re.compile(r"c(\d+)")
 
 
 class Expectation(Enum):
@@ -108,12 +110,15 @@ class FoldWriter:
             self._last_group += 1
             marked.append((self._last_group, rows))
         table.staged_groups += len(groups)
-        await self.connection.copy_to_table(
-            table.sql.stage,
-            source=as_source(table.encoder.pieces([group for group in marked if group[1]])),
-            schema_name="pg_temp",
-            format="binary" if table.encoder.is_binary else "text",
-        )
+        try:
+            await self.connection.copy_to_table(
+                table.sql.stage,
+                source=as_source(table.encoder.pieces([group for group in marked if group[1]])),
+                schema_name="pg_temp",
+                format="binary" if table.encoder.is_binary else "text",
+            )
+        except asyncpg.DataError as error:
+            raise _name_column(error, relation) from error
         return table, [number for number, _ in marked]
 
     async def execute(self, statement: str, *groups: int) -> int:
@@ -197,13 +202,16 @@ class FoldWriter:
             table, (number,) = await self.stage(relation, rows)
             await self.execute(table.sql.insert, number)
             return
-        await self.connection.copy_to_table(
-            relation.table.name,
-            schema_name=relation.table.schema,
-            source=as_source(table.encoder.pieces([(None, rows)])),
-            columns=relation.columns,
-            format="binary" if table.encoder.is_binary else "text",
-        )
+        try:
+            await self.connection.copy_to_table(
+                relation.table.name,
+                schema_name=relation.table.schema,
+                source=as_source(table.encoder.pieces([(None, rows)])),
+                columns=relation.columns,
+                format="binary" if table.encoder.is_binary else "text",
+            )
+        except asyncpg.DataError as error:
+            raise _name_column(error, relation) from error
 
     async def _move(self, relation: Relation, step: MoveStep, expectation: Expectation) -> None:
         if expectation is Expectation.TOLERANT and relation.table in self._mixed:
@@ -245,7 +253,12 @@ class FoldWriter:
         for relation in step.relations:
             await self.tables.table(relation)
         with translated(Side.TARGET, what=f"emptying {', '.join(map(str, names))}"):
-            await self.connection.execute(render_truncate(names, step.flags))
+            if not step.flags and await self.connection.fetchval(FIND_REFERRERS, [qualified(name) for name in names]):
+                # MySQL empties such a table when told not to look at foreign keys; TRUNCATE always looks.
+                for name in names:
+                    await self.connection.execute(f"DELETE FROM ONLY {qualified(name)}")
+            else:
+                await self.connection.execute(render_truncate(names, step.flags))
 
     def _expect(self, table: TargetTable, missing: int, expectation: Expectation, *, is_repaired: bool) -> None:
         """Count or refuse rows that were not there. `is_repaired`: the target is now as it should be."""
@@ -262,6 +275,16 @@ class FoldWriter:
             side=Side.TARGET,
             table=str(relation.table),
         )
+
+
+def _name_column(error: asyncpg.DataError, relation: Relation) -> TowlineError:
+    """The error with the source's name of the column; staging tables have names of their own."""
+    _, name = place_in_copy(error) or (0, "")
+    staged = _STAGED_COLUMN.fullmatch(name)
+    if staged and name not in relation.columns:
+        name = relation.columns[int(staged[1])]
+    what = f"applying changes to {relation.table}"
+    return with_column(translate(error, Side.TARGET, what=what), name, table=str(relation.table))
 
 
 def _in_key_order(rows: dict[bytes, bytes]) -> Sequence[bytes]:

@@ -84,6 +84,7 @@ BUILT_ENGINE_TYPES: Final[dict[str, tuple[str, str]]] = {
     "postgresql": ("postgresql", "postgresql"),
     "mysql": ("mysql", "mysql"),
     "postgresql-to-mysql": ("postgresql", "mysql"),
+    "mysql-to-postgresql": ("mysql", "postgresql"),
 }
 """`engine_type` that we can run -> database families of source and target; `mysql` is MariaDB, too."""
 

@@ -1,0 +1,160 @@
+"""MySQL and MariaDB to PostgreSQL: the source's adapter reads, and says everything in the target's own text.
+
+A database becomes a schema of the same name.  The source converts values (see `adapters/mysql/postgres_types.py`), so
+both meet in the form that COPY reads: the copy as whole blocks of it, the stream as packed rows of text.  Positions are
+the source's; the target keeps them as text only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, cast
+
+from towline.adapters.mysql.binlog_reader import BinlogReader
+from towline.adapters.mysql.catalog import read_identity
+from towline.adapters.mysql.connection import connect as connect_source
+from towline.adapters.mysql.diagnosis import MySourceDiagnosis
+from towline.adapters.mysql.gtid import BinlogPosition, parse_position
+from towline.adapters.mysql.positions import read_position
+from towline.adapters.mysql.postgres_structure import MyStructureForPostgres
+from towline.adapters.mysql.probe import MysqlProbe
+from towline.adapters.mysql.snapshot import MyCopySource
+from towline.adapters.postgres.applier import ApplierOptions, PgApplier
+from towline.adapters.postgres.bookkeeping import ensure_bookkeeping, remove_bookkeeping, take_over
+from towline.adapters.postgres.connection import connect as connect_target
+from towline.adapters.postgres.copy_target import PgCopyTarget
+from towline.adapters.postgres.diagnosis import PgTargetDiagnosis
+from towline.adapters.postgres.errors import translated
+from towline.adapters.postgres.structure_target import PgStructureTarget
+from towline.crossing.mysql_to_postgres_checks import run_prechecks
+from towline.domain.errors import SetupError, Side
+from towline.domain.jobs import JobSpec
+from towline.domain.prechecks import PrecheckItem
+from towline.domain.tables import Table, TableName
+from towline.engine.ports import Sides, StreamSides
+
+# As in same-family jobs: the rest of a worker's limit is for the interpreter, the drivers' buffers and large rows.
+_SHARE_OF_LIMIT: Final = 4
+_SMALLEST_BYTES: Final = 4 * 1024 * 1024
+
+
+class MysqlToPostgres:
+    """What `bootstrap` asks of a pair of families."""
+
+    async def open_sides(self, spec: JobSpec, *, epoch: int | None, work_dir: Path) -> Sides:
+        """Connect to both servers and make this worker the job's only writer.
+
+        Raises:
+            ConnectionRefused, ServerUnreachable: one of the servers cannot be reached.
+            LeaseLost: another worker owns the job.
+        """
+        source = await connect_source(spec.source, purpose=f"{spec.job_id}:identity", side=Side.SOURCE)
+        try:
+            identity = await read_identity(source)
+        finally:
+            source.terminate()
+        target = await connect_target(spec.target, purpose=f"{spec.job_id}:take-over", side=Side.TARGET)
+        try:
+            with translated(Side.TARGET, what="taking the job over"):
+                await ensure_bookkeeping(target)
+                mine = await take_over(target, spec.job_id, epoch=epoch, source_identity=identity)
+        finally:
+            target.terminate()
+        sides = _Sides(spec, epoch=mine, work_dir=work_dir, is_mariadb=source.flavor.is_mariadb)
+        # Its positions are all `BinlogPosition`: the engine gives back only positions that came from this side.
+        return cast(Sides, sides)
+
+    async def remove_traces(self, spec: JobSpec) -> None:
+        """Drop the job's bookkeeping on the target; the source holds nothing. Safe to repeat."""
+        connection = await connect_target(spec.target, purpose="end", side=Side.TARGET)
+        try:
+            with translated(Side.TARGET, what="removing the job's bookkeeping"):
+                await remove_bookkeeping(connection, spec.job_id)
+        finally:
+            connection.terminate()
+
+    async def run_prechecks(self, spec: JobSpec) -> list[PrecheckItem]:
+        return await run_prechecks(spec)
+
+
+class _Sides:
+    """Implements `engine.ports.Sides`."""
+
+    def __init__(self, spec: JobSpec, *, epoch: int, work_dir: Path, is_mariadb: bool) -> None:
+        self._spec = spec
+        self._epoch = epoch
+        self._work_dir = work_dir
+        self.structure_source = MyStructureForPostgres(spec.source, job_id=spec.job_id)
+        self.structure_target = PgStructureTarget(spec.target, job_id=spec.job_id, epoch=epoch)
+        self.copy_source = MyCopySource(
+            spec.source,
+            job_id=spec.job_id,
+            readers=spec.copy_workers,
+            is_mariadb=is_mariadb,
+            is_for_postgres=True,
+        )
+        self.copy_target = PgCopyTarget(spec.target, job_id=spec.job_id, epoch=epoch)
+
+    async def read_source_position(self) -> BinlogPosition:
+        session = await connect_source(self._spec.source, purpose=f"{self._spec.job_id}:position", side=Side.SOURCE)
+        try:
+            position = await read_position(session)
+        finally:
+            session.terminate()
+        if position is None:
+            raise SetupError("the source writes no binlog", side=Side.SOURCE, remedy="Set log_bin on the source.")
+        return position
+
+    def parse_position(self, text: str) -> BinlogPosition:
+        return parse_position(text)
+
+    def open_stream(self, tables: Sequence[Table], *, mixed: frozenset[TableName]) -> StreamSides:
+        # `mixed` needs nothing of its own: the binlog has whole rows, see `engine/snapshot.py`.
+        spill_dir = self._work_dir / self._spec.job_id
+        return cast(StreamSides, _StreamSides(self._spec, tables, epoch=self._epoch, spill_dir=spill_dir))
+
+    def new_source_diagnosis(self) -> MySourceDiagnosis:
+        return MySourceDiagnosis(self._spec.source, job_id=self._spec.job_id)
+
+    def new_target_diagnosis(self) -> PgTargetDiagnosis:
+        return PgTargetDiagnosis(self._spec.target, job_id=self._spec.job_id)
+
+    async def close(self) -> None:
+        await self.copy_target.close()
+        await self.structure_target.close()
+
+
+class _StreamSides:
+    """Implements `engine.ports.StreamSides`."""
+
+    def __init__(self, spec: JobSpec, tables: Sequence[Table], *, epoch: int, spill_dir: Path) -> None:
+        """`spill_dir` must belong to this job alone."""
+        self.spill_dir = spill_dir
+        self.memory_bytes = max(_SMALLEST_BYTES, spec.memory_limit_bytes // _SHARE_OF_LIMIT)
+        self._spec = spec
+        self._tables = tables
+        self._epoch = epoch
+
+    def new_changes(self) -> BinlogReader:
+        return BinlogReader(
+            self._spec.source,
+            job_id=self._spec.job_id,
+            tables=self._tables,
+            objects=self._spec.selection,
+            part_bytes=self.memory_bytes // 8,
+            is_for_postgres=True,
+        )
+
+    def new_applier(self) -> PgApplier:
+        options = ApplierOptions(
+            self._spec.job_id,
+            self._epoch,
+            self._spec.conflict_policy,
+            is_binary=False,
+            parse_position=parse_position,
+        )
+        return PgApplier(self._spec.target, options)
+
+    def new_probe(self) -> MysqlProbe:
+        return MysqlProbe(self._spec.source, job_id=self._spec.job_id)

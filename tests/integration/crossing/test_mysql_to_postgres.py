@@ -1,0 +1,275 @@
+"""Whole jobs from MySQL and MariaDB to PostgreSQL: every type at its extremes, by copy and by stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.fault.mysql_jobs import url_of
+from tests.fault.to_postgres_jobs import ToPostgresRuns
+from tests.integration.commands import run
+from tests.servers.fixtures import DatabaseFactory
+from tests.servers.mysql import MysqlServer, Product
+from tests.servers.mysql_fixtures import MysqlDatabaseFactory
+from tests.servers.to_postgres_equality import assert_same_values
+from towline.embedded import EmbeddedPostgres
+from towline.engine import points
+
+MODE = "SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'"
+
+# Column type and values; every value is put into a row of its own.
+COMMON: dict[str, list[str]] = {
+    "tinyint": ["-128", "127", "0"],
+    "tinyint unsigned": ["0", "255"],
+    "smallint unsigned zerofill": ["7", "65535"],
+    "mediumint": ["-8388608", "8388607"],
+    "int unsigned": ["4294967295"],
+    "bigint": ["-9223372036854775808", "9223372036854775807"],
+    "bigint unsigned": ["18446744073709551615"],
+    "decimal(65,30)": [
+        "-99999999999999999999999999999999999.999999999999999999999999999999",
+        "0.000000000000000000000000000001",
+    ],
+    "decimal(5,0)": ["-99999", "0"],
+    "float": ["3.4028235e38", "-1.17549435e-38", "0.1", "16777217", "-0.0"],
+    "float(7,3)": ["1234.567"],
+    "double": ["1.7976931348623157e308", "2.2250738585072014e-308", "0.1", "-1e-300", "123456789.12345679"],
+    "bit(1)": ["b'0'", "b'1'"],
+    "bit(64)": ["b'1'", "0xFFFFFFFFFFFFFFFF", "0x1F1E1D1C1B00275C"],
+    "year": ["1901", "2155", "0"],
+    "date": ["'1000-01-01'", "'9999-12-31'", "'2024-02-29'"],
+    "datetime": ["'1000-01-01 00:00:00'", "'9999-12-31 23:59:59'"],
+    "datetime(6)": ["'1000-01-01 00:00:00.000001'", "'9999-12-31 23:59:59.999999'", "'2020-05-05 05:05:05'"],
+    "timestamp(3) null": ["'1970-01-01 00:00:01.001'", "'2038-01-19 03:14:07.999'"],
+    "time": ["'-838:59:59'", "'838:59:59'", "'00:00:00'"],
+    "time(6)": ["'-838:59:58.999999'", "'00:00:00.000001'", "'-00:00:01.5'"],
+    "char(10)": ["''", "'a  '", "'🚢🚢'", "'it''s \\\\ \\n'"],
+    "char(5) character set latin1": ["'ü'", "'ß§'"],
+    "varchar(20) character set ucs2": ["'añb'", "'字'"],
+    "varchar(20) character set utf16": ["'🚢x'"],
+    "varchar(20) character set gbk": ["'中文'"],
+    "varchar(20) character set sjis": ["'日本'", "'ソ'"],
+    "varchar(300)": ["''", "repeat('é', 250)", "'tab\\tnl\\nend\\r'", "x'1b1c1d1e1f'", "'\\\\N'"],
+    "binary(5)": ["x'00'", "x'0001020304'", "x'61200000'"],
+    "varbinary(300)": ["''", "x'1b1c1d1e1f1f1b4e5c'", "x'00fffdfefbfc275c220d0a09'", "repeat(x'ff', 260)"],
+    "tinyblob": ["''", "x'0000'"],
+    "blob": ["repeat(x'1f', 70000 div 2)", "x''"],
+    "mediumblob": ["repeat(x'1b00', 50000)"],
+    "longtext": ["''", "repeat('🚢', 40000)", "'a\\\\Nb'", "'\\\\N'", "repeat('0123456789abcdef', 90000)"],
+    "text character set latin1": ["'plain ü'"],
+    "enum('a','it''s','ü','')": ["'a'", "'it''s'", "'ü'", "''"],
+    "enum('a','é') character set latin1": ["'é'"],
+    "set('x','y','ü')": ["''", "'ü'", "'x,y,ü'"],
+    "json": [
+        "'null'",
+        "'{}'",
+        """'{"a": [1, -2.5, "ü🚢", null, true], "b": {"c": "d\\\\\\\\n"}}'""",
+        "'[]'",
+        "'\"s\"'",
+        "'12345678901234567890'",
+    ],
+    "point": ["ST_GeomFromText('POINT(1.5 -2)')"],
+    "geometry": ["ST_GeomFromText('POLYGON((0 0,0 1,1 1,0 0))', 4326)"],
+}
+OWN: dict[Product, dict[str, list[str]]] = {
+    Product.MYSQL: {"vector(3)": ["TO_VECTOR('[1,2.5,-3]')"]},
+    Product.MARIADB: {
+        "uuid": ["'123e4567-e89b-12d3-a456-426655440000'"],
+        "inet6": ["'::1'", "'2001:db8::ff00:42:8329'"],
+        "inet4": ["'192.168.0.1'"],
+        "varchar(50) compressed": ["repeat('z', 50)", "''"],
+    },
+}
+GENERATED = (
+    """CREATE TABLE made (a int, b varchar(20), twice int GENERATED ALWAYS AS (a * 2) VIRTUAL,
+        joined varchar(60) AS (concat(b, '-', a)) STORED, id int AUTO_INCREMENT PRIMARY KEY)""",
+    "INSERT INTO made (a, b) VALUES (1, 'x'), (NULL, 'y')",
+)
+WIDE = (
+    f"CREATE TABLE wide (id int PRIMARY KEY, {', '.join(f'c{number} int' for number in range(300))})",
+    "INSERT INTO wide (id, c5, c299) VALUES (1, 5, 299), (2, NULL, 7)",
+)
+# Rows may break a foreign key where nobody looked, and a table that others refer to may be emptied.
+LOOSE = (
+    "CREATE TABLE parent (id int PRIMARY KEY)",
+    "CREATE TABLE child (id int PRIMARY KEY, parent_id int, FOREIGN KEY (parent_id) REFERENCES parent (id))",
+    "CREATE TABLE orphan (id int PRIMARY KEY, parent_id int, FOREIGN KEY (parent_id) REFERENCES parent (id))",
+    "INSERT INTO parent VALUES (1), (2)",
+    "INSERT INTO child VALUES (1, 1)",
+    "SET foreign_key_checks = 0",
+    "INSERT INTO orphan VALUES (1, 77)",
+)
+EMPTIED = ("SET foreign_key_checks = 0", "TRUNCATE parent", "INSERT INTO parent VALUES (3)")
+
+
+COLUMNS_PER_TABLE = 8
+
+
+def places(product: Product) -> list[tuple[int, int, str, list[str]]]:
+    """Table, column, type and values."""
+    kinds = {**COMMON, **OWN[product]}
+    return [(*divmod(index, COLUMNS_PER_TABLE), kind, values) for index, (kind, values) in enumerate(kinds.items())]
+
+
+def creations(product: Product) -> list[str]:
+    """Every fourth table has no key."""
+    columns: dict[int, list[str]] = {}
+    for table, column, kind, _ in places(product):
+        columns.setdefault(table, []).append(f"c{column} {kind}{'' if 'null' in kind else ' NULL'}")
+    return [
+        f"CREATE TABLE t{table} ({'' if table % 4 == 3 else 'id int AUTO_INCREMENT PRIMARY KEY, '}{', '.join(listed)})"
+        for table, listed in columns.items()
+    ]
+
+
+def inserts(product: Product) -> list[str]:
+    """A row for every value, NULL in all other columns."""
+    return [
+        f"INSERT INTO t{table} (c{column}) VALUES {', '.join(f'({value})' for value in [*values, 'NULL'])}"
+        for table, column, _, values in places(product)
+    ]
+
+
+def changes(product: Product) -> list[str]:
+    """Every column is updated in a row, and rows with values of every column are deleted."""
+    made = ["UPDATE made SET a = a + 5", "INSERT INTO made (a, b) VALUES (9, 'z')", "DELETE FROM made WHERE b = 'y'"]
+    for table, column, _, values in places(product):
+        made += [
+            f"UPDATE t{table} SET c{column} = {values[-1]} WHERE c{column} IS NULL LIMIT 1",
+            f"DELETE FROM t{table} WHERE c{column} IS NOT NULL LIMIT 1",
+        ]
+    return made
+
+
+@pytest.fixture
+def to_postgres(
+    pg18: EmbeddedPostgres,
+    fresh_mysql_database: MysqlDatabaseFactory,
+    fresh_database: DatabaseFactory,
+    tmp_path: Path,
+) -> Callable[[MysqlServer], ToPostgresRuns]:
+    """A function that makes a job from an empty database of that server to an empty one of PostgreSQL 18."""
+    return lambda server: ToPostgresRuns(fresh_mysql_database(server), fresh_database(pg18), tmp_path)
+
+
+def test_every_type_arrives_by_copy_and_by_stream(
+    mysql_server: MysqlServer, to_postgres: Callable[[MysqlServer], ToPostgresRuns]
+) -> None:
+    runs = to_postgres(mysql_server)
+    product = runs.source.server.product
+    runs.source.execute(MODE, *creations(product), *inserts(product), *GENERATED, *WIDE, *LOOSE)
+    # Stopped between copy and stream, so that it is certain which way a row came.
+    runs.run_until_killed(points.HANDOFF_BEFORE_STREAM)
+    assert_same_values(runs.source, runs.target)
+    runs.source.execute(MODE, *changes(product), *inserts(product), *EMPTIED)
+    runs.run_to_the_end(conflict_policy="stop")
+    assert_same_values(runs.source, runs.target)
+
+
+# Values that PostgreSQL does not have. The first two are found by the target, the others before they get there.
+MISFITS = [
+    ("date NULL", "'0000-00-00'"),
+    ("datetime(3)", "'2021-02-31 10:00:00'"),
+    ("varchar(20)", "x'610062'"),
+    ("varchar(20) character set armscii8", "x'b2'"),
+]
+MISFIT_TABLE = f"""CREATE TABLE m (id int PRIMARY KEY, good set('a', 'b'),
+    {", ".join(f"c{number} {kind}" for number, (kind, _) in enumerate(MISFITS))})"""
+
+
+def insert_misfit(number: int) -> tuple[str, str]:
+    return (
+        "SET SESSION sql_mode = 'ALLOW_INVALID_DATES'",
+        f"INSERT INTO m (id, good, c{number}) VALUES ({40 + number}, 'b', {MISFITS[number][1]})",
+    )
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_value_without_an_equal_stops_the_copy_and_is_named(
+    number: int, mysql9: MysqlServer, to_postgres: Callable[[MysqlServer], ToPostgresRuns]
+) -> None:
+    runs = to_postgres(mysql9)
+    runs.follow = False
+    runs.source.execute(MISFIT_TABLE, "INSERT INTO m (id) VALUES (1), (2)", *insert_misfit(number))
+    outcome = runs.run()
+    assert outcome["error"] == "UNREPRESENTABLE_VALUE"
+    assert f"{runs.source.name}.m" in outcome["message"]
+    assert f"'c{number}'" in outcome["message"]
+    assert outcome["context"]["key"] == f"id='{40 + number}'"
+    assert runs.target.fetch_value(f"SELECT count(*) FROM {runs.source.name}.m") == 0
+
+
+def test_stream_follows_the_policy_for_values_without_an_equal(
+    mariadb10: MysqlServer, to_postgres: Callable[[MysqlServer], ToPostgresRuns]
+) -> None:
+    runs = to_postgres(mariadb10)
+    runs.source.execute(MISFIT_TABLE, "INSERT INTO m (id) VALUES (1), (2)")
+    runs.run_until_killed(points.HANDOFF_BEFORE_STREAM)
+    for number in range(len(MISFITS)):
+        runs.source.execute(*insert_misfit(number), f"UPDATE m SET good = 'a' WHERE id = {1 + number % 2}")
+    outcome = runs.run(conflict_policy="stop")
+    assert outcome["error"] == "UNREPRESENTABLE_VALUE"
+    assert "'c0'" in outcome["message"]
+    runs.run_to_the_end(conflict_policy="ignore")
+    rejects = runs.target.fetch_all("SELECT reason, key_values::jsonb ->> 'id' FROM towline.reject ORDER BY id")
+    assert [key for _, key in rejects[1:]] == ["40", "41", "42", "43"]
+    assert all(f"'c{number}'" in reason for number, (reason, _) in enumerate(rejects[1:]))
+    assert runs.target.fetch_all(f"SELECT id, good FROM {runs.source.name}.m ORDER BY id") == [(1, ["a"]), (2, ["a"])]
+
+
+SHOP = (
+    """CREATE TABLE customer (id bigint unsigned AUTO_INCREMENT PRIMARY KEY, email varchar(190) NOT NULL UNIQUE,
+        state enum('new','it''s','gone') NOT NULL DEFAULT 'new', tags set('a','b'), made datetime DEFAULT now(),
+        seen timestamp NULL DEFAULT now() ON UPDATE now(), note text, flag bit(1) NOT NULL DEFAULT b'0',
+        KEY beginning (note(20)), FULLTEXT KEY words (note)) COMMENT 'who "buys"'""",
+    """CREATE TABLE purchase (customer_id bigint unsigned NOT NULL, number int NOT NULL, price decimal(10,2)
+        DEFAULT 9.5, doubled decimal(12,2) AS (price * 2) STORED,
+        at date COMMENT 'day', PRIMARY KEY (customer_id, number),
+        KEY by_day (at DESC, price), CONSTRAINT buys FOREIGN KEY (customer_id) REFERENCES customer (id)
+        ON DELETE RESTRICT ON UPDATE RESTRICT, CONSTRAINT positive CHECK (price > 0))""",
+    "CREATE VIEW rich AS SELECT customer_id FROM purchase WHERE price > 1000",
+    "INSERT INTO customer (email, tags, note) VALUES ('a@x', 'a,b', 'text'), ('B@x', '', NULL)",
+    "INSERT INTO purchase (customer_id, number, at) VALUES (1, 1, '2024-02-29'), (2, 1, NULL)",
+)
+
+
+def test_target_of_migrate_is_ready_for_work(
+    mysql9: MysqlServer, to_postgres: Callable[[MysqlServer], ToPostgresRuns]
+) -> None:
+    runs = to_postgres(mysql9)
+    runs.source.execute(*SHOP)
+    # As the command line does it, prechecks included.
+    code, command = run("migrate", url_of(mysql9, runs.source.name), runs.target.url, "--until-caught-up", "--json")
+    assert code == 0, command.told()
+    left_out = (
+        "customer.beginning",
+        "customer.words",
+        "customer.seen",
+        "purchase.positive",
+        "purchase.doubled",
+        "rich",
+    )
+    assert [name for name in left_out if f"{runs.source.name}.{name}" not in command.told()] == []
+    assert_same_values(runs.source, runs.target)
+    with runs.target.connect() as connection:
+        connection.execute(f"SET search_path = {runs.source.name}".encode())
+        made = connection.execute(
+            "INSERT INTO customer (email) VALUES ('c@x') RETURNING id, state, flag, made IS NOT NULL, seen IS NOT NULL"
+        ).fetchone()
+        assert made == (3, "new", "0", True, True)
+        assert connection.execute("INSERT INTO purchase VALUES (3, 1) RETURNING price").fetchone() == (Decimal("9.50"),)
+        for refused in (
+            "INSERT INTO customer (email) VALUES ('a@x')",
+            "INSERT INTO customer (email, state) VALUES ('d@x', 'other')",
+            "INSERT INTO customer (email, tags) VALUES ('e@x', '{c}')",
+            "INSERT INTO purchase VALUES (99, 1)",
+            "DELETE FROM customer WHERE id = 1",
+        ):
+            with pytest.raises(psycopg.errors.IntegrityError):
+                connection.execute(refused)
+        comment = connection.execute("SELECT obj_description('customer'::regclass)").fetchone()
+        assert comment == ('who "buys"',)
