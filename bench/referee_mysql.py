@@ -47,7 +47,7 @@ _CREATE = (
     f" WHERE a.n < {ACCOUNTS // _DIGITS}",
 )
 _BIG = f"""
-INSERT INTO big SELECT a.n * {_DIGITS} + b.n, repeat(md5(a.n * {_DIGITS} + b.n), 31) FROM digit a JOIN digit b
+INSERT INTO big SELECT a.n * {_DIGITS} + b.n, repeat(sha2(a.n * {_DIGITS} + b.n, 256), 15) FROM digit a JOIN digit b
 WHERE a.n BETWEEN {{first}} DIV {_DIGITS} AND {{last}} DIV {_DIGITS}
   AND a.n * {_DIGITS} + b.n BETWEEN {{first}} AND {{last}}
 """

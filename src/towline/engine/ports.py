@@ -530,10 +530,15 @@ class ApplyResult:
 
 @dataclass(frozen=True, slots=True)
 class SourceSample:
-    """The source's clock, then its position: every change committed up to that time lies before it."""
+    """The source's clock, then its position: every change committed up to that time lies before it.
+
+    `has_exact_commits`: transactions carry the moment of their commit, to the microsecond and by the source's own
+    clock.  Where they do not, samples have to tell, and are taken more often.
+    """
 
     source_time_us: int
     position: Position
+    has_exact_commits: bool = True
 
 
 class SourceProbe(Protocol):
