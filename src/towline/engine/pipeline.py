@@ -158,6 +158,7 @@ class _Attempt:
         run = self.run
         tables = await run.sides.copy_source.read_tables(run.spec.selection)
         facts = await run.sides.copy_target.load_facts()
+        run.figures.board.take_copy(facts)
         if not facts.is_complete:
             await run_full_phase(run, tables, facts, replay=lambda facts: self._replay(tables, facts))
             facts = await run.sides.copy_target.load_facts()
