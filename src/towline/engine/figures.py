@@ -180,7 +180,7 @@ class JobFigures:
             self._row_rate.add(now_s, self.copy.rows_done)
             self._wire_rate.add(now_s, self.copy.wire_bytes_moved)
         elif self.phase is Phase.INDEXES:
-            self._forecaster.index.add(now_s, index_total - index_left)
+            self._forecaster.add_index(now_s, index_total - index_left)
         elif self.stream is not None:
             self._forecaster.add_proven(now_s, self.stream.proven_source_time_us)
         self._take_held_log(now_s)

@@ -88,6 +88,7 @@ async def read_tables(session: Session, selection: ObjectSelection) -> list[Tabl
                 key=_of_columns(keys.get(table, ()), columns[table]),
                 identity="f",
                 pages=1,
+                has_pages=False,
                 size_bytes=int(size_bytes),
                 estimated_rows=int(rows),
                 storage_id=_digest(columns[table]),
