@@ -20,17 +20,23 @@ INSTALL = $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input in
 COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras \
 	--allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --build-deps-for editable
 
-.PHONY: help demo test unit lint fmt bench-pg bench-mysql bench-mysql-decode bench-memory bench-api referee
+.PHONY: help demo test test-mariadb11 unit lint fmt bench-pg bench-mysql bench-mysql-decode bench-memory bench-api referee
 .PHONY: progress-situations fuzz-api reference lock clean system-packages
 
 help: ## Say what can be made
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 demo: $(DEMO_READY) ## Watch a live database move to another server
 	@$(BIN)/towline demo $(ARGS)
 
 test: system-packages lint ## Install what the tests need, check the code and run all tests
 	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+test-mariadb11: $(TEST_READY) ## Run the tests of MariaDB once more with the one of Debian unstable
+	@scripts/system-packages test
+	@scripts/system-packages mariadb
+	@CI=true TOWLINE_MARIADB_ROOT=/var/cache/towline/mariadb-sid $(BIN)/python -m pytest -n $(JOBS) --dist worksteal \
+		tests/servers/test_mysql_servers.py tests/integration/mysql tests/fault/test_kill_mysql.py -k mariadb10 $(ARGS)
 
 unit: $(TEST_READY) ## Run the tests that need no server
 	@$(BIN)/python -m pytest tests/unit tests/property $(ARGS)

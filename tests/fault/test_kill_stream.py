@@ -75,8 +75,8 @@ async def test_i6_frozen_worker_writes_nothing_after_another_took_over(runs: Job
         after_takeover = runs.target.fetch_value("SELECT position FROM towline.checkpoint")
         write_transactions(runs.source, 100)
         first.send_signal(signal.SIGCONT)
-        output, _ = first.communicate(timeout=60)
-        assert '"LEASE_LOST"' in output
+        output, errors = first.communicate(timeout=60)
+        assert '"LEASE_LOST"' in output, errors[-3000:]
         assert runs.target.fetch_value("SELECT position FROM towline.checkpoint") == after_takeover
     finally:
         first.kill()
@@ -94,8 +94,8 @@ async def test_i6_worker_frozen_before_it_makes_the_slot_leaves_its_successors_a
         runs.run_to_the_end()
         write_transactions(runs.source, 100)
         first.send_signal(signal.SIGCONT)
-        output, _ = first.communicate(timeout=60)
-        assert '"LEASE_LOST"' in output
+        output, errors = first.communicate(timeout=60)
+        assert '"LEASE_LOST"' in output, errors[-3000:]
     finally:
         first.kill()
         first.wait()

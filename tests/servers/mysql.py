@@ -2,13 +2,15 @@
 
 The manner is that of `towline.embedded.server`: `start` fills the data folder once and starts the server as a child
 of this process, under an unprivileged account; `stop` ends it and removes the folder; if this process dies first,
-the guard does both.  MariaDB is the system's own.  MySQL 9 lies in a root folder of its own (see
-`scripts/system-packages`) with the C library of its distribution, so it is started through that root's dynamic
-loader; nothing needs chroot, and any account that can read the folder can run it.
+the guard does both.  MariaDB is the system's own, or the one in the root folder that `TOWLINE_MARIADB_ROOT` names.
+MySQL 9 lies in a root folder of its own (see `scripts/system-packages`) with the C library of its distribution, so it
+is started through that root's dynamic loader; nothing needs chroot, and any account that can read the folder can
+run it.
 """
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import signal
@@ -34,7 +36,8 @@ from towline.embedded.server import HOST, LOG_TAIL_CHARS, POLL_S, START_ATTEMPTS
 CACHE_DIR = Path("/var/cache/towline")
 MYSQL_ROOT = CACHE_DIR / "mysql-sid"
 MYSQL_FAILED = CACHE_DIR / "mysql-sid.failed"
-MARIADBD = Path("/usr/sbin/mariadbd")
+# A MariaDB of another version than the system's, unpacked in the same way; see `make test-mariadb11`.
+MARIADB_ROOT_VARIABLE = "TOWLINE_MARIADB_ROOT"
 ADMIN = "admin"
 DROP_TIMEOUT_S = 30.0
 
@@ -81,25 +84,41 @@ class Product(Enum):
 
 @dataclass(frozen=True)
 class MysqlInstallation:
-    """How to start the server program, and what it needs to find its own files."""
+    """How to start the server program, and the folder above its own files."""
 
     product: Product
     program: tuple[str, ...]
-    settings: Mapping[str, str]
+    base_dir: Path
+
+    @property
+    def messages_dir(self) -> Path:
+        """Texts of errors, and with MariaDB the statements that make the system's tables."""
+        mariadb = self.base_dir / "share/mariadb"
+        return mariadb if self.product is Product.MARIADB and mariadb.exists() else self.base_dir / "share/mysql"
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        return {"basedir": str(self.base_dir), "lc_messages_dir": str(self.messages_dir)}
 
 
 def find_installation(product: Product) -> MysqlInstallation | None:
     """The installation on this machine; None if there is none."""
-    if product is Product.MARIADB:
-        return MysqlInstallation(product, (str(MARIADBD),), {}) if MARIADBD.exists() else None
-    root = MYSQL_ROOT
-    if not (root / "usr/sbin/mysqld").exists():
+    if product is Product.MYSQL:
+        return _find_in_root(product, MYSQL_ROOT, "mysqld")
+    root = os.environ.get(MARIADB_ROOT_VARIABLE)
+    if root:
+        return _find_in_root(product, Path(root), "mariadbd")
+    program = Path("/usr/sbin/mariadbd")
+    return MysqlInstallation(product, (str(program),), Path("/usr")) if program.exists() else None
+
+
+def _find_in_root(product: Product, root: Path, name: str) -> MysqlInstallation | None:
+    if not (root / "usr/sbin" / name).exists():
         return None
     loaders = sorted(root.glob("usr/lib*/ld-linux-*.so.*")) or sorted(root.glob("usr/lib/*/ld-linux-*.so.*"))
     libraries = ":".join(str(path) for path in (*sorted(root.glob("usr/lib/*-linux-gnu*")), root / "usr/lib"))
-    program = (str(loaders[0]), "--library-path", libraries, str(root / "usr/sbin/mysqld"))
-    places = {"basedir": str(root / "usr"), "lc_messages_dir": str(root / "usr/share/mysql")}
-    return MysqlInstallation(product, program, places)
+    program = (str(loaders[0]), "--library-path", libraries, str(root / "usr/sbin" / name))
+    return MysqlInstallation(product, program, root / "usr")
 
 
 class MysqlServer:
@@ -259,17 +278,17 @@ class MysqlServer:
             self._fill_data_dir()
 
     def _fill_data_dir(self) -> None:
-        if self.is_mariadb:
-            command = [
-                "mariadb-install-db",
-                "--no-defaults",
-                "--skip-test-db",
-                "--auth-root-authentication-method=normal",
-            ]
-        else:
-            command = [*self._installation.program, "--no-defaults", "--initialize-insecure"]
-            command += [f"--{name}={value}" for name, value in self._installation.settings.items()]
+        command = [*self._installation.program, "--no-defaults"]
+        command += [f"--{name}={value}" for name, value in self._installation.settings.items()]
         command += [f"--datadir={self.data_dir}", f"--tmpdir={self.temporary_dir}", "--innodb-flush-method=nosync"]
+        if self.is_mariadb:
+            self.data_dir.mkdir()
+            self._account.own(self.data_dir)
+            statements = self.folder / "system.sql"
+            statements.write_bytes(_system_statements(self._installation.messages_dir))
+            command = ["sh", "-c", 'exec "$@" <system.sql', "sh", *command, "--bootstrap", "--max-allowed-packet=8M"]
+        else:
+            command.append("--initialize-insecure")
         done = self._account.run(*command, cwd=self.folder)
         if done.returncode != 0:
             shutil.rmtree(self.data_dir, ignore_errors=True)
@@ -411,3 +430,12 @@ def _render_xid(data: str, global_length: int, branch_length: int) -> str:
         end = 2 + 2 * global_length
         return f"{data[:end]}, 0x{data[end:]}" if branch_length else data
     return data
+
+
+def _system_statements(folder: Path) -> bytes:
+    """What `mariadb-install-db` sends to a server in its first moments; without the texts of HELP."""
+    head = b"CREATE DATABASE IF NOT EXISTS mysql;\nUSE mysql;\nSET @auth_root_socket=NULL;\n"
+    (prefix,) = {path.name.split("_system_tables")[0] for path in folder.glob("*_system_tables.sql")}
+    names = [f"{prefix}_{name}" for name in ("system_tables", "performance_tables", "system_tables_data", "sys_schema")]
+    names.insert(3, "maria_add_gis_sp_bootstrap")
+    return head + b"".join((folder / f"{name}.sql").read_bytes() for name in names)

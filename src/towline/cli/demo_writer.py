@@ -19,6 +19,7 @@ from uuid import uuid4
 import asyncpg
 
 from towline.cli.demo_data import ShopSize
+from towline.engine.tasks import end_tasks
 
 TASKS = 3
 Connection = asyncpg.pool.PoolConnectionProxy
@@ -78,9 +79,7 @@ class Writer:
         return time.time_ns() // 1000
 
     async def cancel(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(*self._tasks)
 
     async def _write(self) -> None:
         due_s = time.monotonic()

@@ -12,7 +12,6 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -32,6 +31,7 @@ from towline.domain.jobs import Endpoint, JobSpec, TaskMode
 from towline.domain.prechecks import PrecheckItem, Verdict
 from towline.domain.tables import ObjectSelection
 from towline.engine.pipeline import RunResult, run_pipeline
+from towline.engine.tasks import end_tasks
 
 SOURCE_VARIABLE = "TOWLINE_SOURCE_URL"
 TARGET_VARIABLE = "TOWLINE_TARGET_URL"
@@ -212,9 +212,7 @@ async def _run(spec: JobSpec, order: Order, wish: StopWish, log: RunLog, display
                 until_caught_up=order.until_caught_up,
             )
         finally:
-            showing.cancel()
-            with suppress(asyncio.CancelledError):
-                await showing
+            await end_tasks(showing)
             _show_once(spec.job_id, log, display)
 
 

@@ -106,7 +106,8 @@ async def run_pipeline(
                 figures.board.fail(error.side, error.message)
             reporter.report(figures.progress())
             with suppress(TimeoutError):
-                await asyncio.wait_for(control.wait_stop(), pause_s)
+                async with asyncio.timeout(pause_s):
+                    await control.wait_stop()
             figures.waiting_for = None
     return RunResult.STOPPED
 

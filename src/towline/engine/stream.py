@@ -130,7 +130,8 @@ class _Stream:
                 delay_s = next(delays_s)
                 self._state.wait("retry", f"a retry in {delay_s:.0f} s: {error.message}")
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._control.wait_stop(), delay_s)
+                async with asyncio.timeout(delay_s):
+                    await self._control.wait_stop()
             self._state.wait("retry", None)
 
     # --- one attempt ------------------------------------------------------------------------------

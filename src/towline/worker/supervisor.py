@@ -250,8 +250,7 @@ class Supervisor:
         for handle in list(self._workers.values()):
             handle.stop()
         idle = [task for task in self._tasks if task.get_name().removeprefix("job ") not in self._workers]
-        for task in idle:
-            task.cancel()
+        await end_tasks(*idle)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=self._settings.stop_grace_s)
         self.kill_workers()

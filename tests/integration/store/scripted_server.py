@@ -20,9 +20,9 @@ async def serve(store_url: str, data_dir: Path, record: str) -> None:
             [sys.executable, "-m", "tests.integration.store.scripted_worker", "stream", record],
             store_url=store_url,
             data_dir=str(data_dir),
-            ttl_s=3,
+            ttl_s=10,
         )
-        settings = SupervisorSettings(work_root=data_dir / "work", poll_s=0.1, ttl_s=3)
+        settings = SupervisorSettings(work_root=data_dir / "work", poll_s=0.1, ttl_s=10)
         supervisor = Supervisor(store.work, runner, ScriptedProbes(), clock=clock, settings=settings)
         await supervisor.run(asyncio.Event())
 

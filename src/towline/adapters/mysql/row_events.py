@@ -43,10 +43,14 @@ class TableRows:
 
     def __init__(self, relation: Relation, codecs: Sequence[ColumnCodec], included: Sequence[int]) -> None:
         self.relation = relation
-        self._plan = RowPlan(codecs, included, [included[number] for number in relation.key])
+        self._codecs = codecs
+        self._included = included
         self._count = len(codecs)
-        # Bits of the columns present, of a full image; unused bits of the last byte are set as well.
         self._bitmap_size = (self._count + 7) // 8
+        # By the bits of the columns that an event has.
+        self._all = (1 << self._count) - 1
+        self._plans = {self._all: self._plan_for(self._all)}
+        self._plan = self._plans[self._all]
         self._json = [number for number, codec in enumerate(codecs) if codec.kind == tm.JSON]
 
     def decode(self, kind: int, body: bytes, at: int, changes: list[RowChange], *, is_compressed: bool) -> int:
@@ -55,24 +59,42 @@ class TableRows:
         Raises:
             RowImageNotFull: the event leaves columns out.
         """
+        plan, at = self._read_columns(body, at, images=2 if kind == UPDATE else 1)
+        if is_compressed:
+            body, at = decompress_event(body[at:]), 0
+        if kind == UPDATE:
+            return self._decode_updates(plan, body, at, changes)
+        return self._decode_plain(plan, kind, body, at, changes)
+
+    def _read_columns(self, body: bytes, at: int, *, images: int) -> tuple[RowPlan, int]:
+        """How rows with the columns that the event names are read, and where what follows begins.
+
+        MariaDB leaves hidden columns out from version 11 on. Unused bits of the last byte may be set.
+        """
         count, at = read_packed_int(body, at)
         if count != self._count:
             raise self._changed(f"an event has {count} columns, the table {self._count}")
-        for _ in range(2 if kind == UPDATE else 1):
-            bitmap = int.from_bytes(body[at : at + self._bitmap_size], "little") & (1 << count) - 1
-            if bitmap != (1 << count) - 1:
-                raise RowImageNotFull(f"the source logs only some columns of {self.relation.table}", side=Side.SOURCE)
-            at += self._bitmap_size
-        if is_compressed:
-            body, at = decompress_event(body[at:]), 0
-        if kind == INSERT:
-            return self._decode_plain(INSERT, body, at, changes)
-        if kind == DELETE:
-            return self._decode_plain(DELETE, body, at, changes)
-        return self._decode_updates(body, at, changes)
+        end = at + images * self._bitmap_size
+        bitmaps = {
+            int.from_bytes(body[begin : begin + self._bitmap_size], "little") & self._all
+            for begin in range(at, end, self._bitmap_size)
+        }
+        present = bitmaps.pop()
+        if bitmaps or any(not present >> number & 1 for number in self._included):
+            raise RowImageNotFull(f"the source logs only some columns of {self.relation.table}", side=Side.SOURCE)
+        plan = self._plans.get(present)
+        if plan is None:
+            plan = self._plans[present] = self._plan_for(present)
+        return plan, end
 
-    def _decode_plain(self, kind: int, body: bytes, at: int, changes: list[RowChange]) -> int:
-        relation, functions, null_size = self.relation, self._plan.functions, self._plan.null_size
+    def _plan_for(self, present: int) -> RowPlan:
+        numbers = [number for number in range(self._count) if present >> number & 1]
+        included = [numbers.index(number) for number in self._included]
+        codecs = [self._codecs[number] for number in numbers]
+        return RowPlan(codecs, included, [included[number] for number in self.relation.key])
+
+    def _decode_plain(self, plan: RowPlan, kind: int, body: bytes, at: int, changes: list[RowChange]) -> int:
+        relation, functions, null_size = self.relation, plan.functions, plan.null_size
         append = changes.append
         end = len(body)
         size = 0
@@ -89,8 +111,8 @@ class TableRows:
             size += CHANGE_OVERHEAD_BYTES
         return size
 
-    def _decode_updates(self, body: bytes, at: int, changes: list[RowChange]) -> int:
-        relation, functions, null_size = self.relation, self._plan.functions, self._plan.null_size
+    def _decode_updates(self, plan: RowPlan, body: bytes, at: int, changes: list[RowChange]) -> int:
+        relation, functions, null_size = self.relation, plan.functions, plan.null_size
         is_keyed = bool(relation.key)
         append = changes.append
         end = len(body)
@@ -124,10 +146,9 @@ class TableRows:
 
     def decode_partial(self, body: bytes, at: int, changes: list[RowChange]) -> int:
         """As `decode`, for a PARTIAL_UPDATE_ROWS event: a JSON value may be what changed in the old one."""
-        count, at = read_packed_int(body, at)
-        if count != self._count:
-            raise self._changed(f"an event has {count} columns, the table {self._count}")
-        at += 2 * self._bitmap_size
+        plan, at = self._read_columns(body, at, images=2)
+        if plan is not self._plan:
+            raise RowImageNotFull(f"the source logs only some columns of {self.relation.table}", side=Side.SOURCE)
         size = 0
         functions, null_size = self._plan.functions, self._plan.null_size
         while at < len(body):

@@ -85,10 +85,7 @@ def translated(side: Side, *, what: str) -> Iterator[None]:
     except (asyncpg.PostgresError, asyncpg.InterfaceError, psycopg.Error, OSError) as error:
         raise translate(error, side, what=what) from error
     except asyncpg.InternalClientError as error:
-        # The driver's state is left in disorder when the server ends an idle session with a last word.
-        if "cannot switch to state" in str(error):
-            raise ConnectionLost(f"{what}: the server ended the session", side=side) from error
-        raise InvariantBroken(f"{what}: {error}", side=side) from error
+        raise _from_disorder(error, side, what=what) from error
 
 
 @contextmanager
@@ -98,6 +95,9 @@ def translated_connecting(side: Side, *, what: str) -> Iterator[None]:
         yield
     except (asyncpg.PostgresError, asyncpg.InterfaceError, psycopg.Error, OSError) as error:
         raise _translate_connecting(error, side, what=what) from error
+    except asyncpg.InternalClientError as error:
+        # A new session may be ended, by the job's next owner for one, before it has its settings.
+        raise _from_disorder(error, side, what=what) from error
 
 
 def translate(error: Exception, side: Side, *, what: str) -> TowlineError:
@@ -105,13 +105,20 @@ def translate(error: Exception, side: Side, *, what: str) -> TowlineError:
     if isinstance(error, (asyncpg.PostgresError, psycopg.Error)) and error.sqlstate:
         return _from_server(error, side, what=what)
     if isinstance(error, asyncpg.InterfaceError):
-        if "closed" in str(error) or "connection lost" in str(error):
+        if _is_closed(error):
             return ConnectionLost(f"{what}: the connection was closed", side=side)
         return InvariantBroken(f"{what}: {error}", side=side)
     if isinstance(error, psycopg.InterfaceError | psycopg.ProgrammingError):
         return InvariantBroken(f"{what}: {_first_line(error)}", side=side)
     # What is left comes from the socket: OSError and its timeouts, libpq without a server's answer.
     return ConnectionLost(f"{what}: {_first_line(error) or type(error).__name__}", side=side)
+
+
+def _from_disorder(error: asyncpg.InternalClientError, side: Side, *, what: str) -> TowlineError:
+    """The driver's state is left in disorder when the server ends an idle session with a last word."""
+    if "cannot switch to state" in str(error):
+        return ConnectionLost(f"{what}: the server ended the session", side=side)
+    return InvariantBroken(f"{what}: {error}", side=side)
 
 
 def sqlstate_of(error: BaseException) -> str:
@@ -138,7 +145,7 @@ def _translate_connecting(error: Exception, side: Side, *, what: str) -> Towline
     if type(error) is ConnectionError:
         # The driver raises the bare class in one case only: the server answered "no" to the request for TLS.
         return ConnectionRefused(f"{what}: the server does not offer TLS", side=side)
-    if isinstance(error, asyncpg.InterfaceError):
+    if isinstance(error, asyncpg.InterfaceError) and not _is_closed(error):
         return ConnectionRefused(f"{what}: {_first_line(error)}", side=side)
     if isinstance(error, TimeoutError):
         return ServerUnreachable(f"{what}: no answer in time", side=side)
@@ -183,6 +190,10 @@ def _fields(error: asyncpg.PostgresError | psycopg.Error) -> dict[str, Any]:
     kinds = ("schema", "table", "column", "constraint")
     names = {kind: getattr(holder, f"{kind}_name", None) for kind in kinds}
     return {kind: name for kind, name in names.items() if name}
+
+
+def _is_closed(error: asyncpg.InterfaceError) -> bool:
+    return "closed" in str(error) or "connection lost" in str(error)
 
 
 def _first_line(error: BaseException) -> str:

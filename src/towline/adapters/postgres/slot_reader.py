@@ -43,6 +43,7 @@ from towline.domain.errors import ConnectionLost, PositionLost, Side, TowlineErr
 from towline.domain.jobs import Endpoint
 from towline.domain.tables import Table, TableName
 from towline.engine.ports import TransactionSink
+from towline.engine.tasks import end_tasks
 
 __all__ = [
     "PgSlotReader",
@@ -131,17 +132,13 @@ class PgSlotReader:
         self._tell()
 
     async def run(self) -> None:
-        status = asyncio.create_task(self._keep_telling())
+        status, reading = asyncio.create_task(self._keep_telling()), asyncio.create_task(self._read())
         try:
-            reading = asyncio.create_task(self._read())
-            try:
-                done, _ = await asyncio.wait({status, reading}, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    task.result()
-            finally:
-                await _end(reading)
+            done, _ = await asyncio.wait({status, reading}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         finally:
-            await _end(status)
+            await end_tasks(reading, status)
 
     def confirm(self, position: Lsn) -> None:
         # I1: the caller only names positions that are durable on the target.
@@ -369,9 +366,3 @@ class _Readings:
             self._window_from_s, self._window_count = now_s, 0
         self._window_count += count
         return self._window_count >= _BUSY_MESSAGES
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError, Exception):
-        await task

@@ -97,6 +97,9 @@ def test_misuse_of_the_driver_is_a_defect() -> None:
         raise asyncpg.InterfaceError("cannot perform operation: another operation is in progress")
 
 
+DISORDER = "cannot switch to state 15; another operation (2) is in progress"
+
+
 @pytest.mark.parametrize("error", [ConnectionResetError("reset"), TimeoutError(), psycopg.OperationalError("gone")])
 def test_network_trouble_in_a_session_is_a_lost_connection(error: Exception) -> None:
     with pytest.raises(domain.ConnectionLost), translated(Side.SOURCE, what="reading"):
@@ -112,6 +115,10 @@ def test_network_trouble_in_a_session_is_a_lost_connection(error: Exception) -> 
         (socket.gaierror(socket.EAI_NONAME, "unknown"), domain.ConnectionRefused),
         (ConnectionError("rejected SSL upgrade"), domain.ConnectionRefused),
         (psycopg.OperationalError("connection to server failed"), domain.ServerUnreachable),
+        (asyncpg.InterfaceError("connection is closed"), domain.ServerUnreachable),
+        # A session that is ended while it gets its settings.
+        (asyncpg.InternalClientError(DISORDER), domain.ConnectionLost),
+        (asyncpg.InternalClientError("something else"), domain.InvariantBroken),
     ],
 )
 def test_network_trouble_while_connecting(error: Exception, kind: type[domain.TowlineError]) -> None:
