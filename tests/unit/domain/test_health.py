@@ -425,7 +425,8 @@ def test_a_log_that_is_removed_by_age_is_left_for_as_long_as_the_job_is_not_that
 
 def test_a_stopped_job_comes_nearer_to_the_purge_by_itself():
     retention = health(behind(0.001, remaining_s=0), status=JobStatus.PAUSED, at_us=NOW_US + int(30 * 3.6e9)).retention
-    assert (retention.level, retention.hours_left) == (Level.WARNING, pytest.approx(18.0, abs=0.01))
+    assert retention.level is Level.WARNING
+    assert retention.hours_left == pytest.approx(18.0, abs=0.01)
 
 
 def test_a_copy_needs_the_log_since_its_snapshot():
@@ -434,7 +435,8 @@ def test_a_copy_needs_the_log_since_its_snapshot():
     assert health(copying, status=JobStatus.COPYING).retention.level is Level.UNKNOWN
     since = replace(facts, log_needed_since_us=NOW_US - int(46 * 3.6e9))
     retention = health(replace(copying, diagnosis=since, remaining_s=3600), status=JobStatus.COPYING).retention
-    assert (retention.level, retention.hours_left) == (Level.WARNING, pytest.approx(2.0))
+    assert retention.level is Level.WARNING
+    assert retention.hours_left == pytest.approx(2.0)
     retention = health(replace(copying, diagnosis=since, remaining_s=3 * 3600), status=JobStatus.COPYING).retention
     assert retention.level is Level.CRITICAL
 
