@@ -24,8 +24,6 @@ Statements = tuple[str, ...]
 
 _MYSQL_SETTINGS = {
     "innodb_buffer_pool_size": "536870912",
-    # What was counted last stays what is known.
-    "innodb_stats_auto_recalc": "OFF",
     "sync_binlog": "0",
 }
 _MARIADB_SETTINGS = {"innodb_log_file_size": "1073741824"}
@@ -39,6 +37,8 @@ class Database(Protocol):
     share: float
     """Of the rows that PostgreSQL gets, so that a copy takes about as long."""
     label: str
+    stale: str
+    """Of a table whose statistics stay what they were when it was analysed."""
     text: str
     """The type of a column with some text in it that an index can have."""
     long_text: str
@@ -81,6 +81,7 @@ class Database(Protocol):
 
 class Postgres:
     share = 1.0
+    stale = ""  # nothing is analysed by itself, see SETTINGS
     text, long_text = "text", "text"
     uuid_type, uuid = "uuid", "md5(g::text)::uuid"
     big = "bigint"
@@ -169,6 +170,7 @@ class Mysql:
     """MySQL or MariaDB."""
 
     share = 0.3
+    stale = " STATS_AUTO_RECALC = 0"
     text, long_text = "varchar(400)", "longtext"
     uuid_type, uuid = "binary(16)", "unhex(left(sha2(g, 256), 32))"
     big = "unsigned"

@@ -29,7 +29,7 @@ def _statistics_low(of: Database, scale: float) -> Statements:
     third = int(4_000_000 * scale)
     values = f"g, g % 977, {of.filler()}"
     return (
-        f"CREATE TABLE orders (id bigint PRIMARY KEY, customer int, note {of.text})",
+        f"CREATE TABLE orders (id bigint PRIMARY KEY, customer int, note {of.text}){of.stale}",
         _insert("orders", values, of.series(1, third)),
         of.analyze("orders"),
         _insert("orders", values, of.series(third + 1, 3 * third)),
@@ -41,7 +41,7 @@ def _statistics_high(of: Database, scale: float) -> Statements:
     """Two thirds of its rows are gone since it was analysed; their room is not."""
     rows = int(12_000_000 * scale)
     return (
-        f"CREATE TABLE orders (id bigint PRIMARY KEY, customer int, note {of.text})",
+        f"CREATE TABLE orders (id bigint PRIMARY KEY, customer int, note {of.text}){of.stale}",
         _insert("orders", f"g, g % 977, {of.filler()}", of.series(1, rows)),
         of.analyze("orders"),
         "DELETE FROM orders WHERE id % 3 <> 0",
