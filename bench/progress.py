@@ -3,12 +3,12 @@
 Prints one JSON line per situation: `situation`, `database`, `went_backwards`, `max_percent`, `final_jump` (points from
 the last percent below 100 to 100), `remaining_error_after_a_tenth` (median over all answers after a tenth of the work
 of |said - true| / true), `first_error_after_a_tenth` (of the first of them), `unknown_share` (of the answers after a
-tenth that were "-1"), `took_s` (until all was copied and in step), `is_good`.  The last line is what Towline says of
-itself (`towline progress --score`).
+tenth that were "-1"), `took_s` (until all was copied and in step), `is_good`.  The last line of each database is what
+Towline says of itself (`towline progress --score`).
 
 Bad is: backwards, above 100, 100 before the full phase was over, a final jump of 10 points or more, or a median error
 of 30 % or more.  The exit code is then 1.  Of Towline's code only the starter of local PostgreSQL servers is used.
-Usage: python bench/progress.py [--only NAME,...] [--scale 1.0] [--trace FILE]
+Usage: python bench/progress.py [--database postgresql,mysql,mariadb] [--only NAME,...] [--scale 1.0] [--trace FILE]
 """
 
 from __future__ import annotations
@@ -20,17 +20,13 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
-import asyncpg
+from progress_databases import Database, Mysql, Postgres, Product
 from progress_situations import SITUATIONS, Situation
 from referee_service import Service, serving
-from servers import Pair, local_pair
-
-from towline.embedded.server import EmbeddedPostgres
 
 ASK_EVERY_S = 0.1
 LIMIT_S = 600
@@ -40,28 +36,33 @@ MAX_JUMP, MAX_ERROR = 10, 0.30
 Answer = tuple[float, int, int]  # seconds since the start, percent, remaining seconds or -1
 
 
+DATABASES = ("postgresql", "mysql", "mariadb")
+
+
+def open_database(kind: str, stack: ExitStack, version: int) -> Database:
+    """Two servers, which end with the stack."""
+    if kind == "postgresql":
+        return Postgres(stack, version)
+    return Mysql(stack, Product.MARIADB if kind == "mariadb" else Product.MYSQL)
+
+
 async def run_situation(
-    situation: Situation, pair: Pair, service: Service, scale: float
+    situation: Situation, database: Database, service: Service, scale: float
 ) -> tuple[dict[str, Any], list[Answer]]:
     """A fresh pair of databases and a new job; the line to print, and all answers."""
     name = situation.name.replace("-", "_")
-    urls = [await _fresh_database(server, name) for server in (pair.source, pair.target)]
-    source = urls[0]
-    await _execute(source, *situation.prepare(scale))
-    async with _meanwhile(source, situation, scale):
-        job_id = await service.start_job(situation.name, *urls)
+    scale *= database.share
+    source, target = await database.make_fresh(name, situation.prepare(database, scale))
+    disturb = situation.disturb
+    with database.run_again_and_again(source, disturb(database, scale)) if disturb else nullcontext():
+        job_id = await service.start_job(situation.name, source, target)
         try:
             answers, ended_s = await _watch(service, job_id)
         finally:
             await service.end_job(job_id)
     await _until_over(service, job_id)
-    for server in (pair.source, pair.target):
-        await _execute(server.url(), f'DROP DATABASE "{name}" WITH (FORCE)')
-    return {
-        "situation": situation.name,
-        "database": f"postgresql {pair.source.version} -> {pair.target.version}",
-        **judge(answers, ended_s),
-    }, answers
+    await database.drop(name)
+    return {"situation": situation.name, "database": database.label, **judge(answers, ended_s)}, answers
 
 
 def judge(answers: list[Answer], ended_s: float) -> dict[str, Any]:
@@ -109,60 +110,22 @@ async def _until_over(service: Service, job_id: str) -> None:
         await asyncio.sleep(0.2)
 
 
-@asynccontextmanager
-async def _meanwhile(url: str, situation: Situation, scale: float) -> AsyncIterator[None]:
-    """What goes on beside the job."""
-    if situation.disturb is None:
-        yield
-        return
-    going_on = asyncio.create_task(_disturb(url, situation.disturb(scale)))
-    try:
-        yield
-    finally:
-        going_on.cancel()
-        with suppress(asyncio.CancelledError):
-            await going_on
-
-
-async def _disturb(url: str, statements: tuple[str, ...]) -> None:
-    connection = await asyncpg.connect(url)
-    try:
-        while True:
-            for statement in statements:
-                await connection.execute(statement)
-            await asyncio.sleep(0.2)
-    finally:
-        connection.terminate()
-
-
-async def _fresh_database(server: EmbeddedPostgres, name: str) -> str:
-    drop = f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'
-    await _execute(server.url(), drop, f'CREATE DATABASE "{name}"', "CHECKPOINT")
-    return server.url(name)
-
-
-async def _execute(url: str, *statements: str) -> None:
-    connection = await asyncpg.connect(url, command_timeout=600)
-    try:
-        for statement in statements:
-            await connection.execute(statement)
-    finally:
-        await connection.close()
-
-
-async def run(order: argparse.Namespace, chosen: list[Situation]) -> bool:
+async def run(order: argparse.Namespace, kinds: list[str], chosen: list[Situation]) -> bool:
     """Whether all was good."""
     all_good = True
-    with local_pair(order.version) as pair:
-        async with serving(order.log) as service:
-            for situation in chosen:
-                line, answers = await run_situation(situation, pair, service, order.scale)
-                print(json.dumps(line), flush=True)
-                if order.trace:
-                    with order.trace.open("a") as out:
-                        out.writelines(json.dumps([situation.name, *answer]) + "\n" for answer in answers)
-                all_good = all_good and line["is_good"]
-            print(json.dumps({"towline_says": service.read_scores()["overall"]}), flush=True)
+    for kind in kinds:
+        with ExitStack() as stack:
+            database = open_database(kind, stack, order.version)
+            async with serving(order.log) as service:
+                for situation in chosen:
+                    line, answers = await run_situation(situation, database, service, order.scale)
+                    print(json.dumps(line), flush=True)
+                    if order.trace:
+                        with order.trace.open("a") as out:
+                            out.writelines(json.dumps([situation.name, *answer]) + "\n" for answer in answers)
+                    all_good = all_good and line["is_good"]
+                says = {"database": database.label, "towline_says": service.read_scores()["overall"]}
+                print(json.dumps(says), flush=True)
     return all_good
 
 
@@ -170,17 +133,19 @@ def main() -> None:
     names = [situation.name for situation in SITUATIONS]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default=",".join(names), help="of " + ",".join(names))
+    parser.add_argument("--database", default=",".join(DATABASES), help="of " + ",".join(DATABASES))
     parser.add_argument("--scale", type=float, default=1.0, help="of the amount of rows")
     parser.add_argument("--version", type=int, default=18)
     parser.add_argument("--trace", type=Path, help="where every answer goes")
     parser.add_argument("--log", type=Path, help="where the server's log goes; left out: nowhere")
     order = parser.parse_args()
     wanted = order.only.split(",")
-    unknown = set(wanted) - set(names)
+    kinds = order.database.split(",")
+    unknown = (set(wanted) - set(names)) | (set(kinds) - set(DATABASES))
     if unknown:
-        parser.error(f"no such situation: {', '.join(sorted(unknown))}")
+        parser.error(f"no such situation or database: {', '.join(sorted(unknown))}")
     chosen = [situation for situation in SITUATIONS if situation.name in wanted]
-    sys.exit(0 if asyncio.run(run(order, chosen)) else 1)
+    sys.exit(0 if asyncio.run(run(order, kinds, chosen)) else 1)
 
 
 if __name__ == "__main__":

@@ -8,121 +8,112 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-Statements = tuple[str, ...]
+from progress_databases import Database, Statements
 
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """`prepare(scale)` makes the tables; `disturb(scale)` is repeated while the job runs."""
+    """`prepare(database, scale)` makes the tables; `disturb(database, scale)` is repeated while the job runs."""
 
     name: str
-    prepare: Callable[[float], Statements]
-    disturb: Callable[[float], Statements] | None = None
+    prepare: Callable[[Database, float], Statements]
+    disturb: Callable[[Database, float], Statements] | None = None
 
 
-def _filler(columns: int = 3) -> str:
-    """About 32 bytes a column that no compression makes smaller."""
-    return " || ".join(f"md5(g::text || '{number}')" for number in range(columns))
+def _insert(table: str, values: str, rows: str) -> str:
+    return f"INSERT INTO {table} SELECT {values} FROM {rows}"
 
 
-def _statistics_low(scale: float) -> Statements:
+def _statistics_low(of: Database, scale: float) -> Statements:
     """Analysed when it had a third of its rows."""
     third = int(4_000_000 * scale)
-    insert = f"INSERT INTO orders SELECT g, g % 977, {_filler()} FROM generate_series({{}}, {{}}) AS g"
+    values = f"g, g % 977, {of.filler()}"
     return (
-        "CREATE TABLE orders (id bigint PRIMARY KEY, customer int, note text)",
-        insert.format(1, third),
-        "ANALYZE orders",
-        insert.format(third + 1, 3 * third),
-        "CREATE INDEX ON orders (customer)",
+        f"CREATE TABLE orders (id bigint PRIMARY KEY, customer int, note {of.text}){of.stale}",
+        _insert("orders", values, of.series(1, third)),
+        of.analyze("orders"),
+        _insert("orders", values, of.series(third + 1, 3 * third)),
+        "CREATE INDEX of_customer ON orders (customer)",
     )
 
 
-def _statistics_high(scale: float) -> Statements:
+def _statistics_high(of: Database, scale: float) -> Statements:
     """Two thirds of its rows are gone since it was analysed; their room is not."""
     rows = int(12_000_000 * scale)
     return (
-        "CREATE TABLE orders (id bigint PRIMARY KEY, customer int, note text)",
-        f"INSERT INTO orders SELECT g, g % 977, {_filler()} FROM generate_series(1, {rows}) AS g",
-        "ANALYZE orders",
+        f"CREATE TABLE orders (id bigint PRIMARY KEY, customer int, note {of.text}){of.stale}",
+        _insert("orders", f"g, g % 977, {of.filler()}", of.series(1, rows)),
+        of.analyze("orders"),
         "DELETE FROM orders WHERE id % 3 <> 0",
-        "CREATE TABLE lines (id bigint PRIMARY KEY, note text)",
-        f"INSERT INTO lines SELECT g, {_filler()} FROM generate_series(1, {rows // 2}) AS g",
+        f"CREATE TABLE detail (id bigint PRIMARY KEY, note {of.text})",
+        _insert("detail", f"g, {of.filler()}", of.series(1, rows // 2)),
     )
 
 
-def _keys(scale: float) -> Statements:
+def _keys(of: Database, scale: float) -> Statements:
     """Keys with wide gaps, keys in no order, keys of two columns."""
     rows = int(5_000_000 * scale)
     return (
-        "CREATE TABLE sparse (id bigint PRIMARY KEY, note text)",
-        f"INSERT INTO sparse SELECT g::bigint * g, {_filler()} FROM generate_series(1, {rows}) AS g",
-        "CREATE TABLE by_uuid (id uuid PRIMARY KEY, note text)",
-        f"INSERT INTO by_uuid SELECT md5(g::text)::uuid, {_filler()} FROM generate_series(1, {rows}) AS g",
-        "CREATE TABLE by_two (shop int, number int, note text, PRIMARY KEY (shop, number))",
-        f"INSERT INTO by_two SELECT g % 10, g, {_filler()} FROM generate_series(1, {rows}) AS g",
+        f"CREATE TABLE sparse (id bigint PRIMARY KEY, note {of.text})",
+        _insert("sparse", f"CAST(g AS {of.big}) * g, {of.filler()}", of.series(1, rows)),
+        f"CREATE TABLE by_uuid (id {of.uuid_type} PRIMARY KEY, note {of.text})",
+        _insert("by_uuid", f"{of.uuid}, {of.filler()}", of.series(1, rows)),
+        f"CREATE TABLE by_two (shop int, number int, note {of.text}, PRIMARY KEY (shop, number))",
+        _insert("by_two", f"g % 10, g, {of.filler()}", of.series(1, rows)),
     )
 
 
-def _giant_and_small(scale: float) -> Statements:
-    rows = int(12_000_000 * scale)
+def _giant_and_small(of: Database, scale: float) -> Statements:
     small = (
-        "DO $$ BEGIN FOR n IN 1..500 LOOP EXECUTE format('CREATE TABLE small_%s (id int PRIMARY KEY, note text)', n);"
-        " EXECUTE format('INSERT INTO small_%s SELECT g, md5(g::text) FROM generate_series(1, 200) AS g', n);"
-        " END LOOP; END $$"
+        (
+            f"CREATE TABLE small_{number} (id int PRIMARY KEY, note {of.text})",
+            _insert(f"small_{number}", f"g, {of.filler(1)}", of.series(1, 200)),
+        )
+        for number in range(1, 501)
     )
     return (
-        "CREATE TABLE giant (id bigint PRIMARY KEY, note text)",
-        f"INSERT INTO giant SELECT g, {_filler()} FROM generate_series(1, {rows}) AS g",
-        small,
+        f"CREATE TABLE giant (id bigint PRIMARY KEY, note {of.text})",
+        _insert("giant", f"g, {of.filler()}", of.series(1, int(12_000_000 * scale))),
+        *(statement for pair in small for statement in pair),
     )
 
 
-def _churn(scale: float) -> Statements:
-    rows = int(12_000_000 * scale)
-    return (
-        "CREATE TABLE events (id bigint PRIMARY KEY, note text)",
-        f"INSERT INTO events SELECT g, {_filler()} FROM generate_series(1, {rows}) AS g",
-        f"CREATE SEQUENCE next_event START {rows + 1}",
-        "CREATE INDEX ON events (note)",
-    )
+def _churn(of: Database, scale: float) -> Statements:
+    return (*of.make_events(int(12_000_000 * scale)), "CREATE INDEX of_note ON events (note)")
 
 
-def _churning(scale: float) -> Statements:
-    rows = int(12_000_000 * scale)
-    return (
-        f"INSERT INTO events SELECT nextval('next_event'), {_filler()} FROM generate_series(1, 1000) AS g",
-        f"DELETE FROM events WHERE id IN (SELECT (random() * {rows})::bigint FROM generate_series(1, 500))",
-    )
+def _churning(of: Database, scale: float) -> Statements:
+    return of.churn_events(int(12_000_000 * scale))
 
 
-def _huge_rows(scale: float) -> Statements:
+def _huge_rows(of: Database, scale: float) -> Statements:
     """The second half's rows are a hundred times as large, and lie outside of the table's pages."""
     rows = int(60_000 * scale)
-    huge = "(SELECT string_agg(md5(g::text || n::text), '') FROM generate_series(1, 1000) AS n)"
     return (
-        "CREATE TABLE documents (id bigint PRIMARY KEY, note text)",
-        "ALTER TABLE documents ALTER note SET STORAGE EXTERNAL",
-        f"INSERT INTO documents SELECT g, {_filler(9)} FROM generate_series(1, {rows}) AS g",
-        f"INSERT INTO documents SELECT g, {huge} FROM generate_series({rows + 1}, {2 * rows}) AS g",
+        f"CREATE TABLE documents (id bigint PRIMARY KEY, note {of.long_text})",
+        *of.keep_outside("documents", "note"),
+        _insert("documents", f"g, {of.filler(9)}", of.series(1, rows)),
+        _insert("documents", f"g, {of.huge()}", of.series(rows + 1, 2 * rows)),
     )
 
 
-def _indexes(scale: float) -> Statements:
+def _indexes(of: Database, scale: float) -> Statements:
     """Building the indexes takes longer than copying the rows."""
-    rows = int(2_000_000 * scale)
+    words = of.words
     return (
-        "CREATE TABLE articles (id bigint PRIMARY KEY, title text, words text,"
-        " tags int[], price numeric, at timestamptz)",
-        "INSERT INTO articles SELECT g, md5(g::text), md5((g % 1000)::text) || ' ' || md5((g * 7 % 5000)::text),"
-        f" ARRAY[g % 97, g % 89, g % 83], (g % 100000) / 7.0, now() - g * interval '1 s'"
-        f" FROM generate_series(1, {rows}) AS g",
-        "CREATE INDEX ON articles (title)",
-        "CREATE INDEX ON articles (words)",
-        "CREATE INDEX ON articles (price, title)",
-        "CREATE INDEX ON articles (at)",
-        "CREATE INDEX ON articles USING gin (tags)",
-        "CREATE INDEX ON articles USING gin (to_tsvector('simple', words))",
+        f"CREATE TABLE articles (id bigint PRIMARY KEY, title {of.text}, words {of.text},"
+        f" tags {of.tags[0]}, price numeric(12, 4), at timestamp)",
+        _insert(
+            "articles",
+            f"g, {of.filler(1)}, {words}, {of.tags[1]}, (g % 100000) / 7.0, {of.some_time}",
+            of.series(1, int(2_000_000 * scale)),
+        ),
+        "CREATE INDEX of_title ON articles (title)",
+        "CREATE INDEX of_words ON articles (words)",
+        "CREATE INDEX of_price ON articles (price, title)",
+        "CREATE INDEX of_time ON articles (at)",
+        of.tags[2],
+        of.fulltext_index("articles", "words"),
     )
 
 

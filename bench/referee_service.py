@@ -83,16 +83,17 @@ class Service:
 
     async def start_job(self, name: str, source: str, target: str) -> str:
         """Create, configure and start a full and incremental job of everything; its id."""
-        kind = {"db_use_type": "sync", "engine_type": "postgresql", "job_direction": "up"}
+        engine = urlsplit(source).scheme
+        kind = {"db_use_type": "sync", "engine_type": engine, "job_direction": "up"}
         place = {"net_type": "vpc", "node_type": "high", "customize_sutnet_id": ""}
         ends = {
-            "source_endpoint": {"db_type": "postgresql"},
-            "target_endpoint": {"db_type": "postgresql"},
+            "source_endpoint": {"db_type": engine},
+            "target_endpoint": {"db_type": engine},
         }
         order = {"name": name, "task_type": "FULL_INCR_TRANS", **kind, **place, **ends}
         job_id = str((await self._one("POST", "batch-creation", order))["id"])
         databases = {"source_endpoint": _endpoint(source), "target_endpoint": _endpoint(target)}
-        change = {"job_id": job_id, "store_db_info": True, "engine_type": "postgresql", **databases}
+        change = {"job_id": job_id, "store_db_info": True, "engine_type": engine, **databases}
         await self._one("PUT", "batch-modification", {**change, "net_type": "vpc", "node_type": "high"})
         await self._one("PUT", "batch-select-objects", {"job_id": job_id, "selected": False})
         await self._one("POST", "batch-starting", {"job_id": job_id})
@@ -149,14 +150,15 @@ def _only(answer: Mapping[str, Any]) -> dict[str, Any]:
 
 def _endpoint(url: str) -> dict[str, Any]:
     parts = urlsplit(url)
-    return {
-        "db_type": "postgresql",
+    endpoint = {
+        "db_type": parts.scheme,
         "ip": parts.hostname,
         "db_port": parts.port,
         "db_user": unquote(parts.username or ""),
         "db_password": unquote(parts.password or ""),
-        "db_name": unquote(parts.path.removeprefix("/")),
     }
+    # A job of MySQL is one of all databases of its server.
+    return endpoint if parts.scheme == "mysql" else {**endpoint, "db_name": unquote(parts.path.removeprefix("/"))}
 
 
 def _is_child(entry: Path, parent: int) -> bool:

@@ -8,23 +8,21 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 
-import asyncpg
 from referee_clock import FakeClock
+from referee_database import Database, Server
 from referee_proxy import Proxy
 from referee_service import Service
 from referee_watch import Watcher
-
-from towline.embedded.server import EmbeddedPostgres
 
 
 @dataclass(frozen=True)
 class Stage:
     """A streaming job and all that can happen to it. The URLs lead straight to the databases, not through proxies."""
 
-    source: EmbeddedPostgres
-    target: EmbeddedPostgres
+    database: Database
+    source: Server
+    target: Server
     source_url: str
     target_url: str
     source_line: Proxy
@@ -33,12 +31,11 @@ class Stage:
     service: Service
     job_id: str
     watcher: Watcher
-    bin_dir: Path
-    is_full_scale: bool
+    is_full_length: bool
 
     def seconds(self, usual: float, full: float) -> float:
-        """How long something lasts: usually, and with --scale."""
-        return full if self.is_full_scale else usual
+        """How long something lasts: usually, and with --full-length."""
+        return full if self.is_full_length else usual
 
 
 class Needs(Enum):
@@ -63,22 +60,10 @@ class Situation:
 # --- load ------------------------------------------------------------------------------------------
 
 
-async def _pgbench(stage: Stage, *options: str) -> None:
-    process = await asyncio.create_subprocess_exec(
-        stage.bin_dir / "pgbench", "-n", "-c", "4", *options, stage.source_url,
-        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        await process.wait()
-    finally:
-        if process.returncode is None:
-            process.kill()
-
-
 @asynccontextmanager
 async def _light_load(stage: Stage) -> AsyncIterator[None]:
     """100 transactions a second beside what happens; it may meet the same trouble."""
-    load = asyncio.create_task(_pgbench(stage, "-R", "100", "-T", "3600"))
+    load = asyncio.create_task(stage.database.run_load(stage.source_url, per_s=100))
     try:
         yield
     finally:
@@ -87,31 +72,21 @@ async def _light_load(stage: Stage) -> AsyncIterator[None]:
             await load
 
 
-async def _execute(url: str, *statements: str) -> None:
-    connection = await asyncpg.connect(url, command_timeout=600)
-    try:
-        for statement in statements:
-            await connection.execute(statement)
-    finally:
-        connection.terminate()
-
-
 async def _steady(stage: Stage) -> None:
-    await _pgbench(stage, "-R", "500", "-T", str(int(stage.seconds(20, 60))))
+    await stage.database.run_load(stage.source_url, per_s=500, seconds=int(stage.seconds(20, 60)))
 
 
 async def _bursts(stage: Stage) -> None:
     for _ in range(int(stage.seconds(5, 20))):
-        await _pgbench(stage, "-t", "1000")
+        await stage.database.run_load(stage.source_url, transactions=4000)
         await asyncio.sleep(2)
 
 
 async def _big_transaction(stage: Stage) -> None:
-    rows = int(stage.seconds(100, 500)) * 1000  # of 1 kB
-    await _execute(
-        stage.source_url,
-        f"INSERT INTO big SELECT g, repeat(md5(g::text), 31) FROM generate_series(1, {rows}) AS g",
-    )
+    megabytes = int(stage.seconds(100, 500))
+    await stage.database.insert_big(stage.source_url, 1, megabytes * 1000)
+    # A binlog has it only now, and the target is behind a moment later.
+    await asyncio.sleep(5)
 
 
 async def _idle(stage: Stage) -> None:
@@ -123,20 +98,8 @@ async def _idle(stage: Stage) -> None:
 # --- blocked and stopped ---------------------------------------------------------------------------
 
 
-@asynccontextmanager
-async def _blocked_target(stage: Stage) -> AsyncIterator[None]:
-    """Another session holds the row that the referee writes."""
-    connection = await asyncpg.connect(stage.target_url)
-    try:
-        async with connection.transaction():
-            await connection.execute("SELECT 1 FROM referee WHERE id = 1 FOR UPDATE")
-            yield
-    finally:
-        connection.terminate()
-
-
 async def _row_lock(stage: Stage) -> None:
-    async with _light_load(stage), _blocked_target(stage):
+    async with _light_load(stage), stage.database.block_row(stage.target_url):
         await asyncio.sleep(stage.seconds(20, 60))
 
 
@@ -206,8 +169,7 @@ async def _throttled(stage: Stage) -> None:
     await stage.service.limit_speed(stage.job_id, 1)
     await asyncio.sleep(1.5)  # until the worker has read it
     for block in range(int(stage.seconds(12, 60))):
-        rows = f"generate_series({block * 1500 + 1}, {block * 1500 + 1500})"
-        await _execute(stage.source_url, f"INSERT INTO big SELECT g, repeat(md5(g::text), 31) FROM {rows} AS g")
+        await stage.database.insert_big(stage.source_url, block * 1500 + 1, block * 1500 + 1500)
         await asyncio.sleep(0.5)
     await asyncio.sleep(stage.seconds(8, 30))
     await stage.service.limit_speed(stage.job_id, None)
@@ -231,7 +193,7 @@ async def _clock_set(stage: Stage) -> None:
         for offset_s in (45, 0):
             stage.clock.set_offset(offset_s)
             await asyncio.sleep(3)
-            async with _blocked_target(stage):
+            async with stage.database.block_row(stage.target_url):
                 await asyncio.sleep(stage.seconds(8, 30))
             await asyncio.sleep(3)
 

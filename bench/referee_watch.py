@@ -8,25 +8,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 
-import asyncpg
+from referee_database import Database
 from referee_judge import UNKNOWN, Claim, Record
 
 WRITE_EVERY_S = 0.05
 LOOK_EVERY_S = 0.02
 ASK_EVERY_S = 0.1
-_CONNECT_S = 2.0
-_CALL_S = 300.0  # a paused server answers late; nobody here gives up before
-
-CREATE = (
-    "CREATE TABLE referee (id int PRIMARY KEY, n bigint NOT NULL, at timestamptz)",
-    "INSERT INTO referee VALUES (1, 0, NULL)",
-)
-_WRITE = "UPDATE referee SET n = $1, at = clock_timestamp() WHERE id = 1 RETURNING at"
-_LOOK = "SELECT n, at FROM referee WHERE id = 1"
-
-
-# The last: asyncpg says so when the line broke in the middle of a message.
-_LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
 class WrongRow(Exception):
@@ -36,10 +23,11 @@ class WrongRow(Exception):
 class Watcher:
     """Fills a `Record` while `watching`."""
 
-    def __init__(self, source: str, target: str, ask: Callable[[], Awaitable[int | None]]) -> None:
+    def __init__(self, database: Database, source: str, target: str, ask: Callable[[], Awaitable[int | None]]) -> None:
         """`ask` gives the claimed delay in ms; None when it is unknown or nothing answers."""
         self.record = Record()
         self.is_writing = True
+        self._database = database
         self._source = source
         self._target = target
         self._ask_delay = ask
@@ -72,38 +60,38 @@ class Watcher:
         return None
 
     async def _write(self) -> None:
-        connection = await asyncpg.connect(self._source, command_timeout=_CALL_S)
+        eye = await self._database.open_eye(self._source)
         try:
             while True:
                 if self.is_writing:
-                    self._times.append(await connection.fetchval(_WRITE, len(self.record.writes) + 1))
+                    self._times.append(await eye.write(len(self.record.writes) + 1))
                     self.record.writes.append(time.monotonic())
                 await asyncio.sleep(WRITE_EVERY_S)
         finally:
-            connection.terminate()
+            eye.close()
 
     async def _look(self) -> None:
         seen = 0
         while True:
             # A server that is down shows nothing new.
-            with suppress(OSError, TimeoutError, *_LOST):
-                connection = await asyncpg.connect(self._target, timeout=_CONNECT_S, command_timeout=_CALL_S)
+            with suppress(OSError, TimeoutError, *self._database.lost):
+                eye = await self._database.open_eye(self._target)
                 try:
                     while True:
                         began_s = time.monotonic()
-                        seen = self._check(await connection.fetchrow(_LOOK))
+                        seen = self._check(*await eye.look())
                         self.record.looks.append((began_s, seen))
                         await asyncio.sleep(LOOK_EVERY_S)
                 finally:
-                    connection.terminate()
+                    eye.close()
             self.record.looks.append((time.monotonic(), seen))
             await asyncio.sleep(LOOK_EVERY_S)
 
-    def _check(self, row: asyncpg.Record) -> int:
+    def _check(self, number: int, at: datetime | None) -> int:
         # The target may be ahead of the answer to the source's own writer.
-        if 0 < row["n"] <= len(self._times) and row["at"] != self._times[row["n"] - 1]:
-            raise WrongRow(f"write {row['n']}: {row['at']} instead of {self._times[row['n'] - 1]}")
-        return int(row["n"])
+        if 0 < number <= len(self._times) and at != self._times[number - 1]:
+            raise WrongRow(f"write {number}: {at} instead of {self._times[number - 1]}")
+        return number
 
     async def _ask(self) -> None:
         while True:

@@ -56,6 +56,10 @@ class OpenTransaction:
 class KeptLog:
     """The part of the source's log that is kept for the job (PostgreSQL: of its replication slot).
 
+    Where the source keeps nothing for a job (MySQL, MariaDB), it is all of the log that the source has now, and
+    `keeps_for_s` is set: what is older is removed, needed or not; 0 is never.  `limit_bytes` is then how much the
+    source keeps in all.
+
     `state`: the source's own word for it.  `held_bytes`: from the oldest byte that is kept until now.  `is_limited`:
     whether the source gives up on the job at some size; `limit_bytes` is that size and `left_bytes` what may still be
     written until then.
@@ -71,18 +75,20 @@ class KeptLog:
     is_limited: bool | None = None
     limit_bytes: int | None = None
     left_bytes: int | None = None
+    keeps_for_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFacts:
     """One look at the source.
 
-    `log_end_bytes`: grows by what the source writes into its log.  `transactions`: the oldest ones, oldest first, the
-    job's own left out.  `hidden_sessions`: those whose transactions the worker's user may not see.
+    `log_end_bytes`: grows by what the source writes into its log, None if that is not shown.  `transactions`: the
+    oldest ones, oldest first, the job's own left out.  `hidden_sessions`: those whose transactions the worker's user
+    may not see.
     """
 
     at_us: int
-    log_end_bytes: int
+    log_end_bytes: int | None
     log: KeptLog
     transactions: tuple[OpenTransaction, ...] = ()
     hidden_sessions: int = 0
@@ -112,7 +118,8 @@ class Diagnosis:
     `held_growth_bytes_per_s` and `log_bytes_per_s`: of the last minutes, None without enough evidence.  `cpu_share`:
     of one core, 0..1, used by the worker itself.  `limit_bytes_per_s`: the speed limit that held.  `moved_at_us`: when
     the target last acknowledged anything; `usual_gap_s`: how long that usually takes.  `sequences_at_us`: when the
-    sequences' values were last brought over, None if this worker has not yet.
+    sequences' values were last brought over, None if this worker has not yet.  `log_needed_since_us`: from which
+    moment on the copy will need the source's log, None if that is not known.
     """
 
     at_us: int
@@ -127,3 +134,4 @@ class Diagnosis:
     moved_at_us: int | None = None
     usual_gap_s: float | None = None
     sequences_at_us: int | None = None
+    log_needed_since_us: int | None = None

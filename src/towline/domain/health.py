@@ -8,7 +8,7 @@ old never counts as a good one: the verdict is `ready` only when every condition
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
@@ -371,11 +371,12 @@ def judge_retention(status: JobStatus, progress: Progress | None, *, now_us: int
         return Retention(Level.NONE, "the source keeps no log for the job")
     if log.is_lost:
         return Retention(Level.LOST, f"the source has given up {log.name}; changes are lost to the job", _START_OVER)
+    is_running = _is_running(status, progress, source, now_us)
+    if log.keeps_for_s is not None:
+        return _outlook_by_age(log, progress, progress.diagnosis, is_running=is_running, now_us=now_us)
     if log.held_bytes is None:
         return Retention(Level.UNKNOWN, f"the source does not say how much it keeps for {log.name}")
-    return _outlook(
-        log, progress.diagnosis, source, is_running=_is_running(status, progress, source, now_us), now_us=now_us
-    )
+    return _outlook(log, progress.diagnosis, source, is_running=is_running, now_us=now_us)
 
 
 _START_OVER: Final = "End the job and start a new one."
@@ -442,6 +443,69 @@ def _grade(
     if is_short or (hours_left is not None and hours_left <= _WARNING_HOURS):
         return Level.WARNING, text, _MAKE_ROOM
     return Level.OK, text, ""
+
+
+_KEEP_LONGER: Final = (
+    "Remove what holds the job up, or raise binlog_expire_logs_seconds on the source (older MariaDB: expire_logs_days)"
+    " while there is room on its disk."
+)
+
+
+def _outlook_by_age(log: KeptLog, progress: Progress, seen: Diagnosis, *, is_running: bool, now_us: int) -> Retention:
+    """Of a log that is removed when it is old, whether the job still needs it or not.
+
+    A file goes when its last change is too old, so what the job needs is safe at least until its oldest change is.
+    """
+    keeps_for_s = _keeps_for_s(log, seen.log_bytes_per_s)
+    facts = Retention(
+        Level.OK,
+        "the source does not remove its log by age; how long its disk has room for that is not known",
+        held_bytes=log.held_bytes,
+        limit_bytes=log.limit_bytes,
+        is_limited=bool(log.keeps_for_s or log.limit_bytes),
+        growth_bytes_per_s=seen.log_bytes_per_s,
+    )
+    if keeps_for_s is None:
+        if not log.limit_bytes:
+            return facts
+        kept = f"the source keeps {render_bytes(log.limit_bytes)} of its log"
+        return replace(facts, level=Level.UNKNOWN, text=f"{kept}; how soon that is over is not known yet")
+    kept = f"the source keeps its log for {render_age(keeps_for_s)}"
+    proven_us = proven_here_us(progress)
+    needed_us = seen.log_needed_since_us if proven_us is None else proven_us
+    if needed_us is None:
+        return replace(facts, level=Level.UNKNOWN, text=f"{kept}; since when the job needs it is not known")
+    age_s = max(0.0, (now_us - needed_us) / 1e6)
+    left_s = max(0.0, keeps_for_s - age_s)
+    # While the job gets there, what it needs does not grow old.
+    is_arriving = is_running and proven_us is not None and progress.remaining_s is not None
+    hours_left = None if is_arriving and (progress.remaining_s or 0) < left_s else left_s / 3600
+    text = f"{kept}, and the job needs the last {render_age(age_s)} of it"
+    if hours_left is not None:
+        text += f": {render_age(left_s)} are left"
+    is_too_slow = progress.remaining_s is not None and progress.remaining_s >= left_s
+    level = _grade_hours(0.0 if is_too_slow else hours_left)
+    return replace(
+        facts,
+        level=level,
+        text=text,
+        remedy="" if level is Level.OK else _KEEP_LONGER,
+        hours_left=hours_left,
+        hours_left_if_stopped=left_s / 3600,
+    )
+
+
+def _keeps_for_s(log: KeptLog, log_bytes_per_s: float | None) -> float | None:
+    """By age or, at the present growth, by size; None when neither is known to come."""
+    by_age = [log.keeps_for_s] if log.keeps_for_s else []
+    by_size = [log.limit_bytes / log_bytes_per_s] if log.limit_bytes and log_bytes_per_s else []
+    return min([*by_age, *by_size], default=None)
+
+
+def _grade_hours(hours_left: float | None) -> Level:
+    if hours_left is None or hours_left > _WARNING_HOURS:
+        return Level.OK
+    return Level.CRITICAL if hours_left <= _CRITICAL_HOURS else Level.WARNING
 
 
 def _hours(left_bytes: int | None, per_s: float | None) -> float | None:

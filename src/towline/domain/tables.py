@@ -48,7 +48,8 @@ class Table:
     index, in index order; empty when there is none.  `identity` is the source's replica identity:
     'd' default, 'f' full, 'i' index, 'n' nothing.  `pages` and `size_bytes` (heap + TOAST) and
     `estimated_rows` come from the catalog when the table was read.  `storage_id` changes when the table is
-    rewritten (VACUUM FULL, TRUNCATE, ALTER TYPE): row addresses are then no longer comparable.
+    rewritten (VACUUM FULL, TRUNCATE, ALTER TYPE): row addresses are then no longer comparable.  Without `has_pages`
+    the source shows none, and `pages` counts the parts that the table was cut into.
     """
 
     name: TableName
@@ -62,6 +63,7 @@ class Table:
     storage_id: str
     is_logged: bool = True  # unlogged tables are copied but never streamed
     is_partition: bool = False
+    has_pages: bool = True
     row_filter: str = ""  # a condition in the source's SQL; rows that do not meet it are not moved
 
     @property

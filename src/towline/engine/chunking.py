@@ -75,6 +75,16 @@ def plan_chunks(table: Table, chunk_pages: int, bounds: Sequence[str] = ()) -> l
     ]
 
 
+def spread(chunks: Sequence[Chunk]) -> list[Chunk]:
+    """In an order in which any number of the first ones is a fair sample: first, middle, quarters, ...
+
+    What ranges of keys weigh is not known before they are read, and often grows or falls along the key.
+    """
+    width = max(1, (len(chunks) - 1).bit_length())
+    order = sorted(range(len(chunks)), key=lambda number: f"{number:0{width}b}"[::-1])
+    return [chunks[number] for number in order]
+
+
 def chunk_bytes(table: Table, chunk: Chunk) -> int:
     """The chunk's share of the table's size on the source, TOAST included."""
     if chunk.kind != "pages" or table.pages == 0:

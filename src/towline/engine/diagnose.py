@@ -16,7 +16,7 @@ from typing import Final
 
 from towline.domain.diagnosis import Diagnosis, Outage, SourceFacts, TargetFacts
 from towline.domain.errors import ConnectionRefused, Side, TowlineError, TransientError
-from towline.engine.ports import Clock, Sides, SourceDiagnosis, TargetDiagnosis
+from towline.engine.ports import Clock, CopyFacts, Sides, SourceDiagnosis, TargetDiagnosis
 from towline.engine.progress import MovementMeter, RateMeter
 
 _INTERVAL_S: Final = 2.0
@@ -39,6 +39,7 @@ class DiagnosisBoard:
         self._movement = MovementMeter()
         self._limit_bytes_per_s: int | None = None
         self._sequences_at_us: int | None = None
+        self._log_needed_since_us: int | None = None
 
     @property
     def newest(self) -> Diagnosis | None:
@@ -49,7 +50,8 @@ class DiagnosisBoard:
 
     def take_source(self, facts: SourceFacts) -> None:
         now_s = self._clock.monotonic_s()
-        self._log.add(now_s, facts.log_end_bytes)
+        if facts.log_end_bytes is not None:
+            self._log.add(now_s, facts.log_end_bytes)
         if facts.log.held_bytes is not None:
             self._held.add(now_s, facts.log.held_bytes)
         self._change(
@@ -69,6 +71,13 @@ class DiagnosisBoard:
             return
         known: Outage | None = getattr(self._seen, member, None)
         self._change(**{member: Outage(known.since_us if known else self._clock.now_us(), error)})
+
+    def take_copy(self, facts: CopyFacts) -> None:
+        """The stream will begin with the oldest snapshot that rows were copied under."""
+        ages_s = [snapshot.age_s for snapshot in facts.snapshots if snapshot.age_s is not None]
+        if ages_s:
+            self._log_needed_since_us = self._clock.now_us() - int(max(ages_s) * 1e6)
+            self._change()
 
     def sequences_written(self) -> None:
         self._sequences_at_us = self._clock.now_us()
@@ -91,6 +100,7 @@ class DiagnosisBoard:
             moved_at_us=self._movement.moved_at_us,
             usual_gap_s=self._movement.usual_gap_s,
             sequences_at_us=self._sequences_at_us,
+            log_needed_since_us=self._log_needed_since_us,
             **members,  # type: ignore[arg-type]
         )
 

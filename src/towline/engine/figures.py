@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from towline.domain.diagnosis import SourceFacts
 from towline.domain.progress import Phase, Progress
 from towline.domain.structure import Section, StructureItem
 from towline.domain.tables import Table, TableName
@@ -20,6 +21,15 @@ _MIN_ITEM_BYTES = 16 * 1024
 # Nearer than this a target is in step: nothing remains but to follow.
 _IN_STEP_S = 10.0
 _NOTHING_LEFT = Forecast(0, 0, 0)
+
+
+def _kept_for_the_job(seen: SourceFacts, first_log_end: int | None) -> int | None:
+    """Bytes of log that the catch-up will have to read; None when not known."""
+    if seen.log.keeps_for_s is None:
+        return seen.log.held_bytes
+    if seen.log_end_bytes is None or first_log_end is None:
+        return None
+    return seen.log_end_bytes - first_log_end
 
 
 def weigh(item: StructureItem) -> int:
@@ -47,6 +57,7 @@ class JobFigures:
         self._forecaster = Forecaster()
         self._fractions: dict[int, float] = {}
         self._kept_since_s: float | None = None
+        self._first_log_end: int | None = None
         self._row_rate = RateMeter()
         self._wire_rate = RateMeter()
 
@@ -169,7 +180,7 @@ class JobFigures:
             self._row_rate.add(now_s, self.copy.rows_done)
             self._wire_rate.add(now_s, self.copy.wire_bytes_moved)
         elif self.phase is Phase.INDEXES:
-            self._forecaster.index.add(now_s, index_total - index_left)
+            self._forecaster.add_index(now_s, index_total - index_left)
         elif self.stream is not None:
             self._forecaster.add_proven(now_s, self.stream.proven_source_time_us)
         self._take_held_log(now_s)
@@ -197,10 +208,14 @@ class JobFigures:
         seen = self.board.newest
         if self.phase is Phase.STRUCTURE and self._kept_since_s is None:
             self._kept_since_s = now_s  # the source keeps its log from about here on
-        if self._kept_since_s is None or seen is None or seen.source is None or seen.source.log.held_bytes is None:
+        if self._kept_since_s is None or seen is None or seen.source is None:
             return
-        age_s = (self._clock.now_us() - seen.source.at_us) / 1e6
-        self._forecaster.add_held(now_s - age_s - self._kept_since_s, seen.source.log.held_bytes)
+        held_bytes = _kept_for_the_job(seen.source, self._first_log_end)
+        if self._first_log_end is None:
+            self._first_log_end = seen.source.log_end_bytes
+        if held_bytes is not None:
+            age_s = (self._clock.now_us() - seen.source.at_us) / 1e6
+            self._forecaster.add_held(now_s - age_s - self._kept_since_s, held_bytes)
 
     def _forecast(self, full: FullPhase, left: Left, now_us: int) -> Forecast | None:
         """None when not known, 0 seconds only when nothing is left."""

@@ -34,6 +34,8 @@ _IN_STEP_S: Final = 5.0
 _PER_INDEX_BYTE: Final = 2.2
 _PER_ROW: Final = {"gin": 350.0, "gist": 500.0, "spgist": 300.0, "brin": 15.0}
 _PER_ROW_PLAIN: Final = 50.0
+# InnoDB builds all plain indexes of a table while it reads it once; each of them weighs a quarter of the table.
+_PER_INNODB_BYTE, _PER_FULLTEXT_BYTE = 0.8, 6.0
 # What is no index weighs what it reads of a table.
 _READING_COST: Final = {"STATISTICS DATA": 1.0, "FK CONSTRAINT": 0.4, "MATERIALIZED VIEW DATA": 2.0}
 # From the last index until a first proof, on a source that writes nothing.
@@ -41,6 +43,8 @@ _FIRST_PROOF_S: Final = 1.0
 # What the target applies of the source's log in a second; before anything is measured.
 _APPLY_BYTES_PER_S: Final = 15_000_000.0
 _INDEX_PRIOR_SHARE: Final = 0.15
+# What took so long already, and longer than was thought, takes some more.
+_WAITED_SHARE: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,9 @@ def index_cost(item: StructureItem, *, rows: int, live_share: float) -> float:
         return item.weight_bytes * _READING_COST[item.kind]
     if not item.weight_bytes:
         return _SMALL_COST
+    if item.kind == "INDEX" and item.statements and item.statements[0].startswith("ALTER TABLE "):
+        is_fulltext = " ADD FULLTEXT " in item.statements[0]
+        return _SMALL_COST + item.weight_bytes * (_PER_FULLTEXT_BYTE if is_fulltext else _PER_INNODB_BYTE)
     text = item.statements[0].lower() if item.kind == "INDEX" and item.statements else ""
     method = next((name for name in _PER_ROW if f" using {name} " in text), "")
     return _SMALL_COST + max(
@@ -130,8 +137,18 @@ class Forecaster:
     def __init__(self) -> None:
         self.data = Pace()
         self.index = Pace()
+        self._index_begun: tuple[float, float] | None = None  # when, and what was built then
+        self._index_waited_s = 0.0
         self._proven = Pace()
         self._held: tuple[float, float] | None = None  # seconds since the source began to keep it, bytes
+
+    def add_index(self, now_s: float, done: float) -> None:
+        """`done`: a running total, while indexes are being built."""
+        self.index.add(now_s, done)
+        if self._index_begun is None:
+            self._index_begun = now_s, done
+        begun_s, first = self._index_begun
+        self._index_waited_s = now_s - begun_s if done == first else 0.0
 
     def add_held(self, kept_s: float, held_bytes: float) -> None:
         """The source has kept its log for the job for `kept_s`, and it has come to `held_bytes`."""
@@ -187,7 +204,9 @@ class Forecaster:
         guessed = None if data_rate is None else left.index / data_rate
         rate = self.index.per_s(left.index)
         if rate is None:
-            return guessed
+            # A target that does not tell how far it is: what it was given is over bit by bit.
+            waited_s = self._index_waited_s
+            return None if guessed is None else max(guessed - waited_s, waited_s * _WAITED_SHARE)
         measured = left.index / rate
         if guessed is None:
             return measured

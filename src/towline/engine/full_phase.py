@@ -139,6 +139,7 @@ async def _copy(run: Run, tables: Sequence[Table], snapshot: Snapshot) -> None:
             _note_start_over(run, name)
         facts = await target.load_facts()
         plan = _plan(run, present, facts)
+    run.figures.board.take_copy(facts)
     left = _begin_figures(run, present, facts, plan)
 
     def count_down(name: TableName) -> None:

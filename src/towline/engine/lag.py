@@ -7,7 +7,8 @@ stops, blocks or fails lets T stand still, so the delay grows by itself and cann
 
 The source's clock may be set. A sample shows it: its offset differs by more than the round trips can explain, and what
 was known of the offset is forgotten.  Set back, times of commits lie in the future, and the samples decide: a T that
-the source's clock has not reached is dropped, and commit times far ahead of it are passed over.
+the source's clock has not reached is dropped, and commit times far ahead of it are passed over.  Where a commit's time
+may be another one than the source's (a client has set it, or an upstream server wrote it), it may not be ahead at all.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections import deque
 from typing import Final, Protocol
 
 from towline.domain.positions import Position
+from towline.engine.ports import SourceSample
 
 _MAX_PENDING: Final = 256
 _CLOCK_SAMPLES: Final = 16
@@ -35,6 +37,7 @@ class LagProof:
         self.is_caught_up = False
         self._durable: Position | None = None
         self._newest_us: int | None = None
+        self._may_be_ahead_us = _FAR_AHEAD_US
         self._pending: list[tuple[int, Position]] = []
         self._clock_samples: deque[tuple[int, int]] = deque(maxlen=_CLOCK_SAMPLES)
 
@@ -55,8 +58,10 @@ class LagProof:
             self._prove(commit_time_us)
         self._settle()
 
-    def sampled(self, source_time_us: int, position: Position, *, sent_us: int, received_us: int) -> None:
+    def sampled(self, sample: SourceSample, *, sent_us: int, received_us: int) -> None:
         """The source was asked at `sent_us` of our clock and the answer came at `received_us`."""
+        source_time_us, position = sample.source_time_us, sample.position
+        self._may_be_ahead_us = _FAR_AHEAD_US if sample.has_exact_commits else 0
         round_trip_us = max(0, received_us - sent_us)
         if self.proven_us is not None and self.proven_us > source_time_us + round_trip_us + _SET_BACK_US:
             self.proven_us = None
@@ -87,7 +92,7 @@ class LagProof:
         return abs(offset_us - known_us) > (round_trip_us + known_round_trip_us) // 2 + _DRIFT_US
 
     def _is_far_ahead(self, time_us: int) -> bool:
-        return self._newest_us is not None and time_us > self._newest_us + _FAR_AHEAD_US
+        return self._newest_us is not None and time_us > self._newest_us + self._may_be_ahead_us
 
     def _prove(self, time_us: int) -> None:
         if self.proven_us is None or time_us > self.proven_us:
@@ -135,8 +140,8 @@ class ReadProof:
         """A new connection reads into `relay`."""
         self._proof, self._relay = LagProof(), relay
 
-    def sampled(self, source_time_us: int, position: Position, *, sent_us: int, received_us: int) -> None:
-        self._proof.sampled(source_time_us, position, sent_us=sent_us, received_us=received_us)
+    def sampled(self, sample: SourceSample, *, sent_us: int, received_us: int) -> None:
+        self._proof.sampled(sample, sent_us=sent_us, received_us=received_us)
 
     def end(self) -> None:
         """The connection is gone; what it had read and is not on the target will be read again."""

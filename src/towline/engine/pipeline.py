@@ -163,6 +163,7 @@ class _Attempt:
         run = self.run
         tables = await run.sides.copy_source.read_tables(run.spec.selection)
         facts = await run.sides.copy_target.load_facts()
+        run.figures.board.take_copy(facts)
         facts = await self._full_phase(tables, facts)
         if is_edited(run, facts):
             await join_objects(run, tables, facts)

@@ -7,7 +7,7 @@ Sizes are bytes, times are microseconds since the epoch (UTC) unless the name sa
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -115,11 +115,15 @@ class ChunkDone:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotFact:
-    """A snapshot that chunks were read under: its position, and its text form for visibility tests."""
+    """A snapshot that chunks were read under: its position, and its text form for visibility tests.
+
+    `age_s`: of the snapshot when the facts were read; None where nobody asks for it.
+    """
 
     number: int
     position: str
     snapshot_text: str
+    age_s: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -544,10 +548,15 @@ class ApplyResult:
 
 @dataclass(frozen=True, slots=True)
 class SourceSample:
-    """The source's clock, then its position: every change committed up to that time lies before it."""
+    """The source's clock, then its position: every change committed up to that time lies before it.
+
+    `has_exact_commits`: transactions carry the moment of their commit, to the microsecond and by the source's own
+    clock.  Where they do not, samples have to tell, and are taken more often.
+    """
 
     source_time_us: int
     position: Position
+    has_exact_commits: bool = True
 
 
 class SourceProbe(Protocol):

@@ -137,7 +137,7 @@ class _TableFigures:
         return pages_done + int(max(min(outside * share, beside), outside * finished_share**_LATE))
 
     def _share_in_pages(self) -> float:
-        if not self.source_bytes or not self.table.pages:
+        if not self.source_bytes or not self.table.pages or not self.table.has_pages:
             return 1.0
         return min(1.0, self.table.pages * _PAGE_BYTES / self.source_bytes)
 

@@ -45,7 +45,7 @@ from dataclasses import dataclass, replace
 
 from towline.domain.errors import InvariantBroken
 from towline.domain.tables import Table, TableName
-from towline.engine.chunking import Work, chunk_bytes, plan_chunks, plan_groups
+from towline.engine.chunking import Work, chunk_bytes, plan_chunks, plan_groups, spread
 from towline.engine.ports import (
     Chunk,
     ChunkDone,
@@ -94,7 +94,8 @@ def plan_copy(
         plan = plans[table.name]
         mine = finished.get(table.name, [])
         numbers = {entry.chunk.number for entry in mine if entry.chunk.kind == "pages"}
-        chunks = plan_chunks(as_planned(table, plan), plan.chunk_pages, plan.bounds)
+        planned = as_planned(table, plan)
+        chunks = plan_chunks(planned, plan.chunk_pages, plan.bounds)
         remaining = [chunk for chunk in chunks if chunk.number not in numbers]
         used = {entry.snapshot_number for entry in mine}
         is_mixed = bool(remaining) and bool(used - {current})
@@ -110,7 +111,7 @@ def plan_copy(
                 work.append((table, Chunk(table.name, current, 0, None, kind="changed")))
         elif mine and remaining and not plan.bounds and base_of(mine) != current:
             raise InvariantBroken(f"{table.name}: chunks of snapshot {base_of(mine)} under snapshot {current}")
-        work.extend((table, chunk) for chunk in remaining)
+        work.extend((planned, chunk) for chunk in (spread(remaining) if plan.bounds else remaining))
     return CopyPlan(tuple(work), changed_since, tuple(start_over))
 
 

@@ -56,6 +56,8 @@ _WATCH_INTERVAL_S: Final = 0.5
 _SLOW_APPLY_S: Final = 1.0
 _UNREACHABLE_LIMIT_S: Final = 30.0
 _STOP_PATIENCE_S: Final = 5.0
+# Of the probe's interval, where only samples tell when something was committed.
+_SHARE_WITHOUT_COMMIT_TIMES: Final = 0.3
 # Shares of the memory: what waits in the relay or is being applied, one batch, transactions in progress.
 _RELAY_SHARE, _BATCH_SHARE, _SPILL_SHARE = 2, 8, 8
 
@@ -72,7 +74,8 @@ async def run_stream(
     """Stream until the goal is durable on the target or the operator wants a stop.
 
     `on_figures` gets, once, an object that can be read at any moment.  `probe_interval_s` says how often the source is
-    asked at present.  Transient failures of either side are retried with growing pauses.
+    asked at present; more often than that where its transactions do not say when they were committed.  Transient
+    failures of either side are retried with growing pauses.
 
     Raises:
         LeaseLost, DataError, SetupError, PositionLost: all that was confirmed stays applied, nothing else is.
@@ -97,6 +100,7 @@ class _Stream:
         self._control = control
         self._clock = clock
         self._probe_interval_s = probe_interval_s
+        self._probe_share = 1.0
         self._state = AppliedState(clock)
         self._reader: ChangeStream | None = None
         self._relay: Relay | None = None
@@ -248,7 +252,7 @@ class _Stream:
                         # Written but not flushed on the source: nothing would move the sender past it.
                         nudged_at_s = now_s
                         await probe.nudge()
-                await asyncio.sleep(self._probe_interval_s())
+                await asyncio.sleep(self._probe_interval_s() * self._probe_share)
         finally:
             await probe.close()
 
@@ -256,6 +260,7 @@ class _Stream:
         sent_us = self._clock.now_us()
         sample = await probe.sample()
         for proof in (self._state.proof, self._state.reading):
-            proof.sampled(sample.source_time_us, sample.position, sent_us=sent_us, received_us=self._clock.now_us())
+            proof.sampled(sample, sent_us=sent_us, received_us=self._clock.now_us())
+        self._probe_share = 1.0 if sample.has_exact_commits else _SHARE_WITHOUT_COMMIT_TIMES
         if self._state.proof.is_waiting and self._reader is not None:
             self._reader.ask_position()

@@ -390,3 +390,71 @@ def test_a_copy_alone_keeps_no_log():
 def test_amounts_in_words():
     assert [render_age(s) for s in (-1, 119, 120, 7200, 200_000)] == ["0 s", "119 s", "2 min", "2.0 h", "2 days"]
     assert [render_bytes(n) for n in (56, 1_500_000, 2_500_000_000)] == ["0.1 kB", "1.5 MB", "2.5 GB"]
+
+
+BINLOG = KeptLog("the binlog", is_there=True, is_read=True, held_bytes=5 * GB, keeps_for_s=48 * 3600.0)
+
+
+def behind(hours: float, **changes: object) -> Progress:
+    """A MySQL job whose oldest change that is not on the target is so old."""
+    changes = {"proven_source_time_us": NOW_US - int(hours * 3.6e9), **changes}
+    facts = replace(SEEN, source=replace(SOURCE, log=BINLOG))
+    return replace(IN_STEP, **{"diagnosis": facts, **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("progress", "level", "hours_left", "if_stopped"),
+    [
+        (behind(0.001, remaining_s=0), Level.OK, None, 48.0),
+        (behind(10, remaining_s=3600), Level.OK, None, 38.0),
+        (behind(30, remaining_s=None), Level.WARNING, 18.0, 18.0),
+        (behind(47.5, remaining_s=None), Level.CRITICAL, 0.5, 0.5),
+        (behind(40, remaining_s=9 * 3600), Level.CRITICAL, 8.0, 8.0),
+        (behind(60, remaining_s=None), Level.CRITICAL, 0.0, 0.0),
+    ],
+)
+def test_a_log_that_is_removed_by_age_is_left_for_as_long_as_the_job_is_not_that_far_behind(
+    progress: Progress, level: Level, hours_left: float | None, if_stopped: float
+):
+    retention = health(progress).retention
+    assert retention.level is level
+    assert retention.hours_left == (None if hours_left is None else pytest.approx(hours_left, abs=0.01))
+    assert retention.hours_left_if_stopped == pytest.approx(if_stopped, abs=0.01)
+    assert bool(retention.remedy) == (level is not Level.OK)
+
+
+def test_a_stopped_job_comes_nearer_to_the_purge_by_itself():
+    retention = health(behind(0.001, remaining_s=0), status=JobStatus.PAUSED, at_us=NOW_US + int(30 * 3.6e9)).retention
+    assert retention.level is Level.WARNING
+    assert retention.hours_left == pytest.approx(18.0, abs=0.01)
+
+
+def test_a_copy_needs_the_log_since_its_snapshot():
+    facts = replace(SEEN, source=replace(SOURCE, log=BINLOG))
+    copying = replace(IN_STEP, phase=Phase.COPY, proven_source_time_us=None, diagnosis=facts)
+    assert health(copying, status=JobStatus.COPYING).retention.level is Level.UNKNOWN
+    since = replace(facts, log_needed_since_us=NOW_US - int(46 * 3.6e9))
+    retention = health(replace(copying, diagnosis=since, remaining_s=3600), status=JobStatus.COPYING).retention
+    assert retention.level is Level.WARNING
+    assert retention.hours_left == pytest.approx(2.0)
+    retention = health(replace(copying, diagnosis=since, remaining_s=3 * 3600), status=JobStatus.COPYING).retention
+    assert retention.level is Level.CRITICAL
+
+
+@pytest.mark.parametrize(
+    ("changes", "log_bytes_per_s", "level", "words"),
+    [
+        ({"keeps_for_s": 0.0}, 1000.0, Level.OK, "disk has room for that is not known"),
+        ({"keeps_for_s": 0.0, "limit_bytes": 10 * GB}, None, Level.UNKNOWN, "10.0 GB"),
+        ({"keeps_for_s": 0.0, "limit_bytes": 10 * GB}, 500_000.0, Level.OK, "keeps its log for 5.6 h"),
+        ({"limit_bytes": 10 * GB}, 1.0, Level.OK, "keeps its log for 2 days"),
+    ],
+)
+def test_a_log_without_an_age_or_with_a_size_too(
+    changes: dict[str, object], log_bytes_per_s: float | None, level: Level, words: str
+):
+    log = replace(BINLOG, **changes)  # type: ignore[arg-type]
+    facts = replace(SEEN, source=replace(SOURCE, log=log), log_bytes_per_s=log_bytes_per_s)
+    retention = health(behind(0.001, remaining_s=0, diagnosis=facts)).retention
+    assert retention.level is level
+    assert words in retention.text

@@ -84,3 +84,18 @@ def test_a_stream_that_comes_nearer_says_when_it_is_there():
     for second in range(11):
         slow.add_proven(float(second), second * 900_000)
     assert slow.catch_up(40.0) is None
+
+
+def test_a_target_that_does_not_tell_how_far_an_index_is_gets_nearer_by_the_time_that_passes():
+    forecaster = Forecaster()
+    run(forecaster.data, begin_s=0, seconds=10, per_s=100.0)
+    seconds = []
+    for waited_s in range(41):
+        forecaster.add_index(10.0 + waited_s, 0.0)
+        known = forecaster.full_phase(left(0, 2000, index_total=2000), follows=False)
+        assert known is not None
+        seconds.append(known.seconds)
+    assert (seconds[0], seconds[10]) == (20, 10)
+    # Wrong by then, but not over.
+    assert seconds[20] == 5
+    assert seconds[40] == 10

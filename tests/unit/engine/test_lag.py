@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from towline.adapters.postgres.lsn import Lsn
 from towline.engine.lag import LagProof
+from towline.engine.ports import SourceSample
 
 
-def sample(proof: LagProof, time_us: int, position: int, *, round_trip_us: int = 0, offset_us: int = 0) -> None:
+def sample(
+    proof: LagProof, time_us: int, position: int, *, round_trip_us: int = 0, offset_us: int = 0, is_exact: bool = True
+) -> None:
     sent = time_us - offset_us - round_trip_us // 2
-    proof.sampled(time_us, Lsn(position), sent_us=sent, received_us=sent + round_trip_us)
+    proof.sampled(SourceSample(time_us, Lsn(position), is_exact), sent_us=sent, received_us=sent + round_trip_us)
 
 
 def test_nothing_is_proven_at_first():
@@ -108,3 +111,12 @@ def test_clock_that_was_set_ahead_is_known_by_the_next_sample():
     sample(proof, 1_000_000, 1, round_trip_us=100)
     sample(proof, 47_000_000, 2, round_trip_us=9_000, offset_us=45_000_000)
     assert proof.clock_offset_us == 45_000_000
+
+
+def test_commit_time_that_somebody_may_have_set_proves_nothing_ahead_of_the_samples():
+    proof = LagProof()
+    sample(proof, 5_000_000, 20, is_exact=False)
+    proof.durable(Lsn(10), commit_time_us=5_500_000)
+    assert proof.proven_us is None
+    proof.durable(Lsn(12), commit_time_us=4_000_000)
+    assert proof.proven_us == 4_000_000

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from towline.domain.tables import Table, TableName
+from towline.engine.chunking import chunk_bytes, plan_groups
 from towline.engine.ports import Chunk, ChunkDone, CopyFacts, SnapshotFact, TablePlan
 from towline.engine.snapshot import choose_floors, choose_mixed, choose_replay, plan_copy
 
@@ -103,3 +104,14 @@ def test_stream_replays_from_the_oldest_to_the_newest_snapshot_used() -> None:
 
 def test_stream_of_a_database_without_tables_begins_at_the_last_snapshot() -> None:
     assert choose_replay(facts([], SNAPSHOTS[:1])) == ("0/10", "0/10")
+
+
+def test_parts_of_a_key_weigh_alike_and_each_is_a_transaction_of_its_own() -> None:
+    size_bytes = 80 * 1024 * 1024
+    by_key = Table(TableName("d", "t"), 0, (), ("id",), "f", 1, size_bytes, 100, "1", has_pages=False)
+    cut = TablePlan(by_key.name, 8, 1, size_bytes, 100, "1", tuple(f'["{bound}"]' for bound in range(7)))
+    work = plan_copy([by_key], {by_key.name: cut}, [], SNAPSHOTS[:1], current=1, can_replay=True).work
+    assert {chunk_bytes(table, chunk) for table, chunk in work} == {size_bytes // 8}
+    assert [len(group) for group in plan_groups(work)] == [1] * 8
+    # In an order in which the first few stand for all.
+    assert [chunk.number for _, chunk in work] == [0, 4, 2, 6, 1, 5, 3, 7]

@@ -9,15 +9,18 @@ from dataclasses import dataclass
 
 from towline.adapters.mysql.quoting import quote_literal
 from towline.adapters.mysql.session import Row, Session
+from towline.domain.errors import MissingPrivilege, UnclassifiedError
 from towline.domain.tables import Column, ObjectSelection, Table, TableName
 
 SYSTEM_SCHEMAS = frozenset({"mysql", "information_schema", "performance_schema", "sys", "towline", "ndbinfo"})
 
 # Statistics as they are now, where the server would show remembered ones for a day.
 _FRESH_STATISTICS = "SET SESSION information_schema_stats_expiry = 0"
+# A file has at least some empty pages, and grows by 4 MB.
+_TELLING_FILE_BYTES = 16 * 1024 * 1024
 _TABLES = """
 SELECT table_schema, table_name, engine, coalesce(data_length, 0), coalesce(table_rows, 0),
-       coalesce(create_options, '')
+       coalesce(create_options, ''), coalesce(index_length, 0)
 FROM information_schema.tables
 WHERE table_type IN ('BASE TABLE', 'SYSTEM VERSIONED') AND table_schema IN ({schemas})
 ORDER BY table_schema, table_name
@@ -79,8 +82,10 @@ async def read_tables(session: Session, selection: ObjectSelection, *, with_gene
     listed = ", ".join(quote_literal(name) for name in schemas)
     columns = _collect_columns(await session.query(_COLUMNS.format(schemas=listed)), with_generated=with_generated)
     keys = _choose_keys(await session.query(_KEYS.format(condition=f"table_schema IN ({listed})")))
+    file_sizes = await _read_file_sizes(session)
     tables = []
-    for schema, name, _engine, size_bytes, rows, _options in await session.query(_TABLES.format(schemas=listed)):
+    listing = await session.query(_TABLES.format(schemas=listed))
+    for schema, name, _engine, size_bytes, rows, _options, index_bytes in listing:
         table = TableName(schema, name)
         if not selection.covers(table):
             continue
@@ -92,12 +97,37 @@ async def read_tables(session: Session, selection: ObjectSelection, *, with_gene
                 key=_of_columns(keys.get(table, ()), columns[table]),
                 identity="f",
                 pages=1,
-                size_bytes=int(size_bytes),
+                has_pages=False,
+                size_bytes=correct_size(int(size_bytes), int(index_bytes), file_sizes.get(table)),
                 estimated_rows=int(rows),
                 storage_id=_digest(columns[table]),
             )
         )
     return tables
+
+
+async def _read_file_sizes(session: Session) -> dict[TableName, int]:
+    """Of tables in files of their own, partitions added up; {} for an account without PROCESS.
+
+    Names that are spelled differently in the file system are left out.
+    """
+    view = "innodb_tablespaces" if session.flavor.is_mysql_from(8, 0) else "innodb_sys_tablespaces"
+    try:
+        rows = await session.query(f"SELECT name, file_size FROM information_schema.{view} WHERE name LIKE '%/%'")
+    except (MissingPrivilege, UnclassifiedError):
+        return {}
+    sizes: dict[TableName, int] = defaultdict(int)
+    for name, file_bytes in rows:
+        schema, _, table = str(name).partition("/")
+        sizes[TableName(schema, table.split("#", 1)[0])] += int(file_bytes or 0)
+    return sizes
+
+
+def correct_size(data_bytes: int, index_bytes: int, file_bytes: int | None) -> int:
+    """The size of a table's rows, of which statistics may be old, by the file that holds rows and indexes. Pure."""
+    if not data_bytes or file_bytes is None or file_bytes < _TELLING_FILE_BYTES:
+        return data_bytes
+    return file_bytes * data_bytes // (data_bytes + index_bytes)
 
 
 async def read_column_types(session: Session, table: TableName) -> dict[str, ColumnType]:

@@ -70,7 +70,8 @@ class MyCopyTarget:
             self._job_id,
         )
         snapshots = await session.query(
-            "SELECT number, position, snapshot_text FROM towline.snapshot WHERE job_id = %s ORDER BY number",
+            """SELECT number, position, snapshot_text, timestampdiff(microsecond, taken_at, now(6)) / 1000000
+               FROM towline.snapshot WHERE job_id = %s ORDER BY number""",
             self._job_id,
         )
         plans = await session.query(
@@ -87,7 +88,7 @@ class MyCopyTarget:
         if job is None:
             raise LeaseLost(f"job {self._job_id} was ended on the target", side=Side.TARGET)
         return CopyFacts(
-            snapshots=tuple(SnapshotFact(*row) for row in snapshots),
+            snapshots=tuple(SnapshotFact(row[0], row[1], row[2], age_s=float(row[3])) for row in snapshots),
             plans=tuple(
                 TablePlan(TableName(p[0], p[1]), p[2], p[3], p[4], p[5], p[6], tuple(json.loads(p[7]))) for p in plans
             ),

@@ -7,6 +7,8 @@ Who waits for whom is in different places: `performance_schema.data_lock_waits` 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from towline.adapters.mysql.bookkeeping import job_sessions_query
@@ -20,11 +22,16 @@ from towline.domain.jobs import Endpoint
 
 _SHOWN: Final = 5
 _BINLOG_DISABLED: Final = 1381
+_DAY_S: Final = 86_400.0
 _OPEN_TRANSACTIONS: Final = """
 SELECT t.trx_mysql_thread_id, coalesce(p.user, ''), coalesce(p.db, ''), coalesce(p.command, ''),
        timestampdiff(microsecond, t.trx_started, now(6)) / 1000000, t.trx_rows_modified
 FROM information_schema.innodb_trx t LEFT JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id
 WHERE t.trx_mysql_thread_id <> 0 AND t.trx_rows_modified > 0 ORDER BY t.trx_started LIMIT 5
+"""
+_RETENTION: Final = """
+SHOW GLOBAL VARIABLES WHERE variable_name IN ('log_bin', 'binlog_expire_logs_seconds', 'expire_logs_days',
+    'binlog_expire_logs_auto_purge', 'max_binlog_total_size', 'binlog_space_limit')
 """
 _WAITS_MYSQL: Final = """
 SELECT r.trx_mysql_thread_id, b.trx_mysql_thread_id, timestampdiff(second, r.trx_wait_started, now())
@@ -71,19 +78,21 @@ class MySourceDiagnosis(_Looking):
 
     def __init__(self, endpoint: Endpoint, *, job_id: str) -> None:
         super().__init__(endpoint, job_id, Side.SOURCE)
+        self._sizes: dict[str, int] = {}
 
     async def read(self, *, at_us: int) -> SourceFacts:
         session = await self._open()
         try:
-            held_bytes = await _read_binlog_bytes(session)
+            log = await self._read_log(session)
             rows = await _read_or_nothing(session, _OPEN_TRANSACTIONS)
         except BaseException:
             await self.close()
             raise
         return SourceFacts(
             at_us=at_us,
-            log_end_bytes=held_bytes or 0,
-            log=KeptLog("binlog", is_there=held_bytes is not None, is_read=True, held_bytes=held_bytes),
+            # Of files that are gone too, so it only grows.
+            log_end_bytes=sum(self._sizes.values()) if log.held_bytes is not None else None,
+            log=log,
             transactions=tuple(
                 OpenTransaction(
                     _describe(row[0], row[1], row[2], row[3], row[4]), has_written=True, is_in_database=True
@@ -91,6 +100,27 @@ class MySourceDiagnosis(_Looking):
                 for row in rows
             ),
         )
+
+    async def _read_log(self, session: Session) -> KeptLog:
+        settings = {str(name).lower(): str(value) for name, value in await session.query(_RETENTION)}
+        limits = [int(settings[name]) for name in ("max_binlog_total_size", "binlog_space_limit") if name in settings]
+        log = KeptLog(
+            "the binlog",
+            is_there=settings.get("log_bin") == "ON",
+            is_read=True,
+            keeps_for_s=_read_keep_time_s(settings),
+            limit_bytes=max(limits, default=0) or None,
+        )
+        try:
+            sizes = {str(row[0]): int(row[1]) for row in await session.query("SHOW BINARY LOGS")}
+        except MissingPrivilege:
+            return log
+        except TowlineError as error:
+            if number_of(error) == _BINLOG_DISABLED:
+                return replace(log, is_there=False)
+            raise
+        self._sizes.update(sizes)
+        return replace(log, held_bytes=sum(sizes.values()))
 
 
 class MyTargetDiagnosis(_Looking):
@@ -137,17 +167,12 @@ def _waits_query(session: Session) -> str:
     return _WAITS_MYSQL if session.flavor.is_mysql_from(8, 0) else _WAITS_MARIADB
 
 
-async def _read_binlog_bytes(session: Session) -> int | None:
-    """How much binlog the source keeps; None when there is none, or the account may not see it."""
-    try:
-        rows = await session.query("SHOW BINARY LOGS")
-    except MissingPrivilege:
-        return None
-    except TowlineError as error:
-        if number_of(error) == _BINLOG_DISABLED:
-            return None
-        raise
-    return sum(int(row[1]) for row in rows)
+def _read_keep_time_s(settings: Mapping[str, str]) -> float:
+    """After how long the server removes a binlog; 0 if it never does by age."""
+    if settings.get("binlog_expire_logs_auto_purge") == "OFF":
+        return 0.0
+    seconds = float(settings.get("binlog_expire_logs_seconds", 0))
+    return seconds or float(settings.get("expire_logs_days", 0)) * _DAY_S
 
 
 async def _read_or_nothing(session: Session, query: str) -> list[Row]:

@@ -59,7 +59,9 @@ class MysqlProbe:
             async with asyncio.timeout(_TIMEOUT_S):
                 if self._session is None or self._session.is_closed:
                     self._session = await connect(self._endpoint, purpose=self._purpose, side=Side.SOURCE)
-                return SourceSample(*await _read_sample(self._session))
+                # Others write whole seconds, of when the statement began, and what a client has set as the time.
+                has_exact_commits = self._session.flavor.is_mysql_from(8, 0)
+                return SourceSample(*await _read_sample(self._session), has_exact_commits)
         except TimeoutError as error:
             await self.close()
             raise ConnectionLost("the source did not tell its position in time", side=Side.SOURCE) from error

@@ -20,6 +20,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from towline.adapters.mysql.bookkeeping import BEGIN, hold_name, require_epoch
+from towline.adapters.mysql.build_progress import read_share
 from towline.adapters.mysql.connection import SQL_MODE, connect
 from towline.adapters.mysql.errors import number_of
 from towline.adapters.mysql.session import Session
@@ -59,6 +60,7 @@ class MyStructureTarget:
         self._job_id = job_id
         self._epoch = epoch
         self._idle: list[Session] = []
+        self._builds: dict[int, tuple[StructureItem, int]] = {}  # in flight, by the item's number
 
     async def save_structure(self, items: Sequence[StructureItem]) -> None:
         async with self._session() as session:
@@ -119,7 +121,13 @@ class MyStructureTarget:
             await self._run(session, item, was_begun=True, on_report=_ignore)
 
     async def read_build_progress(self) -> Mapping[int, float]:
-        return {}  # neither product tells without instrumentation that is off by default
+        builds = dict(self._builds)
+        if len(builds) != 1:
+            return {}  # what the servers tell cannot be told apart
+        ((number, (item, connection_id)),) = builds.items()
+        async with self._session() as session:
+            share = await read_share(session, item, connection_id)
+        return {} if share is None else {number: share}
 
     async def write_sequences(self, values: Sequence[SequenceValue]) -> None:
         pass  # AUTO_INCREMENT follows the rows
@@ -177,6 +185,7 @@ class MyStructureTarget:
             for statement in item.statements:
                 if item.kind == "INDEX":
                     reach(INDEX_IN_BUILD)
+                    self._builds[item.number] = item, session.connection_id
                 await self._execute(session, statement, item, what, on_report)
         except (TransientError, LeaseLost):
             raise
@@ -192,6 +201,8 @@ class MyStructureTarget:
             if exists:
                 raise TargetNotEmpty(f"{_describe(item)} exists on the target", side=Side.TARGET) from error
             raise StructureFailed(error.message, side=Side.TARGET) from error
+        finally:
+            self._builds.pop(item.number, None)
         return None
 
     async def _execute(

@@ -1,0 +1,58 @@
+"""What a source of either product says of its binlog, without a worker."""
+
+from __future__ import annotations
+
+from tests.integration.mysql.reading import endpoint_of
+from tests.servers.mysql import MysqlServer
+from towline.adapters.mysql.diagnosis import MySourceDiagnosis
+from towline.domain.diagnosis import SourceFacts
+
+DAY_S = 86_400
+
+
+async def look(diagnosis: MySourceDiagnosis) -> SourceFacts:
+    return await diagnosis.read(at_us=7)
+
+
+async def test_how_long_the_source_keeps_its_binlog(mysql_server: MysqlServer) -> None:
+    diagnosis = MySourceDiagnosis(endpoint_of(mysql_server), job_id="kept")
+    kept_s = mysql_server.fetch_value("SELECT @@global.binlog_expire_logs_seconds")
+    try:
+        mysql_server.execute(f"SET GLOBAL binlog_expire_logs_seconds = {2 * DAY_S}", "FLUSH BINARY LOGS")
+        before = await look(diagnosis)
+        assert before.log.is_there
+        assert before.log.keeps_for_s == 2 * DAY_S
+        assert before.log_end_bytes is not None
+        assert before.log.held_bytes == before.log_end_bytes
+        mysql_server.execute(
+            "FLUSH BINARY LOGS",
+            "SET GLOBAL binlog_expire_logs_seconds = 0",
+            f"PURGE BINARY LOGS TO '{newest_binlog(mysql_server)}'",
+        )
+        after = await look(diagnosis)
+        assert after.log.keeps_for_s == 0
+        assert after.log.held_bytes is not None
+        # What was removed does not let the end of the log go backwards.
+        assert after.log_end_bytes is not None
+        assert after.log.held_bytes < after.log_end_bytes
+        assert after.log_end_bytes > before.log_end_bytes
+    finally:
+        mysql_server.execute(f"SET GLOBAL binlog_expire_logs_seconds = {kept_s}")
+        await diagnosis.close()
+
+
+def newest_binlog(server: MysqlServer) -> str:
+    return str(server.fetch_all("SHOW BINARY LOGS")[-1][0])
+
+
+async def test_an_account_that_may_not_see_the_binlog_does_not_make_it_lost(mysql_server: MysqlServer) -> None:
+    mysql_server.execute("CREATE USER looker IDENTIFIED BY 'look-1'")
+    diagnosis = MySourceDiagnosis(endpoint_of(mysql_server, user="looker", password="look-1"), job_id="hidden")
+    try:
+        facts = await look(diagnosis)
+        assert facts.log.is_there
+        assert (facts.log.held_bytes, facts.log_end_bytes) == (None, None)
+        assert facts.log.keeps_for_s is not None
+    finally:
+        await diagnosis.close()
+        mysql_server.execute("DROP USER looker")
