@@ -20,4 +20,4 @@ def runs(
     """A job between two fresh databases; the source holds what the test's module names SCHEMA, if it does."""
     if schema := getattr(request.module, "SCHEMA", None):
         source_database.execute(schema)
-    return JobRuns(source_database, target_database, tmp_path)
+    return JobRuns(source=source_database, target=target_database, work_dir=tmp_path)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import signal
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from tests.fault.jobs import Runs
 from tests.fault.mysql_jobs import url_of
 from tests.servers.databases import Database
 from tests.servers.mysql import MysqlServer
@@ -23,55 +19,17 @@ from towline.domain.jobs import JobSpec, TaskMode
 JOB_ID = "33333333-2222-3333-4444-5555555ejb01"
 
 
-@dataclass
-class CrossRuns:
-    """Runs of one job, one after the other. `schema` is the source's, and the target's database."""
+@dataclass(kw_only=True)
+class CrossRuns(Runs):
+    """From PostgreSQL to a server of MySQL or MariaDB. `schema` is the source's, and the target's database."""
 
+    job_id = JOB_ID
     source: Database
     target: MysqlServer
     schema: str
-    work_dir: Path
-    follow: bool = True
 
-    def begin(self, **order: Any) -> subprocess.Popen[str]:
-        message = {
-            "source": self.source.url,
-            "target": url_of(self.target),
-            "job_id": JOB_ID,
-            "follow": self.follow,
-            "work_dir": str(self.work_dir),
-            **order,
-        }
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.fault.run_job"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stdin is not None
-        process.stdin.write(json.dumps(message) + "\n")
-        process.stdin.flush()
-        return process
-
-    def run_until_killed(self, point: str, *, times: int = 1, **order: Any) -> None:
-        """The run must die at the point; a run that never gets there is a wrong test."""
-        process = self.begin(point=point, times=times, **order)
-        output, errors = process.communicate(timeout=100)
-        assert process.returncode == -signal.SIGKILL, f"never reached {point}: {output} {errors[-2000:]}"
-
-    def run_to_the_end(self, **order: Any) -> dict[str, Any]:
-        """The run's outcome; it must not fail."""
-        outcome = self.run(**order)
-        assert "error" not in outcome, outcome
-        return outcome
-
-    def run(self, **order: Any) -> dict[str, Any]:
-        process = self.begin(until_caught_up=self.follow, **order)
-        output, errors = process.communicate(timeout=100)
-        assert process.returncode == 0, errors[-3000:]
-        outcome: dict[str, Any] = json.loads(output.splitlines()[-1])
-        return outcome
+    def urls(self) -> tuple[str, str]:
+        return self.source.url, url_of(self.target)
 
     def spec(self) -> JobSpec:
         return JobSpec(

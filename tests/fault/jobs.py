@@ -8,29 +8,31 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from tests.servers.databases import Database
 
 JOB_ID = "11111111-2222-3333-4444-5555555ejb01"
 
 
-@dataclass
-class JobRuns:
-    """Runs of one job, one after the other."""
+@dataclass(kw_only=True)
+class Runs:
+    """Runs of one job, one after the other, between whatever databases a subclass names."""
 
-    source: Database
-    target: Database
+    job_id: ClassVar[str]
     work_dir: Path
     follow: bool = True
-    source_url: str | None = None
-    target_url: str | None = None
+
+    def urls(self) -> tuple[str, str]:
+        """Of source and target."""
+        raise NotImplementedError
 
     def begin(self, **order: Any) -> subprocess.Popen[str]:
+        source, target = self.urls()
         message = {
-            "source": self.source_url or self.source.url,
-            "target": self.target_url or self.target.url,
-            "job_id": JOB_ID,
+            "source": source,
+            "target": target,
+            "job_id": self.job_id,
             "follow": self.follow,
             "work_dir": str(self.work_dir),
             **order,
@@ -50,17 +52,35 @@ class JobRuns:
     def run_until_killed(self, point: str, *, times: int = 1, **order: Any) -> None:
         """The run must die at the point; a run that never gets there is a wrong test."""
         process = self.begin(point=point, times=times, **order)
-        _, errors = process.communicate(timeout=100)
-        assert process.returncode == -signal.SIGKILL, f"never reached {point}: {errors[-2000:]}"
+        output, errors = process.communicate(timeout=100)
+        assert process.returncode == -signal.SIGKILL, f"never reached {point}: {output} {errors[-2000:]}"
 
     def run_to_the_end(self, **order: Any) -> dict[str, Any]:
         """The run's outcome; it must not fail."""
+        outcome = self.run(**order)
+        assert "error" not in outcome, outcome
+        return outcome
+
+    def run(self, **order: Any) -> dict[str, Any]:
         process = self.begin(until_caught_up=self.follow, **order)
         output, errors = process.communicate(timeout=100)
         assert process.returncode == 0, errors[-3000:]
         outcome: dict[str, Any] = json.loads(output.splitlines()[-1])
-        assert "error" not in outcome, outcome
         return outcome
+
+
+@dataclass(kw_only=True)
+class JobRuns(Runs):
+    """From PostgreSQL to PostgreSQL; the URLs stand in for those of the databases, such as ones of a proxy."""
+
+    job_id = JOB_ID
+    source: Database
+    target: Database
+    source_url: str | None = None
+    target_url: str | None = None
+
+    def urls(self) -> tuple[str, str]:
+        return self.source_url or self.source.url, self.target_url or self.target.url
 
     def ledger(self) -> dict[tuple[str, str, int], str]:
         """When each finished chunk was written, by table, kind and number."""

@@ -65,7 +65,7 @@ def runs(
     schema = f"k_{secrets.token_hex(5)}"
     source_database.execute(f"CREATE SCHEMA {schema}; SET search_path = {schema}; {SCHEMA}")
     source_database.execute("ANALYZE")
-    yield CrossRuns(source_database, target, schema, tmp_path)
+    yield CrossRuns(source=source_database, target=target, schema=schema, work_dir=tmp_path)
     target.execute(f"DROP DATABASE IF EXISTS `{schema}`", "DROP DATABASE IF EXISTS towline")
 
 

@@ -41,7 +41,7 @@ def runs(
         "INSERT INTO twins VALUES (1)",
     )
     target = mysql_servers(product, "second")
-    yield MysqlRuns(source, target, tmp_path)
+    yield MysqlRuns(source=source, target=target, work_dir=tmp_path)
     target.execute(f"DROP DATABASE IF EXISTS `{source.name}`", "DROP DATABASE IF EXISTS towline")
 
 

@@ -66,7 +66,7 @@ def runs(
     source = fresh_mysql_database(mysql_servers(first, "first"))
     source.execute(*SCHEMA)
     target = mysql_servers(second, "second")
-    yield MysqlRuns(source, target, tmp_path)
+    yield MysqlRuns(source=source, target=target, work_dir=tmp_path)
     target.execute(f"DROP DATABASE IF EXISTS `{source.name}`", "DROP DATABASE IF EXISTS towline")
 
 

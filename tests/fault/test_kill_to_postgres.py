@@ -31,7 +31,7 @@ def begin(
     def make(product: Product) -> ToPostgresRuns:
         source = fresh_mysql_database(mysql_servers(product, "first"))
         source.execute(*SCHEMA)
-        return ToPostgresRuns(source, fresh_database(pg18), tmp_path)
+        return ToPostgresRuns(source=source, target=fresh_database(pg18), work_dir=tmp_path)
 
     return make
 

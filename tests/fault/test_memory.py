@@ -36,7 +36,7 @@ async def test_memory_is_bounded_for_a_large_table_row_and_transaction(
         INSERT INTO wide SELECT i, convert_to(repeat('abcdefgh', {ROW_MB * MB // 8}), 'UTF8')
         FROM generate_series(1, 3) i"""
     )
-    runs = JobRuns(source_database, target_database, tmp_path)
+    runs = JobRuns(source=source_database, target=target_database, work_dir=tmp_path)
     copied = runs.run_to_the_end(memory_limit_bytes=LIMIT_MB * MB)
     source_database.execute(
         f"""INSERT INTO large SELECT 1000000 + i, repeat('y', 1000) FROM generate_series(1, {TRANSACTION_MB * 1000}) i;

@@ -153,7 +153,9 @@ def to_postgres(
     tmp_path: Path,
 ) -> Callable[[MysqlServer], ToPostgresRuns]:
     """A function that makes a job from an empty database of that server to an empty one of PostgreSQL 18."""
-    return lambda server: ToPostgresRuns(fresh_mysql_database(server), fresh_database(pg18), tmp_path)
+    return lambda server: ToPostgresRuns(
+        source=fresh_mysql_database(server), target=fresh_database(pg18), work_dir=tmp_path
+    )
 
 
 def test_every_type_arrives_by_copy_and_by_stream(

@@ -83,7 +83,7 @@ REFUSED: dict[str, list[str]] = {
 def runs(source_database: Database, mysql_server: MysqlServer, tmp_path: Path) -> Iterator[CrossRuns]:
     schema = f"x_{secrets.token_hex(5)}"
     source_database.execute(f"CREATE SCHEMA {schema}")
-    yield CrossRuns(source_database, mysql_server, schema, tmp_path)
+    yield CrossRuns(source=source_database, target=mysql_server, schema=schema, work_dir=tmp_path)
     mysql_server.execute(f"DROP DATABASE IF EXISTS `{schema}`", "DROP DATABASE IF EXISTS towline")
 
 

@@ -32,7 +32,7 @@ def runs(
         "CREATE TABLE s (id int PRIMARY KEY, a int, b int)",
         "INSERT INTO s VALUES (1, 10, 11), (2, 20, 21)",
     )
-    runs = MysqlRuns(source, mysql_server_second, tmp_path)
+    runs = MysqlRuns(source=source, target=mysql_server_second, work_dir=tmp_path)
     runs.run_until_killed(points.HANDOFF_BEFORE_STREAM)
     yield runs
     mysql_server_second.execute(f"DROP DATABASE IF EXISTS `{source.name}`", "DROP DATABASE IF EXISTS towline")

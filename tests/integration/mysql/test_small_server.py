@@ -34,7 +34,7 @@ def runs(
 ) -> Iterator[MysqlRuns]:
     source = fresh_mysql_database(mariadb10)
     source.execute("CREATE TABLE t (id int PRIMARY KEY, v longblob)", "CREATE TABLE k (v longblob)")
-    yield MysqlRuns(source, small_server, tmp_path)
+    yield MysqlRuns(source=source, target=small_server, work_dir=tmp_path)
     small_server.execute(f"DROP DATABASE IF EXISTS `{source.name}`", "DROP DATABASE IF EXISTS towline")
 
 

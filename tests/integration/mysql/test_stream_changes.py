@@ -36,7 +36,7 @@ def runs(
         "CREATE TABLE emptied (id int PRIMARY KEY)",
         "INSERT INTO emptied VALUES (1), (2)",
     )
-    yield MysqlRuns(source, mysql_server_second, tmp_path)
+    yield MysqlRuns(source=source, target=mysql_server_second, work_dir=tmp_path)
     mysql_server_second.execute(f"DROP DATABASE IF EXISTS `{source.name}`", "DROP DATABASE IF EXISTS towline")
 
 

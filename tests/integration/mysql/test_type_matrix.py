@@ -110,7 +110,7 @@ def runs(
     product: Product = request.param
     source = fresh_mysql_database(mysql_servers(product, "first"))  # type: ignore[operator]
     target: MysqlServer = mysql_servers(product, "second")  # type: ignore[operator]
-    yield MysqlRuns(source, target, tmp_path)
+    yield MysqlRuns(source=source, target=target, work_dir=tmp_path)
     target.execute(f"DROP DATABASE IF EXISTS `{source.name}`", "DROP DATABASE IF EXISTS towline")
 
 
