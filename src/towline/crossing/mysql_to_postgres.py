@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, cast
+from typing import cast
 
 from towline.adapters.mysql.binlog_reader import BinlogReader
 from towline.adapters.mysql.catalog import read_identity
@@ -33,10 +33,6 @@ from towline.domain.jobs import JobSpec
 from towline.domain.prechecks import PrecheckItem
 from towline.domain.tables import Table, TableName
 from towline.engine.ports import Sides, StreamSides
-
-# As in same-family jobs: the rest of a worker's limit is for the interpreter, the drivers' buffers and large rows.
-_SHARE_OF_LIMIT: Final = 4
-_SMALLEST_BYTES: Final = 4 * 1024 * 1024
 
 
 class MysqlToPostgres:
@@ -131,7 +127,7 @@ class _StreamSides:
     def __init__(self, spec: JobSpec, tables: Sequence[Table], *, epoch: int, spill_dir: Path) -> None:
         """`spill_dir` must belong to this job alone."""
         self.spill_dir = spill_dir
-        self.memory_bytes = max(_SMALLEST_BYTES, spec.memory_limit_bytes // _SHARE_OF_LIMIT)
+        self.memory_bytes = spec.stream_memory_bytes
         self._spec = spec
         self._tables = tables
         self._epoch = epoch

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, cast
+from typing import cast
 
 from towline.adapters.mysql.applier import ApplierOptions, MyApplier
 from towline.adapters.mysql.bookkeeping import (
@@ -45,10 +45,6 @@ from towline.domain.jobs import JobSpec, TaskMode
 from towline.domain.prechecks import PrecheckItem
 from towline.domain.tables import ObjectSelection, Table, TableName
 from towline.engine.ports import Chunk, CopySource, Sides, SnapshotFact, StreamSides
-
-# The rest of a worker's limit is for the interpreter, the drivers' buffers and one large row in each of them.
-_SHARE_OF_LIMIT: Final = 4
-_SMALLEST_BYTES: Final = 4 * 1024 * 1024
 
 
 class CrossSides:
@@ -268,7 +264,7 @@ class _CrossStreamSides:
         mixed: frozenset[TableName],
     ) -> None:
         self.spill_dir = spill_dir
-        self.memory_bytes = max(_SMALLEST_BYTES, spec.memory_limit_bytes // _SHARE_OF_LIMIT)
+        self.memory_bytes = spec.stream_memory_bytes
         self._spec = spec
         self._tables = tables
         self._epoch = epoch

@@ -141,6 +141,10 @@ class SpeedWindow:
         return minute_of_day >= self.begin_minute or minute_of_day <= self.end_minute
 
 
+_STREAM_SHARE: Final = 4
+_SMALLEST_STREAM_BYTES: Final = 4 * 1024 * 1024
+
+
 @dataclass(frozen=True, slots=True)
 class JobSpec:
     """All that a worker needs to run a job, with passwords in the clear; lives in memory only."""
@@ -159,6 +163,14 @@ class JobSpec:
     replaces_owners: bool = False  # all objects belong to the target's user
     accounts: AccountWish | None = None
     edit: int = 0  # grows with each change of the selection after the job has run
+
+    @property
+    def stream_memory_bytes(self) -> int:
+        """What changes may take between source and target.
+
+        The rest of the limit is for the interpreter, the drivers' buffers and large rows.
+        """
+        return max(_SMALLEST_STREAM_BYTES, self.memory_limit_bytes // _STREAM_SHARE)
 
 
 @dataclass(frozen=True, slots=True)

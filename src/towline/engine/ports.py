@@ -180,6 +180,13 @@ class ChunkReader(Protocol):
     async def close(self) -> None: ...
 
 
+@runtime_checkable
+class NamesRows(Protocol):
+    """A chunk reader that can say which row of a chunk was the n-th, from 1, by its key; for messages."""
+
+    async def read_key(self, table: Table, chunk: Chunk, *, row_number: int) -> str: ...
+
+
 class Snapshot(Protocol):
     """A moment of the source that any number of sessions can read. Close it when all are open or done."""
 

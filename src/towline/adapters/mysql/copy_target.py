@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
 from towline.adapters.mysql.bookkeeping import BEGIN, hold_name, require_epoch
 from towline.adapters.mysql.catalog import ColumnType, read_column_types, read_packet_limit
@@ -22,16 +22,11 @@ from towline.domain.errors import LeaseLost, Side, SourceDdl
 from towline.domain.jobs import ConflictPolicy, Endpoint
 from towline.domain.tables import Table, TableName
 from towline.engine import points
-from towline.engine.ports import Chunk, ChunkDone, ChunkReader, CopyFacts, SnapshotFact, TablePlan
+from towline.engine.counted import Counted
+from towline.engine.ports import Chunk, ChunkDone, ChunkReader, CopyFacts, NamesRows, SnapshotFact, TablePlan
 
 # Rows come in any order of tables and with all they refer to; what the source holds was checked there.
 WRITER_SETTINGS: Final = {"foreign_key_checks": "0", "max_error_count": "65535"}
-
-
-class _KeyReader(Protocol):
-    """What a reader can do besides, for messages."""
-
-    async def read_key(self, table: Table, chunk: Chunk, *, row_number: int) -> str: ...
 
 
 class MyCopyTarget:
@@ -244,7 +239,7 @@ class MyChunkWriter:
             await require_epoch(session, self._job_id, self._epoch)  # I6
             for table, chunk in work:
                 blocks = reader.read(table, chunk, changed_since=changed_since.get(table.name))
-                counted = _Counted(blocks, table, on_bytes)
+                counted = Counted(blocks, table, on_bytes)
                 # I4: rows of a 'changed' chunk replace older versions only, see `engine/snapshot.py`.
                 is_changed = chunk.kind == "changed"
                 try:
@@ -264,7 +259,7 @@ class MyChunkWriter:
                         continue
                     number = misfit.warnings[0][2]
                     # A duplicate comes without the number of its row.
-                    key = await cast(_KeyReader, reader).read_key(table, chunk, row_number=number) if number else ""
+                    key = await cast(NamesRows, reader).read_key(table, chunk, row_number=number) if number else ""
                     raise misfit.to_error(table, key) from None
                 done.append(ChunkDone(chunk, snapshot_number, rows, counted.size_bytes))
             points.reach(points.COPY_BEFORE_LEDGER)
@@ -310,22 +305,3 @@ def _require_same_order(table: Table, types: Mapping[str, ColumnType]) -> None:
     names = [column.name for column in table.columns if column.name in types]
     if names != [name for name in types if name in set(names)]:
         raise SourceDdl(f"the columns of {table.name} changed places while the job began", side=Side.SOURCE)
-
-
-class _Counted:
-    """Passes a stream on, counting."""
-
-    def __init__(
-        self, stream: AsyncIterator[bytes], table: Table, on_bytes: Callable[[Table, int], Awaitable[None]]
-    ) -> None:
-        self._stream = stream
-        self._table = table
-        self._on_bytes = on_bytes
-        self.size_bytes = 0
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for piece in self._stream:
-            points.reach(points.COPY_IN_CHUNK)
-            self.size_bytes += len(piece)
-            await self._on_bytes(self._table, len(piece))
-            yield piece

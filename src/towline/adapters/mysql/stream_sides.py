@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 from towline.adapters.mysql.applier import ApplierOptions, MyApplier
 from towline.adapters.mysql.binlog_reader import BinlogReader
@@ -12,10 +11,6 @@ from towline.adapters.mysql.forms import TargetForms
 from towline.adapters.mysql.probe import MysqlProbe
 from towline.domain.jobs import JobSpec
 from towline.domain.tables import Table
-
-# The rest of a worker's limit is for the interpreter, the drivers' buffers and one large row in each of them.
-_SHARE_OF_LIMIT: Final = 4
-_SMALLEST_BYTES: Final = 4 * 1024 * 1024
 
 
 class MyStreamSides:
@@ -26,7 +21,7 @@ class MyStreamSides:
     ) -> None:
         """`spill_dir` must belong to this job alone; `carries_ddl`: both servers are of one product."""
         self.spill_dir = spill_dir
-        self.memory_bytes = max(_SMALLEST_BYTES, spec.memory_limit_bytes // _SHARE_OF_LIMIT)
+        self.memory_bytes = spec.stream_memory_bytes
         self._spec = spec
         self._tables = tables
         self._epoch = epoch

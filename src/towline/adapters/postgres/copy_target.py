@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
 
 import asyncpg
 
@@ -23,11 +22,13 @@ from towline.domain.jobs import Endpoint
 from towline.domain.structure import StructureItem
 from towline.domain.tables import Table, TableName
 from towline.engine import points
+from towline.engine.counted import Counted
 from towline.engine.ports import (
     Chunk,
     ChunkDone,
     ChunkReader,
     CopyFacts,
+    NamesRows,
     SnapshotFact,
     TablePlan,
 )
@@ -219,13 +220,6 @@ class PgCopyTarget:
         return self._connection
 
 
-@runtime_checkable
-class NamesRows(Protocol):
-    """A reader that can say which row of a chunk was the n-th, from 1, by its key."""
-
-    async def read_key(self, table: Table, chunk: Chunk, *, row_number: int) -> str: ...
-
-
 class PgChunkWriter:
     """One session; one transaction per call of `write`."""
 
@@ -250,7 +244,7 @@ class PgChunkWriter:
                 await require_epoch(connection, self._job_id, self._epoch)  # I6
                 for table, chunk in work:
                     stream = reader.read(table, chunk, changed_since=changed_since.get(table.name))
-                    counted = _Counted(stream, table, on_bytes)
+                    counted = Counted(stream, table, on_bytes)
                     try:
                         if chunk.kind == "changed":
                             rows = await self._replace(table, counted)
@@ -269,7 +263,7 @@ class PgChunkWriter:
         status = await self._connection.copy_to_table(
             name,
             schema_name=schema,
-            source=stream,
+            source=_cut(stream),
             columns=[column.name for column in table.columns],
             format="binary" if table.is_binary_safe else "text",
         )
@@ -317,28 +311,15 @@ class PgChunkWriter:
         self._connection.terminate()
 
 
-class _Counted:
-    """Passes a stream on, counting; cuts huge pieces so that the socket's buffer stays small."""
-
-    def __init__(
-        self, stream: AsyncIterator[bytes], table: Table, on_bytes: Callable[[Table, int], Awaitable[None]]
-    ) -> None:
-        self._stream = stream
-        self._table = table
-        self._on_bytes = on_bytes
-        self.size_bytes = 0
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for piece in self._stream:
-            points.reach(points.COPY_IN_CHUNK)
-            self.size_bytes += len(piece)
-            await self._on_bytes(self._table, len(piece))
-            if len(piece) <= _PIECE_BYTES:
-                yield piece
-            else:
-                view = memoryview(piece)
-                for start in range(0, len(view), _PIECE_BYTES):
-                    yield bytes(view[start : start + _PIECE_BYTES])
+async def _cut(stream: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """Huge pieces become small ones, so that the socket's buffer stays small."""
+    async for piece in stream:
+        if len(piece) <= _PIECE_BYTES:
+            yield piece
+        else:
+            view = memoryview(piece)
+            for start in range(0, len(view), _PIECE_BYTES):
+                yield bytes(view[start : start + _PIECE_BYTES])
 
 
 async def _name_row(error: asyncpg.PostgresError, table: Table, chunk: Chunk, reader: ChunkReader) -> TowlineError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 from towline.adapters.postgres.applier import ApplierOptions, PgApplier
 from towline.adapters.postgres.probe import PgProbe
@@ -15,10 +14,6 @@ from towline.adapters.postgres.slot_reader import (
 )
 from towline.domain.jobs import JobSpec
 from towline.domain.tables import Table, TableName
-
-# The rest of a worker's limit is for the interpreter, the drivers' buffers and one large row in each of them.
-_SHARE_OF_LIMIT: Final = 4
-_SMALLEST_BYTES: Final = 4 * 1024 * 1024
 
 
 class PgStreamSides:
@@ -38,7 +33,7 @@ class PgStreamSides:
     ) -> None:
         """`source_version` as in `server_version_num`; `spill_dir` must belong to this job alone."""
         self.spill_dir = spill_dir
-        self.memory_bytes = max(_SMALLEST_BYTES, spec.memory_limit_bytes // _SHARE_OF_LIMIT)
+        self.memory_bytes = spec.stream_memory_bytes
         self._spec = spec
         self._mixed = mixed
         self._tables = tables
