@@ -114,10 +114,10 @@ CASES = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scale", type=int, default=1)
-    parser.add_argument("cases", nargs="*", choices=[[], *CASES], default=list(CASES))
+    parser.add_argument("cases", nargs="*", choices=CASES)
     arguments = parser.parse_args()
     with local_pair(15) as pair:
-        for case in arguments.cases:
+        for case in arguments.cases or CASES:
             CASES[case](pair, arguments.scale)
 
 

@@ -291,7 +291,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=3_000_000)
     parser.add_argument("--changes", type=int, default=CATCH_UP_CHANGES, help="that wait in the case catch-up")
     cases = [*INDEXES, *FLUSH_AT_COMMIT]
-    parser.add_argument("cases", nargs="*", choices=[[], *cases], default=cases)
+    parser.add_argument("cases", nargs="*", choices=cases)
     arguments = parser.parse_args()
     installation = find_installation(Product.MARIADB)
     if installation is None or shutil.which("mydumper") is None:
@@ -300,7 +300,7 @@ def main() -> None:
         MysqlServer(installation, settings=SETTINGS) as source,
         MysqlServer(installation, settings=SETTINGS) as target,
     ):
-        for case in arguments.cases:
+        for case in arguments.cases or cases:
             if case in FLUSH_AT_COMMIT:
                 with MysqlServer(installation, settings=SETTINGS) as replica:
                     bench_catch_up(source, target, replica, case=case, pairs=arguments.pairs, changes=arguments.changes)

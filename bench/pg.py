@@ -253,10 +253,10 @@ CASES = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("cases", nargs="*", choices=[[], *CASES], default=list(CASES))
+    parser.add_argument("cases", nargs="*", choices=CASES)
     arguments = parser.parse_args()
     with local_pair(VERSION) as pair:
-        for case in arguments.cases:
+        for case in arguments.cases or CASES:
             CASES[case](pair, arguments.pairs)
 
 
