@@ -572,6 +572,8 @@ class BinlogDecoder:
         )
         if order is None:
             return
+        if context.unknown_code is not None:
+            raise refuse(statement, f"its session has a variable that is not known here (code {context.unknown_code})")
         order = replace(order, database=schema, settings=render_settings(context))
         table = statement.tables[0] if statement.tables else TableName(statement.schemas[0], "")
         self._add_change((DDL, Relation(table, (), (), ()), raw, order.encode()), len(raw))
