@@ -6,7 +6,7 @@ What only the databases can tell, such as an object of the source that has the n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from towline.domain.errors import BadRename
@@ -36,7 +36,7 @@ def require_sound(selection: ObjectSelection, *, target_family: str) -> None:
             raise BadRename(f"objects of schema {source} cannot be renamed: in triggers the word means a row")
     _require_selected(selection)
     chosen = sorted(selection.tables | selection.views | {each.source for each in names.tables})
-    collision = find_collision(names, chosen)
+    collision = find_collision({table: names.target_name(table) for table in chosen})
     if collision is not None:
         raise BadRename(f"{collision[0]} and {collision[1]} would both be {names.target_name(collision[0])}")
 
@@ -58,11 +58,11 @@ def require_kept(known: ObjectSelection, wanted: ObjectSelection) -> None:
             raise BadRename(f"{table} has its name on the target already")
 
 
-def find_collision(names: NameMap, objects: Iterable[TableName]) -> tuple[TableName, TableName] | None:
+def find_collision(there: Mapping[TableName, TableName]) -> tuple[TableName, TableName] | None:
     """Two of the source's objects that would have one name on the target, if there are such."""
     owners: dict[TableName, TableName] = {}
-    for source in objects:
-        other = owners.setdefault(names.target_name(source), source)
+    for source, target in there.items():
+        other = owners.setdefault(target, source)
         if other != source:
             return other, source
     return None

@@ -78,9 +78,13 @@ def test_a_schema_may_be_renamed_when_only_tables_of_it_are_selected() -> None:
 
 def test_collisions_of_objects_that_only_the_source_knows_are_found() -> None:
     names = renaming((A, B), old="new")
-    assert find_collision(names, [A, B]) == (A, B)
-    assert find_collision(names, [TableName("old", "t"), TableName("new", "t")]) is not None
-    assert find_collision(names, [A, C, TableName("old", "t")]) is None
+
+    def collide(*tables: TableName) -> bool:
+        return find_collision({table: names.target_name(table) for table in tables}) is not None
+
+    assert collide(A, B)
+    assert collide(TableName("old", "t"), TableName("new", "t"))
+    assert not collide(A, C, TableName("old", "t"))
 
 
 def test_objects_that_a_job_has_keep_their_names() -> None:
