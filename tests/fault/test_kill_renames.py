@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from tests.fault.jobs import JobRuns
+from tests.fault.mysql_jobs import MysqlRuns
+from tests.fault.mysql_jobs import writing as writing_mysql
 from tests.fault.test_kill_copy import SCHEMA as TABLES
 from tests.fault.test_kill_copy import writing
 from tests.servers import assert_same_rows
+from tests.servers.mysql import Product
+from tests.servers.mysql_equality import assert_same_rows as assert_same_mysql_rows
+from tests.servers.mysql_fixtures import GetServer, MysqlDatabaseFactory
 from towline.engine import points
 
 SCHEMA = f"""{TABLES}
@@ -56,3 +64,69 @@ async def test_i1_i4_killed_job_with_other_names_ends_equal(runs: JobRuns) -> No
     runs.target.execute("DROP TABLE public.keyed")
     runs.source.execute(ALIKE)
     await assert_same_rows(runs.source.url, runs.target.url)
+
+
+MYSQL_SCHEMA = (
+    "CREATE TABLE parents (id int PRIMARY KEY, note varchar(40))",
+    "INSERT INTO parents WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 900)"
+    " SELECT n, n FROM s",
+    "CREATE TABLE orders (id int AUTO_INCREMENT PRIMARY KEY, parent int, code varchar(40) UNIQUE, KEY (parent),"
+    " FOREIGN KEY (parent) REFERENCES parents (id))",
+    "INSERT INTO orders (parent, code) SELECT id, CONCAT('c', id) FROM parents",
+    "CREATE TABLE keyless (n int)",
+    "INSERT INTO keyless SELECT id FROM parents",
+    "CREATE TABLE emptied (n int PRIMARY KEY)",
+    "INSERT INTO emptied VALUES (1)",
+    "CREATE VIEW seen AS SELECT o.code, parents.note FROM orders o JOIN parents ON parents.id = o.parent",
+    "CREATE TRIGGER before_orders BEFORE INSERT ON orders FOR EACH ROW SET NEW.code = COALESCE(NEW.code, 'none')",
+    "CREATE FUNCTION doubled(n int) RETURNS int DETERMINISTIC RETURN n * 2",
+    "CREATE FUNCTION counted() RETURNS int READS SQL DATA RETURN (SELECT COUNT(*) FROM orders)",
+)
+MYSQL_ROUND = """
+INSERT INTO orders (parent, code) VALUES (1 + MOD({k}, 900), 'new{k}');
+UPDATE orders SET code = CONCAT(code, 'x') WHERE id = 100 + {k};
+DELETE FROM orders WHERE id = 500 + {k};
+UPDATE keyless SET n = -n WHERE n = {k};
+"""
+
+
+@pytest.fixture
+def mysql_runs(
+    request: pytest.FixtureRequest,
+    mysql_servers: GetServer,
+    fresh_mysql_database: MysqlDatabaseFactory,
+    tmp_path: Path,
+) -> Iterator[MysqlRuns]:
+    product = request.param
+    source = fresh_mysql_database(mysql_servers(product, "first"))
+    source.execute(*MYSQL_SCHEMA)
+    target = mysql_servers(product, "second")
+    yield MysqlRuns(source=source, target=target, work_dir=tmp_path)
+    # Foreign keys lead from one database to the other.
+    names = (f"{source.name}_2026", "archive_2026", source.name, "towline")
+    target.execute("SET foreign_key_checks = 0", *(f"DROP DATABASE IF EXISTS `{name}`" for name in names))
+
+
+@pytest.mark.parametrize("mysql_runs", [Product.MYSQL, Product.MARIADB], indirect=True)
+def test_i1_i4_killed_mysql_job_with_other_names_ends_equal(mysql_runs: MysqlRuns) -> None:
+    runs = mysql_runs
+    name = runs.source.name
+    there = f"{name}_2026"
+    rename = [f"{name}.*={there}.*,{name}.orders=archive_2026.orders_2026,{name}.emptied={there}.`e`".replace("`", "")]
+    runs.target.execute(f"CREATE DATABASE `{name}`", f"CREATE TABLE `{name}`.orders (mine int)")
+    with writing_mysql(runs.source, MYSQL_ROUND):
+        runs.run_until_killed(points.COPY_AFTER_COMMIT, rename=rename)
+        runs.source.execute("TRUNCATE TABLE emptied", "INSERT INTO emptied VALUES (2)")
+        runs.run_until_killed(points.APPLY_AFTER_COMMIT, rename=rename)
+    outcome = runs.run_to_the_end(rename=rename)
+    assert outcome["result"] == "caught_up"
+    assert_same_mysql_rows(
+        runs.source.server,
+        runs.target,
+        name,
+        target_database=there,
+        renamed={"orders": ("archive_2026", "orders_2026"), "emptied": (there, "e")},
+    )
+    assert runs.target.fetch_all(f"SELECT * FROM `{name}`.orders") == []
+    seen = "SELECT * FROM `{}`.seen ORDER BY 1, 2"
+    assert runs.target.fetch_all(seen.format(there)) == runs.source.server.fetch_all(seen.format(name))

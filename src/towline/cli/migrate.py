@@ -110,7 +110,7 @@ def migrate(
         target = choose_endpoint(target_url, variable=TARGET_VARIABLE, environment=os.environ)
         asked = replace(parse_selection(tables or []), names=parse_renames(rename or []))
         selection = choose_selection(asked, source)
-        require_sound(selection, target_family=target.family)
+        require_sound(selection, source_family=source.family, target_family=target.family)
         order = Order(
             source=source,
             target=target,

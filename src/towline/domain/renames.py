@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from towline.domain.errors import BadRename
+from towline.domain.errors import BadRename, NotBuilt
 from towline.domain.tables import NameMap, ObjectSelection, TableName
 
 _MAX_POSTGRES_BYTES: Final = 63
@@ -21,9 +21,16 @@ _OF_MYSQL: Final = frozenset({"information_schema", "performance_schema", "mysql
 _NAMES_OF_ROWS: Final = frozenset({"new", "old", "excluded"})
 
 
-def require_sound(selection: ObjectSelection, *, target_family: str) -> None:
-    """Raises BadRename: two objects would have one name, a name cannot be, or what is renamed is not selected."""
+def require_sound(selection: ObjectSelection, *, source_family: str, target_family: str) -> None:
+    """Refuse a map before anything is changed.
+
+    Raises:
+        BadRename: two objects would have one name, a name cannot be, or what is renamed is not selected.
+        NotBuilt: the two families differ.
+    """
     names = selection.names
+    if names and source_family != target_family:
+        raise NotBuilt("objects cannot be renamed between PostgreSQL and MySQL or MariaDB yet")
     for schema in names.schemas:
         _require_name(schema.source, schema.target, target_family, is_schema=True)
     for table in names.tables:

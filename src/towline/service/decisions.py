@@ -133,7 +133,7 @@ def select_objects(selection: ObjectSelection, items: Sequence[Mapping[str, Any]
     """Of a job that follows its source the objects are only edited: `retry_edited` makes it so."""
 
     def decide(job: Job) -> JobEdit:
-        require_sound(selection, target_family=job.target.family)
+        require_sound(selection, source_family=job.source.family, target_family=job.target.family)
         if job.status in CONFIGURABLE:
             return JobEdit(replace(job, selection=selection, selection_items=tuple(items)), ("objects selected",))
         if job.status not in EDITABLE or job.full_complete_us is None or job.mode is TaskMode.FULL:

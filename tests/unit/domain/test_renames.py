@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from towline.domain.errors import BadRename
+from towline.domain.errors import BadRename, NotBuilt
 from towline.domain.renames import find_collision, require_kept, require_sound
 from towline.domain.tables import NameMap, ObjectSelection, SchemaRename, TableName, TableRename
 
@@ -56,24 +56,32 @@ def test_names_are_stored_with_the_selection_and_an_older_one_has_none() -> None
 def test_bad_maps_are_refused(names: NameMap, why: str) -> None:
     selection = ObjectSelection(schemas=frozenset({"other"}), tables=frozenset({A, B, C}), names=names)
     with pytest.raises(BadRename, match=why):
-        require_sound(selection, target_family="postgresql")
+        require_sound(selection, source_family="postgresql", target_family="postgresql")
 
 
 @pytest.mark.parametrize("name", ["x" * 65, "x ", "mysql", "Sys", "\U0001f600"])
 def test_names_that_mysql_would_refuse_are_refused(name: str) -> None:
     with pytest.raises(BadRename):
-        require_sound(ObjectSelection(names=renaming(shop=name)), target_family="mysql")
+        require_sound(ObjectSelection(names=renaming(shop=name)), source_family="mysql", target_family="mysql")
 
 
 @pytest.mark.parametrize("names", [renaming((C, TableName("x", "c"))), renaming(other="x")])
 def test_what_is_not_selected_is_not_renamed(names: NameMap) -> None:
     with pytest.raises(BadRename, match="selected"):
-        require_sound(ObjectSelection(tables=frozenset({A}), names=names), target_family="postgresql")
+        require_sound(
+            ObjectSelection(tables=frozenset({A}), names=names), source_family="postgresql", target_family="postgresql"
+        )
 
 
 def test_a_schema_may_be_renamed_when_only_tables_of_it_are_selected() -> None:
-    require_sound(ObjectSelection(tables=frozenset({A}), names=renaming(public="x")), target_family="postgresql")
-    require_sound(ObjectSelection(names=renaming((A, B), other="x")), target_family="postgresql")
+    require_sound(
+        ObjectSelection(tables=frozenset({A}), names=renaming(public="x")),
+        source_family="postgresql",
+        target_family="postgresql",
+    )
+    require_sound(
+        ObjectSelection(names=renaming((A, B), other="x")), source_family="postgresql", target_family="postgresql"
+    )
 
 
 def test_collisions_of_objects_that_only_the_source_knows_are_found() -> None:
@@ -99,3 +107,8 @@ def test_objects_that_a_job_has_keep_their_names() -> None:
 
 def _pair(table: TableName) -> tuple[tuple[TableName, TableName]]:
     return ((table, TableName("x", table.name)),)
+
+
+def test_renames_between_families_are_refused() -> None:
+    with pytest.raises(NotBuilt):
+        require_sound(ObjectSelection(names=renaming(a="b")), source_family="mysql", target_family="postgresql")

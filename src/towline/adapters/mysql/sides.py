@@ -55,6 +55,7 @@ class MySides:
             epoch=epoch,
             policy=spec.conflict_policy,
             renews_tables=follows and self._carries_ddl,
+            names=spec.selection.names,
         )
 
     async def read_source_position(self) -> BinlogPosition:

@@ -35,12 +35,13 @@ class MyStreamSides:
             objects=self._spec.selection,
             part_bytes=self.memory_bytes // 8,
             carries_ddl=self._carries_ddl,
-            forms=TargetForms(self._spec.target, job_id=self._spec.job_id),
+            forms=TargetForms(self._spec.target, job_id=self._spec.job_id, names=self._spec.selection.names),
         )
 
     def new_applier(self) -> MyApplier:
-        options = ApplierOptions(self._spec.job_id, self._epoch, self._spec.conflict_policy)
-        return MyApplier(self._spec.target, options)
+        spec = self._spec
+        options = ApplierOptions(spec.job_id, self._epoch, spec.conflict_policy, names=spec.selection.names)
+        return MyApplier(spec.target, options)
 
     def new_probe(self) -> MysqlProbe:
         return MysqlProbe(self._spec.source, job_id=self._spec.job_id)
