@@ -28,6 +28,7 @@ from towline.adapters.postgres.diagnosis import PgTargetDiagnosis
 from towline.adapters.postgres.errors import translated
 from towline.adapters.postgres.structure_target import PgStructureTarget
 from towline.crossing.mysql_to_postgres_checks import run_prechecks
+from towline.crossing.target_columns import TargetColumns
 from towline.domain.errors import SetupError, Side
 from towline.domain.jobs import JobSpec
 from towline.domain.prechecks import PrecheckItem
@@ -139,6 +140,7 @@ class _StreamSides:
             tables=self._tables,
             objects=self._spec.selection,
             part_bytes=self.memory_bytes // 8,
+            copied=TargetColumns(self._spec.target, job_id=self._spec.job_id),
             is_for_postgres=True,
         )
 

@@ -573,6 +573,8 @@ class BinlogDecoder:
         if order is None:
             return
         require_same_names(text, statement, database=schema, names=self._objects.names)
+        if context.unknown_code is not None:
+            raise refuse(statement, f"its session has a variable that is not known here (code {context.unknown_code})")
         order = replace(order, database=schema, settings=render_settings(context))
         table = statement.tables[0] if statement.tables else TableName(statement.schemas[0], "")
         self._add_change((DDL, Relation(table, (), (), ()), raw, order.encode()), len(raw))

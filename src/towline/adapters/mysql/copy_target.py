@@ -26,8 +26,13 @@ from towline.engine import points
 from towline.engine.counted import Counted
 from towline.engine.ports import Chunk, ChunkDone, ChunkReader, CopyFacts, NamesRows, SnapshotFact, TablePlan
 
-# Rows come in any order of tables and with all they refer to; what the source holds was checked there.
-WRITER_SETTINGS: Final = {"foreign_key_checks": "0", "max_error_count": "65535"}
+# Rows come in any order of tables and with all they refer to; what the source holds was checked there.  A writer may
+# wait for another one's part of a table with AUTO_INCREMENT, which under a speed limit takes minutes.
+WRITER_SETTINGS: Final = {
+    "foreign_key_checks": "0",
+    "max_error_count": "65535",
+    "innodb_lock_wait_timeout": "86400",
+}
 
 
 class MyCopyTarget:

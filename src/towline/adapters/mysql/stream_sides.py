@@ -28,6 +28,8 @@ class MyStreamSides:
         self._carries_ddl = carries_ddl
 
     def new_changes(self) -> BinlogReader:
+        spec = self._spec
+        forms = TargetForms(spec.target, job_id=spec.job_id, names=spec.selection.names)
         return BinlogReader(
             self._spec.source,
             job_id=self._spec.job_id,
@@ -35,7 +37,8 @@ class MyStreamSides:
             objects=self._spec.selection,
             part_bytes=self.memory_bytes // 8,
             carries_ddl=self._carries_ddl,
-            forms=TargetForms(self._spec.target, job_id=self._spec.job_id, names=self._spec.selection.names),
+            forms=forms if self._carries_ddl else None,
+            copied=None if self._carries_ddl else forms,
         )
 
     def new_applier(self) -> MyApplier:
