@@ -527,7 +527,19 @@ async def test_everything_is_selected(api: Api, item: dict[str, Any]) -> None:
         ([{**TABLE, "id": "shop-*-*--*-*-items"}], "DRS.M00202"),
         ([{**TABLE, "id": "shop"}], "DRS.M00202"),
         ([{**TABLE, "id": None, "object_name": None}], "DRS.M00201"),
-        ([{**TABLE, "object_alias_name": "renamed"}], "DRS.M00300"),
+        (
+            [TABLE, {**TABLE, "object_alias_name": "renamed", "id": "shop-*-*-stock-*-*-gone", "select": "false"}],
+            "DRS.M00305",
+        ),
+        ([{**TABLE, "object_alias_name": "r" * 64}], "DRS.M00305"),
+        ([{**DATABASE, "select": "true", "object_alias_name": "other"}], "DRS.M00202"),
+        (
+            [
+                {**TABLE, "object_alias_name": "same"},
+                {**TABLE, "object_alias_name": "same", "id": "shop-*-*-stock-*-*-other"},
+            ],
+            "DRS.M00305",
+        ),
     ],
 )
 async def test_selection_that_cannot_be_is_a_failed_item(api: Api, job: Any, code: str) -> None:
