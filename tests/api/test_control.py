@@ -566,6 +566,33 @@ async def test_single_views_are_selected_between_servers_of_one_family(api: Api)
     assert (result["status"], result["error_code"]) == (False, "DRS.M00300")
 
 
+async def test_objects_may_have_other_names_on_the_target(api: Api) -> None:
+    job_id = await api.create_job()
+    schema = {"id": "shop-*-*-stock", "object_type": "schema", "select": "partial", "object_alias_name": "store"}
+    table = {**TABLE, "object_alias_name": "goods"}
+    await one(api, "PUT", "jobs/batch-select-objects", {"job_id": job_id, "selected": True, "job": [schema, table]})
+    selection = (await api.stored_job(job_id)).selection
+    assert selection.tables == {TableName("stock", "items")}
+    assert selection.names.target_name(TableName("stock", "items")) == TableName("store", "goods")
+    assert selection.names.target_schema("stock") == "store"
+
+
+async def test_databases_of_mysql_may_have_other_names_but_not_in_another_family(api: Api) -> None:
+    mysql = endpoint_body(db_type="mysql", db_name="")
+    sides = dict.fromkeys(("source_endpoint", "target_endpoint"), mysql)
+    shop = {"id": "shop", "object_type": "database", "object_name": "shop", "object_alias_name": "s", "select": "true"}
+    job_id = await api.create_job(name="of-mysql", engine_type="mysql", **sides)
+    assert (await one(api, "PUT", "jobs/batch-select-objects", {"job_id": job_id, "selected": True, "job": [shop]}))[
+        "status"
+    ]
+    assert (await api.stored_job(job_id)).selection.names.target_schema("shop") == "s"
+    crossing = await api.create_job(
+        name="crossing", engine_type="mysql-to-postgresql", **{**sides, "target_endpoint": endpoint_body()}
+    )
+    result = await one(api, "PUT", "jobs/batch-select-objects", {"job_id": crossing, "selected": True, "job": [shop]})
+    assert (result["status"], result["error_code"]) == (False, "DRS.M00300")
+
+
 async def test_objects_are_added_to_a_job_that_has_run_in_two_steps(api: Api) -> None:
     job_id = await api.create_job()
     narrow = {"job_id": job_id, "selected": True, "job": [TABLE]}

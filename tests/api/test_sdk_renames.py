@@ -11,9 +11,6 @@ from huaweicloudsdkdrs import v3 as drs
 from tests.api.serving import served, vendor_client, vendor_home
 from tests.api.test_sdk_life import Life
 from tests.servers.fixtures import DatabaseFactory
-from tests.servers.mysql import MysqlServer
-from tests.servers.mysql_equality import assert_same_rows
-from tests.servers.mysql_fixtures import MysqlDatabaseFactory
 from towline.embedded import EmbeddedPostgres
 
 __all__ = ["vendor_home"]
@@ -31,10 +28,6 @@ CREATE VIEW shop.sold AS SELECT item.name, sum(sale.amount) AS amount FROM shop.
 INSERT INTO shop.item SELECT n, 'item ' || n FROM generate_series(1, 100) n;
 INSERT INTO shop.sale (item_id, amount) SELECT 1 + n % 100, n FROM generate_series(1, 1000) n;
 """
-MYSQL_SCHEMA = (
-    "CREATE TABLE sale (id bigint AUTO_INCREMENT PRIMARY KEY, amount int)",
-    "INSERT INTO sale (amount) VALUES (1), (2), (3)",
-)
 
 
 def chosen(kind: str, alias: str | None, *path: str) -> Any:
@@ -81,24 +74,3 @@ async def test_a_schema_and_a_table_have_other_names_on_the_target(
         life.delete("terminate")
         life.wait_for("RELEASE_RESOURCE_COMPLETE")
     assert target.fetch_all("SELECT * FROM shop.sale") == []
-
-
-@pytest.mark.timeout(240)
-async def test_a_mysql_database_has_another_name_on_the_target(
-    tmp_path: Path, mariadb10: MysqlServer, mariadb10_second: MysqlServer, fresh_mysql_database: MysqlDatabaseFactory
-) -> None:
-    source, target = fresh_mysql_database(mariadb10), fresh_mysql_database(mariadb10_second)
-    source.execute(*MYSQL_SCHEMA)
-    objects = chosen("database", target.name, source.name), chosen("table", "sale_2026", source.name, "sale")
-    with served(tmp_path / "towline") as server:
-        life = Life(vendor_client(server), source, target, *objects)
-        life.configure()
-        life.start()
-        life.wait_for("INCRE_TRANSFER_STARTED")
-        source.execute("UPDATE sale SET amount = -1 WHERE id = 2", "INSERT INTO sale (amount) VALUES (4)")
-        life.wait_until_proven()
-        there = {"sale": (target.name, "sale_2026")}
-        assert_same_rows(source.server, target.server, source.name, renamed=there)
-        assert read_pairs(life, "table") == [(f"{source.name}.sale", f"{target.name}.sale_2026")]
-        life.delete("terminate")
-        life.wait_for("RELEASE_RESOURCE_COMPLETE")
