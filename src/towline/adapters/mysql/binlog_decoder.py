@@ -24,7 +24,7 @@ from struct import error as StructError
 from typing import Final
 
 from towline.adapters.mysql import binlog_events as ev
-from towline.adapters.mysql.ddl_plan import plan_ddl, refuse
+from towline.adapters.mysql.ddl_plan import plan_ddl, refuse, require_same_names
 from towline.adapters.mysql.forms import TableForm
 from towline.adapters.mysql.gtid import BinlogOffset, BinlogPosition, GtidSet, HeldPosition, MariadbGtids
 from towline.adapters.mysql.row_events import TableRows, decompress_event, join_shape
@@ -572,6 +572,7 @@ class BinlogDecoder:
         )
         if order is None:
             return
+        require_same_names(text, statement, database=schema, names=self._objects.names)
         if context.unknown_code is not None:
             raise refuse(statement, f"its session has a variable that is not known here (code {context.unknown_code})")
         order = replace(order, database=schema, settings=render_settings(context))
