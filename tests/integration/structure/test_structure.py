@@ -65,7 +65,7 @@ async def test_missing_role_is_reported_and_stops_nothing(
     grants = [report for report in move.reports if report.kind == "ACL"]
     assert len(grants) >= 1
     assert all(f'role "{roles.missing}" does not exist on the target' == report.reason for report in grants)
-    assert {report.kind for report in move.reports} == {"OWNER", "ACL"}
+    assert {report.kind for report in move.reports} == {"OWNER", "ACL", "PUBLICATION"}
 
 
 async def test_extension_that_the_target_lacks_is_named(source_database: Database, target_database: Database) -> None:

@@ -67,8 +67,17 @@ def choose_entries(
     """The entries to create, in the dump's order, and what is left out or added with the reason."""
     usable = _without_dependents([entry for entry in entries if entry.desc not in _NEVER], entries)
     if selection.is_everything:
-        return usable, []
+        return usable, [_report_link(entry) for entry in entries if _is_users_link(entry)]
     return _Choice(usable, facts, selection).run()
+
+
+def _is_users_link(entry: TocEntry) -> bool:
+    """Whether the entry is a publication or subscription that is not a job's own."""
+    return entry.desc in ("PUBLICATION", "SUBSCRIPTION") and not entry.tag.startswith("towline_")
+
+
+def _report_link(entry: TocEntry) -> StructureReport:
+    return StructureReport(entry.desc, entry.tag, "not created: it binds the source to other servers")
 
 
 def relation_of(entry: TocEntry, facts: CatalogFacts) -> int:

@@ -255,6 +255,17 @@ def test_grants_of_what_is_left_out_are_left_out() -> None:
     assert chosen == []
 
 
+def test_publications_and_subscriptions_of_the_user_are_reported() -> None:
+    entries = [
+        entry(1, "PUBLICATION", "p", namespace=""),
+        entry(2, "SUBSCRIPTION", "u", namespace=""),
+        entry(3, "PUBLICATION", "towline_job_", namespace=""),
+    ]
+    chosen, reports = choose_entries(entries, FACTS, ObjectSelection())
+    assert chosen == []
+    assert [(report.kind, report.name) for report in reports] == [("PUBLICATION", "p"), ("SUBSCRIPTION", "u")]
+
+
 def test_statements_are_split_outside_quotes() -> None:
     text = "GRANT a ON \"x;\"\"y\" TO b;\nSET SESSION AUTHORIZATION 'it''s;';\nRESET SESSION AUTHORIZATION"
     assert split_statements(text) == [
