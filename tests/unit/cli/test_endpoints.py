@@ -42,6 +42,11 @@ def test_missing_url_names_the_variable() -> None:
         choose_endpoint(None, variable="TOWLINE_SOURCE_URL", environment={})
 
 
+def test_unknown_scheme_names_all_that_are_known() -> None:
+    with pytest.raises(RequestError, match="postgresql://, mysql:// or mariadb://"):
+        choose_endpoint("oracle://u:secret@h/d", variable="TOWLINE_SOURCE_URL", environment={})
+
+
 def test_i7_malformed_url_is_not_repeated() -> None:
     with pytest.raises(RequestError) as caught:
         choose_endpoint("postgresql://u:topsecret@h:notaport/d", variable="X", environment={})

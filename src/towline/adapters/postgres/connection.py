@@ -159,7 +159,7 @@ def parse_url(url: str) -> Endpoint:
     except ValueError:
         raise RequestError("the database URL is malformed: check host and port") from None
     if parts.scheme not in ("postgresql", "postgres"):
-        raise RequestError("a database URL starts with postgresql://")
+        raise RequestError("a database URL starts with postgresql://, mysql:// or mariadb://")
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     host = query.pop("host", "") or unquote(parts.hostname or "")
     mode = query.pop("sslmode", "prefer")
