@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from towline.adapters.mysql.accounts import read_grants
-from towline.adapters.mysql.catalog import read_schemas, read_tables
+from towline.adapters.mysql.build_progress import FULLTEXT_SHARE_IN_MYSQL
+from towline.adapters.mysql.catalog import read_index_shares, read_schemas, read_tables
 from towline.adapters.mysql.connection import connect
 from towline.adapters.mysql.create_table import TableParts, adapt, split_table
 from towline.adapters.mysql.flavor import Flavor
@@ -32,6 +33,10 @@ SELECT table_name, table_type FROM information_schema.tables
 WHERE table_schema = %s AND table_type NOT IN ('BASE TABLE', 'VIEW', 'SYSTEM VERSIONED') ORDER BY 1
 """
 _ENABLED_EVENT: Final = re.compile(r"(ON COMPLETION (?:NOT )?PRESERVE) ENABLE")
+
+
+# The size of an index as a share of its table's rows, where nothing tells.
+_USUAL_INDEX_SHARE: Final = 0.25
 
 
 class MyStructureSource:
@@ -85,10 +90,12 @@ class _Reading:
         self._follows = follows
         self._items: list[StructureItem] = []
         self._tables: dict[TableName, int] = {}
+        self._index_shares: dict[TableName, float] = {}
 
     async def read(self) -> list[StructureItem]:
         schemas = await read_schemas(self._session, self._selection)
         tables = await read_tables(self._session, self._selection)
+        self._index_shares = await read_index_shares(self._session, schemas)
         for schema in schemas:
             await self._add_schema(schema)
         parts = [(table, await self._read_parts(table)) for table in tables]
@@ -137,9 +144,11 @@ class _Reading:
         return split_table(text, key=table.key)
 
     def _add_indexes(self, table: Table, part: TableParts) -> None:
-        groups = [part.indexes] if part.indexes else []
-        groups += [(definition,) for definition in part.slow_indexes]
-        for group in groups:
+        share = self._index_shares.get(table.name) or len(part.indexes) * _USUAL_INDEX_SHARE
+        groups = [(part.indexes, share)] if part.indexes else []
+        slow_share = _USUAL_INDEX_SHARE if self._target.is_mariadb else FULLTEXT_SHARE_IN_MYSQL
+        groups += [((definition,), slow_share) for definition in part.slow_indexes]
+        for group, share in groups:
             added = ", ".join(f"ADD {definition}" for definition in group)
             self._add(
                 Section.INDEXES,
@@ -148,7 +157,7 @@ class _Reading:
                 table.name.schema,
                 (f"ALTER TABLE {qualified(table.name)} {added}",),
                 table.name,
-                weight_bytes=table.size_bytes * len(group) // 4,
+                weight_bytes=int(table.size_bytes * share),
             )
 
     def _add_foreign_keys(self, table: Table, part: TableParts) -> None:

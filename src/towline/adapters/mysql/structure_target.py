@@ -20,9 +20,10 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from towline.adapters.mysql.bookkeeping import BEGIN, hold_name, require_epoch
-from towline.adapters.mysql.build_progress import read_share
+from towline.adapters.mysql.build_progress import MysqlCourse, read_share
 from towline.adapters.mysql.connection import SQL_MODE, connect
 from towline.adapters.mysql.errors import number_of
+from towline.adapters.mysql.quoting import qualified
 from towline.adapters.mysql.session import Session
 from towline.domain.errors import (
     LeaseLost,
@@ -60,7 +61,7 @@ class MyStructureTarget:
         self._job_id = job_id
         self._epoch = epoch
         self._idle: list[Session] = []
-        self._builds: dict[int, tuple[StructureItem, int]] = {}  # in flight, by the item's number
+        self._builds: dict[int, tuple[StructureItem, int, MysqlCourse]] = {}  # in flight, by the item's number
 
     async def save_structure(self, items: Sequence[StructureItem]) -> None:
         async with self._session() as session:
@@ -124,9 +125,9 @@ class MyStructureTarget:
         builds = dict(self._builds)
         if len(builds) != 1:
             return {}  # what the servers tell cannot be told apart
-        ((number, (item, connection_id)),) = builds.items()
+        ((number, (item, connection_id, course)),) = builds.items()
         async with self._session() as session:
-            share = await read_share(session, item, connection_id)
+            share = await read_share(session, item, connection_id, course)
         return {} if share is None else {number: share}
 
     async def write_sequences(self, values: Sequence[SequenceValue]) -> None:
@@ -184,8 +185,9 @@ class MyStructureTarget:
             await session.execute(_RESET)
             for statement in item.statements:
                 if item.kind == "INDEX":
+                    await self._refresh_statistics(session, item)
                     reach(INDEX_IN_BUILD)
-                    self._builds[item.number] = item, session.connection_id
+                    self._builds[item.number] = item, session.connection_id, MysqlCourse()
                 await self._execute(session, statement, item, what, on_report)
         except (TransientError, LeaseLost):
             raise
@@ -204,6 +206,11 @@ class MyStructureTarget:
         finally:
             self._builds.pop(item.number, None)
         return None
+
+    async def _refresh_statistics(self, session: Session, item: StructureItem) -> None:
+        """MySQL reckons by them how much there is to build, and has none of a table that was just filled."""
+        if not session.flavor.is_mariadb and item.table is not None:
+            await session.query(f"ANALYZE NO_WRITE_TO_BINLOG TABLE {qualified(item.table)}")
 
     async def _execute(
         self, session: Session, statement: str, item: StructureItem, what: str, on_report: Report
