@@ -64,8 +64,8 @@ class MyStructureTarget:
         holds_triggers: bool = False,
         names: NameMap = SAME_NAMES,
     ) -> None:
-        self._names = names
         self._holds_triggers = holds_triggers
+        self._names = names
         self._endpoint = endpoint
         self._job_id = job_id
         self._epoch = epoch
@@ -222,8 +222,7 @@ class MyStructureTarget:
     async def _refresh_statistics(self, session: Session, item: StructureItem) -> None:
         """MySQL reckons by them how much there is to build, and has none of a table that was just filled."""
         if not session.flavor.is_mariadb and item.table is not None:
-            there = self._names.target_name(item.table)
-            await session.query(f"ANALYZE NO_WRITE_TO_BINLOG TABLE {qualified(there)}")
+            await session.query(f"ANALYZE NO_WRITE_TO_BINLOG TABLE {qualified(self._names.target_name(item.table))}")
 
     async def _execute(
         self, session: Session, statement: str, item: StructureItem, what: str, on_report: Report
