@@ -24,7 +24,7 @@ from struct import error as StructError
 from typing import Final
 
 from towline.adapters.mysql import binlog_events as ev
-from towline.adapters.mysql.ddl_plan import plan_ddl, refuse
+from towline.adapters.mysql.ddl_plan import plan_ddl, refuse, require_same_names
 from towline.adapters.mysql.forms import TableForm
 from towline.adapters.mysql.gtid import BinlogOffset, BinlogPosition, GtidSet, HeldPosition, MariadbGtids
 from towline.adapters.mysql.postgres_indexes import plan_index_ddl
@@ -583,6 +583,7 @@ class BinlogDecoder:
         text = self._text_of_ddl(statement, raw, context)
         order = plan_index_ddl(text, statement, key=self._keys[table])
         if order is not None:
+            _require_known_session(statement, context)
             self._add_change((DDL, Relation(table, (), (), ()), raw, order.encode()), len(raw))
 
     def _take_ddl(self, statement: Statement, schema: str, raw: bytes, context: StatementContext) -> None:
@@ -593,8 +594,8 @@ class BinlogDecoder:
         )
         if order is None:
             return
-        if context.unknown_code is not None:
-            raise refuse(statement, f"its session has a variable that is not known here (code {context.unknown_code})")
+        require_same_names(text, statement, database=schema, names=self._objects.names)
+        _require_known_session(statement, context)
         order = replace(order, database=schema, settings=render_settings(context))
         table = statement.tables[0] if statement.tables else TableName(statement.schemas[0], "")
         self._add_change((DDL, Relation(table, (), (), ()), raw, order.encode()), len(raw))
@@ -704,6 +705,12 @@ def _normal_xa_name(name: str) -> str:
     """X'..',X'..',1 whatever way the parts are written."""
     parts = [part.strip() for part in name.split(",")]
     return ",".join(part.lower().replace("x'", "X'") for part in parts if part)
+
+
+def _require_known_session(statement: Statement, context: StatementContext) -> None:
+    """Raises: SourceDdl, not all of what the statement's session had is known, and it may mean something else."""
+    if context.unknown_code is not None:
+        raise refuse(statement, f"its session has a variable that is not known here (code {context.unknown_code})")
 
 
 def _lower(table: TableName) -> TableName:

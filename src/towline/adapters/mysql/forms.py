@@ -19,7 +19,7 @@ from towline.adapters.mysql.session import Session
 from towline.adapters.mysql.shapes import READ_COLUMNS, TableShape, build_shapes
 from towline.domain.errors import Side, SourceDdl
 from towline.domain.jobs import Endpoint
-from towline.domain.tables import TableName
+from towline.domain.tables import SAME_NAMES, NameMap, TableName
 
 _TABLES_PER_QUERY: Final = 500
 _PLANNED: Final = "SELECT schema_name, table_name FROM towline.table_plan WHERE job_id = %s"
@@ -44,7 +44,8 @@ class CopiedColumns(Protocol):
 class TargetForms:
     """Reads forms on the job's target, on a session of its own each time. Implements `CopiedColumns`, too."""
 
-    def __init__(self, endpoint: Endpoint, *, job_id: str) -> None:
+    def __init__(self, endpoint: Endpoint, *, job_id: str, names: NameMap = SAME_NAMES) -> None:
+        self._names = names
         self._endpoint = endpoint
         self._job_id = job_id
 
@@ -56,7 +57,9 @@ class TargetForms:
             names = sorted(planned if tables is None else planned.intersection(tables))
             forms: dict[TableName, TableForm] = {}
             for first in range(0, len(names), _TABLES_PER_QUERY):
-                forms |= await _read_part(session, names[first : first + _TABLES_PER_QUERY])
+                part = {self._names.target_name(name): name for name in names[first : first + _TABLES_PER_QUERY]}
+                found = await _read_part(session, list(part))
+                forms |= {part[there]: form for there, form in found.items()}
         finally:
             session.terminate()
         return forms

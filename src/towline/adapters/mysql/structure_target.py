@@ -35,7 +35,7 @@ from towline.domain.errors import (
 )
 from towline.domain.jobs import Endpoint
 from towline.domain.structure import Section, SequenceValue, StructureItem, StructureReport
-from towline.domain.tables import TableName
+from towline.domain.tables import SAME_NAMES, NameMap, TableName
 from towline.engine.points import INDEX_IN_BUILD, STRUCTURE_BEFORE_COMMIT, reach
 
 Report = Callable[[StructureReport], None]
@@ -55,8 +55,17 @@ _NO_DEFINER: Final = frozenset({1227, 1449})
 class MyStructureTarget:
     """The structure of one job on one target server."""
 
-    def __init__(self, endpoint: Endpoint, *, job_id: str, epoch: int, holds_triggers: bool = False) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        job_id: str,
+        epoch: int,
+        holds_triggers: bool = False,
+        names: NameMap = SAME_NAMES,
+    ) -> None:
         self._holds_triggers = holds_triggers
+        self._names = names
         self._endpoint = endpoint
         self._job_id = job_id
         self._epoch = epoch
@@ -210,7 +219,7 @@ class MyStructureTarget:
     async def _refresh_statistics(self, session: Session, item: StructureItem) -> None:
         """MySQL reckons by them how much there is to build, and has none of a table that was just filled."""
         if not session.flavor.is_mariadb and item.table is not None:
-            await session.query(f"ANALYZE NO_WRITE_TO_BINLOG TABLE {qualified(item.table)}")
+            await session.query(f"ANALYZE NO_WRITE_TO_BINLOG TABLE {qualified(self._names.target_name(item.table))}")
 
     async def _execute(
         self, session: Session, statement: str, item: StructureItem, what: str, on_report: Report

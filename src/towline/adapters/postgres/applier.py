@@ -32,7 +32,7 @@ from towline.domain.changes import DDL, TRUNCATE, RowChange
 from towline.domain.errors import ConnectionLost, DataError, InvariantBroken, LeaseLost, Side
 from towline.domain.jobs import ConflictPolicy, Endpoint
 from towline.domain.positions import Position
-from towline.domain.tables import TableName
+from towline.domain.tables import SAME_NAMES, NameMap, TableName
 from towline.engine.batch import Batch
 from towline.engine.fold import Fold
 from towline.engine.points import APPLY_AFTER_COMMIT, APPLY_BEFORE_COMMIT, DDL_BEFORE_CHECKPOINT, reach
@@ -110,6 +110,7 @@ class ApplierOptions:
     is_binary: bool
     mixed: frozenset[TableName] = frozenset()
     parse_position: Callable[[str], Position] = Lsn.parse
+    names: NameMap = SAME_NAMES
     run_ddl: Callable[[asyncpg.Connection, bytes], Awaitable[None]] | None = None
 
 
@@ -130,7 +131,8 @@ class PgApplier:
             side=Side.TARGET,
         )
         self._pid = connection.get_server_pid()
-        self._writer = FoldWriter(connection, is_binary=self._options.is_binary, mixed=self._options.mixed)
+        options = self._options
+        self._writer = FoldWriter(connection, is_binary=options.is_binary, mixed=options.mixed, names=options.names)
         with translated(Side.TARGET, what="reading the checkpoint"):
             await ensure_compressed_log(connection)
             await connection.execute(_END_FORMER_SESSIONS)
