@@ -89,7 +89,7 @@ referee: $(TEST_READY) ## Hold the claimed delay against the true one while thin
 
 kill-ddl: $(TEST_READY) ## Kill MySQL and MariaDB jobs at every point around DDL
 	@scripts/system-packages test
-	@$(BIN)/python -m pytest tests/fault/kill_ddl_campaign.py $(ARGS)
+	@$(BIN)/python -m pytest tests/fault/kill_ddl_campaign.py tests/fault/kill_ddl_to_postgres_campaign.py $(ARGS)
 
 kill-renames: $(TEST_READY) ## Kill MySQL and MariaDB jobs whose objects have other names on the target
 	@timeout 300 $(BIN)/python -m pytest tests/fault/kill_renames.py $(ARGS)

@@ -77,12 +77,14 @@ class BinlogReader:
         objects: ObjectSelection,
         part_bytes: int,
         carries_ddl: bool = False,
+        carries_indexes: bool = False,
         forms: TargetForms | None = None,
         copied: CopiedColumns | None = None,
         is_for_postgres: bool = False,
         silence_limit_s: float = SILENCE_LIMIT_S,
     ) -> None:
-        """`carries_ddl`: see `BinlogDecoder`; rows are then decoded by `forms`, what the target's tables have.
+        """`carries_ddl`, `carries_indexes`: see `BinlogDecoder`; with the first, rows are decoded by `forms`, which
+        is what the target's tables have.
 
         With `copied` the source's columns must at the begin be those that the target has.
         `is_for_postgres`: values as that reads them, of all columns.
@@ -92,6 +94,7 @@ class BinlogReader:
         self._selection = StreamSelection({table.name: table.key for table in tables}, objects)
         self._part_bytes = part_bytes
         self._carries_ddl = carries_ddl
+        self._carries_indexes = carries_indexes
         self._forms = forms
         self._copied = copied
         self._confirmed: BinlogPosition | None = None
@@ -129,6 +132,7 @@ class BinlogReader:
             part_bytes=self._part_bytes,
             has_checksums=str(row[0]).upper() not in ("NONE", "0"),
             carries_ddl=self._carries_ddl,
+            carries_indexes=self._carries_indexes,
             ignores_case=bool(int(row[1])),
             cascades_are_logged=session.flavor.is_mysql_from(9, 6),
         )

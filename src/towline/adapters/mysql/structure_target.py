@@ -210,7 +210,10 @@ class MyStructureTarget:
             if not was_begun:
                 await self._forget_begun(session, item)
             if exists:
-                raise TargetNotEmpty(f"{_describe(item)} exists on the target", side=Side.TARGET) from error
+                what = _describe(item)
+                if item.kind == "TABLE" and item.table is not None:
+                    what = f"table {self._names.target_name(item.table)}"
+                raise TargetNotEmpty(f"{what} exists on the target", side=Side.TARGET) from error
             raise StructureFailed(error.message, side=Side.TARGET) from error
         finally:
             self._builds.pop(item.number, None)
