@@ -25,7 +25,8 @@ COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --genera
 	--allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --build-deps-for editable
 
 .PHONY: help demo test test-crossing test-mysql-versions unit lint fmt bench-pg bench-mysql bench-mysql-decode bench-to-pg
-.PHONY: bench-memory bench-api referee progress-situations fuzz-api sdk-oldest fault-join kill-ddl reference lock clean
+.PHONY: bench-memory bench-api referee progress-situations fuzz-api sdk-oldest fault-join kill-ddl kill-renames
+.PHONY: reference lock clean
 .PHONY: system-packages
 
 help: ## Say what can be made
@@ -88,7 +89,10 @@ referee: $(TEST_READY) ## Hold the claimed delay against the true one while thin
 
 kill-ddl: $(TEST_READY) ## Kill MySQL and MariaDB jobs at every point around DDL
 	@scripts/system-packages test
-	@$(BIN)/python -m pytest tests/fault/kill_ddl_campaign.py $(ARGS)
+	@$(BIN)/python -m pytest tests/fault/kill_ddl_campaign.py tests/fault/kill_ddl_to_postgres_campaign.py $(ARGS)
+
+kill-renames: $(TEST_READY) ## Kill MySQL and MariaDB jobs whose objects have other names on the target
+	@timeout 300 $(BIN)/python -m pytest tests/fault/kill_renames.py $(ARGS)
 
 progress-situations: $(TEST_READY) ## Hold percent and remaining time against what happens to deceiving tables
 	@$(BIN)/python bench/progress.py $(ARGS)

@@ -114,7 +114,7 @@ CASES = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scale", type=int, default=1)
-    parser.add_argument("cases", nargs="*", choices=CASES)
+    parser.add_argument("cases", nargs="*", metavar="case", choices=[*CASES, []])
     arguments = parser.parse_args()
     with local_pair(15) as pair:
         for case in arguments.cases or CASES:

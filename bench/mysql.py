@@ -291,7 +291,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=3_000_000)
     parser.add_argument("--changes", type=int, default=CATCH_UP_CHANGES, help="that wait in the case catch-up")
     cases = [*INDEXES, *FLUSH_AT_COMMIT]
-    parser.add_argument("cases", nargs="*", choices=cases)
+    parser.add_argument("cases", nargs="*", metavar="case", choices=[*cases, []])
     arguments = parser.parse_args()
     installation = find_installation(Product.MARIADB)
     if installation is None or shutil.which("mydumper") is None:

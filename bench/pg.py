@@ -253,7 +253,7 @@ CASES = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("cases", nargs="*", choices=CASES)
+    parser.add_argument("cases", nargs="*", metavar="case", choices=[*CASES, []])
     arguments = parser.parse_args()
     with local_pair(VERSION) as pair:
         for case in arguments.cases or CASES:

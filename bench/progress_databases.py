@@ -220,7 +220,8 @@ class Mysql:
         )
 
     def churn_events(self, rows: int) -> Statements:
-        chosen = f"SELECT floor(rand() * {rows}) AS id FROM digit WHERE n < 500"
+        # With a limit the numbers are made once; else MySQL makes them anew for each row of the table.
+        chosen = f"SELECT CAST(floor(rand() * {rows}) AS SIGNED) AS id FROM digit LIMIT 500"
         return (
             f"INSERT INTO events (note) SELECT {self.filler()} FROM {self.series(1, 999)}",
             f"DELETE events FROM events JOIN ({chosen}) AS gone USING (id)",

@@ -527,7 +527,19 @@ async def test_everything_is_selected(api: Api, item: dict[str, Any]) -> None:
         ([{**TABLE, "id": "shop-*-*--*-*-items"}], "DRS.M00202"),
         ([{**TABLE, "id": "shop"}], "DRS.M00202"),
         ([{**TABLE, "id": None, "object_name": None}], "DRS.M00201"),
-        ([{**TABLE, "object_alias_name": "renamed"}], "DRS.M00300"),
+        (
+            [TABLE, {**TABLE, "object_alias_name": "renamed", "id": "shop-*-*-stock-*-*-gone", "select": "false"}],
+            "DRS.M00305",
+        ),
+        ([{**TABLE, "object_alias_name": "r" * 64}], "DRS.M00305"),
+        ([{**DATABASE, "select": "true", "object_alias_name": "other"}], "DRS.M00202"),
+        (
+            [
+                {**TABLE, "object_alias_name": "same"},
+                {**TABLE, "object_alias_name": "same", "id": "shop-*-*-stock-*-*-other"},
+            ],
+            "DRS.M00305",
+        ),
     ],
 )
 async def test_selection_that_cannot_be_is_a_failed_item(api: Api, job: Any, code: str) -> None:
@@ -551,6 +563,33 @@ async def test_single_views_are_selected_between_servers_of_one_family(api: Api)
     mysql = await api.create_job(name="of-mysql", engine_type="mysql", **sides)
     item = {"job_id": mysql, "selected": True, "job": [{**view, "id": "stock-*-*-sold"}]}
     result = await one(api, "PUT", "jobs/batch-select-objects", item)
+    assert (result["status"], result["error_code"]) == (False, "DRS.M00300")
+
+
+async def test_objects_may_have_other_names_on_the_target(api: Api) -> None:
+    job_id = await api.create_job()
+    schema = {"id": "shop-*-*-stock", "object_type": "schema", "select": "partial", "object_alias_name": "store"}
+    table = {**TABLE, "object_alias_name": "goods"}
+    await one(api, "PUT", "jobs/batch-select-objects", {"job_id": job_id, "selected": True, "job": [schema, table]})
+    selection = (await api.stored_job(job_id)).selection
+    assert selection.tables == {TableName("stock", "items")}
+    assert selection.names.target_name(TableName("stock", "items")) == TableName("store", "goods")
+    assert selection.names.target_schema("stock") == "store"
+
+
+async def test_databases_of_mysql_may_have_other_names_but_not_in_another_family(api: Api) -> None:
+    mysql = endpoint_body(db_type="mysql", db_name="")
+    sides = dict.fromkeys(("source_endpoint", "target_endpoint"), mysql)
+    shop = {"id": "shop", "object_type": "database", "object_name": "shop", "object_alias_name": "s", "select": "true"}
+    job_id = await api.create_job(name="of-mysql", engine_type="mysql", **sides)
+    assert (await one(api, "PUT", "jobs/batch-select-objects", {"job_id": job_id, "selected": True, "job": [shop]}))[
+        "status"
+    ]
+    assert (await api.stored_job(job_id)).selection.names.target_schema("shop") == "s"
+    crossing = await api.create_job(
+        name="crossing", engine_type="mysql-to-postgresql", **{**sides, "target_endpoint": endpoint_body()}
+    )
+    result = await one(api, "PUT", "jobs/batch-select-objects", {"job_id": crossing, "selected": True, "job": [shop]})
     assert (result["status"], result["error_code"]) == (False, "DRS.M00300")
 
 

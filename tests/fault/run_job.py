@@ -3,8 +3,8 @@
 Reads one JSON object from standard input: source, target (URLs), job_id, follow, until_caught_up, point (or null),
 times (die when the point is reached that often), signal (what to
 send itself there, SIGKILL by default), source_sql (run it on the source there, once, and live on), work_dir,
-copy_workers, memory_limit_bytes, conflict_policy, tables (of the schema public; all when left out), edit (see
-`JobSpec`).  Prints one JSON line with the result.  SIGTERM asks for a
+copy_workers, memory_limit_bytes, conflict_policy, tables (of the schema public; all when left out), rename (as the
+option of migrate), edit (see `JobSpec`).  Prints one JSON line with the result.  SIGTERM asks for a
 clean stop.
 """
 
@@ -23,7 +23,7 @@ import psycopg
 
 from towline import bootstrap
 from towline.bootstrap import parse_url
-from towline.cli.endpoints import choose_selection
+from towline.cli.endpoints import choose_selection, parse_renames
 from towline.clock import SystemClock
 from towline.domain.errors import TowlineError
 from towline.domain.jobs import ConflictPolicy, JobSpec, TaskMode
@@ -127,7 +127,10 @@ async def main() -> None:
         source=parse_url(order["source"]),
         target=parse_url(order["target"]),
         selection=choose_selection(
-            ObjectSelection(tables=frozenset(TableName("public", name) for name in order.get("tables", ()))),
+            ObjectSelection(
+                tables=frozenset(TableName("public", name) for name in order.get("tables", ())),
+                names=parse_renames(order.get("rename", [])),
+            ),
             parse_url(order["source"]),
         ),
         edit=order.get("edit", 0),

@@ -276,3 +276,19 @@ def _wait_for_error(command: Command, text: str, *, timeout_s: float = 30) -> No
     while not any(text in line for line in command.errors):
         assert time.monotonic() < deadline_s, command.told()
         time.sleep(0.02)
+
+
+async def test_rename_moves_a_schema_to_another_and_a_bad_one_moves_nothing(
+    shop: Database, target_database: Database
+) -> None:
+    environment = urls(shop, target_database)
+    code, command = run("migrate", "--rename", "shop.customer=x.y,shop.purchase=x.y", environment=environment)
+    assert code == 2
+    assert "two tables would be x.y" in command.told()
+    words = ("--rename", "shop.*=store.*", "--rename", "public.event=log.events")
+    code, command = run("migrate", "--json", *words, environment=environment)
+    assert code == 0, command.told()
+    shop.execute("ALTER SCHEMA shop RENAME TO store; CREATE SCHEMA log; ALTER TABLE event RENAME TO events")
+    shop.execute("ALTER TABLE events SET SCHEMA log")
+    await assert_same_rows(shop.url, target_database.url)
+    assert traces(shop, target_database) == []

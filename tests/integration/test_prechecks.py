@@ -13,7 +13,7 @@ from towline.adapters.postgres.checks import run_prechecks
 from towline.adapters.postgres.connection import connect, parse_url
 from towline.domain.jobs import JobSpec, TaskMode
 from towline.domain.prechecks import PrecheckItem, Verdict
-from towline.domain.tables import ObjectSelection, TableName
+from towline.domain.tables import NameMap, ObjectSelection, TableName, TableRename
 
 FOLLOW_ITEMS = {
     "srcDbPrivilegesIsEnoughForIncre",
@@ -294,3 +294,26 @@ async def test_partitions_by_a_hash_of_text_need_the_same_encoding(
     items = await check(job(source, target_database, TaskMode.FULL))
     assert items["dbHashPartitionsConsistency"].verdict is Verdict.WARNING
     assert "public.t" in items["dbHashPartitionsConsistency"].message
+
+
+async def test_what_stands_in_the_way_is_looked_for_under_the_new_names(
+    source_database: Database, target_database: Database
+) -> None:
+    source_database.execute("CREATE TABLE t (a serial PRIMARY KEY); CREATE TABLE u (a int); CREATE TABLE v (a int)")
+    target_database.execute("CREATE TABLE t (a int); CREATE SCHEMA s; CREATE TABLE s.x (a int)")
+
+    async def reasons(**renames: str) -> dict[str, str]:
+        pairs = ((TableName("public", name), target.split(".")) for name, target in renames.items())
+        names = NameMap(tables=tuple(TableRename(source, TableName(*target)) for source, target in pairs))
+        tables = frozenset({TableName("public", "t"), TableName("public", "u")})
+        selection = ObjectSelection(tables=tables, names=names)
+        found = await check(replace(job(source_database, target_database, TaskMode.FULL), selection=selection))
+        return {name: item.message for name, item in found.items() if item.verdict is Verdict.FAILED}
+
+    assert await reasons(t="s.t") == {}
+    assert "public.t" in (await reasons(u="s.u"))["srcTableAlreadyExistedInDstTable"]
+    assert "s.x" in (await reasons(t="s.x"))["srcTableAlreadyExistedInDstTable"]
+    assert "both be s.t_pkey" in (await reasons(t="s.t", u="s.t_pkey"))["renamedObjectsCheck"]
+    assert "public.gone" in (await reasons(t="s.t", gone="s.g"))["renamedObjectsCheck"]
+    target_database.execute("CREATE TABLE s.holder (a int CONSTRAINT t_pkey PRIMARY KEY)")
+    assert "s.t_pkey" in (await reasons(t="s.t"))["srcTableAlreadyExistedInDstTable"]

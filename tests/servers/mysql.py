@@ -182,6 +182,10 @@ class MysqlServer:
     def temporary_dir(self) -> Path:
         return self.folder / "tmp"
 
+    def is_at_least(self, *version: int) -> bool:
+        """Of its product's own numbers."""
+        return self._installation.is_at_least(*version)
+
     def read_log(self) -> str:
         path = self.folder / "server.log"
         return path.read_text(errors="replace") if path.exists() else ""

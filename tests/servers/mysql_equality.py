@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from tests.servers.mysql import MysqlServer
@@ -24,18 +25,30 @@ def read_rows(
     return Counter(rows)
 
 
-def assert_same_rows(source: MysqlServer, target: MysqlServer, database: str) -> None:
-    """Fails with the first differences."""
+def assert_same_rows(
+    source: MysqlServer,
+    target: MysqlServer,
+    database: str,
+    *,
+    renamed: Mapping[str, tuple[str, str]] | None = None,
+    target_database: str | None = None,
+) -> None:
+    """Fails with the first differences. `renamed`: database and name on the target, by the source's name."""
     tables = _read_tables(source, database)
     assert tables, "nothing to compare"
-    there = _read_tables(target, database)
-    assert list(there) == list(tables)
+    places = {table: (renamed or {}).get(table, (target_database or database, table)) for table in tables}
+    there = {place for home in {home for home, _ in places.values()} for place in _places(target, home)}
+    assert there == set(places.values())
     for table, columns in tables.items():
         expected = read_rows(source, database, table, columns)
-        found = read_rows(target, database, table, columns)
+        found = read_rows(target, *places[table], columns)
         missing, extra = expected - found, found - expected
         shown = f"missing {list(missing.items())[:3]}, extra {list(extra.items())[:3]}"
         assert expected == found, f"{table}: {len(missing)} missing, {len(extra)} extra; {shown}"
+
+
+def _places(server: MysqlServer, database: str) -> list[tuple[str, str]]:
+    return [(database, table) for table in _read_tables(server, database)]
 
 
 def _read_tables(server: MysqlServer, database: str) -> dict[str, list[tuple[str, str]]]:

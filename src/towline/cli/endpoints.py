@@ -15,10 +15,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
+
 from towline.bootstrap import parse_url
 from towline.domain.errors import RequestError
 from towline.domain.jobs import Endpoint, TaskMode
-from towline.domain.tables import ObjectSelection, TableName
+from towline.domain.tables import NameMap, ObjectSelection, SchemaRename, TableName, TableRename
 
 
 def choose_endpoint(url: str | None, *, variable: str, environment: Mapping[str, str]) -> Endpoint:
@@ -80,7 +82,7 @@ def _split_escaped(line: str) -> list[str]:
 def choose_selection(asked: ObjectSelection, source: Endpoint) -> ObjectSelection:
     """What to move: what was asked for, else the database of a MySQL URL, else everything. Pure."""
     if asked.is_everything and source.family == "mysql" and source.database:
-        return ObjectSelection(schemas=frozenset({source.database}))
+        return replace(asked, schemas=frozenset({source.database}))
     return asked
 
 
@@ -106,7 +108,41 @@ def parse_selection(texts: list[str]) -> ObjectSelection:
     return ObjectSelection(frozenset(schemas), frozenset(tables))
 
 
-def _split_names(text: str) -> list[list[str]]:
+def parse_renames(texts: list[str]) -> NameMap:
+    """What `SCHEMA.TABLE=SCHEMA.TABLE` and `SCHEMA.*=SCHEMA.*` rename, source to the left; quoted as in --tables. Pure.
+
+    Raises:
+        RequestError: names the part that is neither.
+    """
+    schemas: list[SchemaRename] = []
+    tables: list[TableRename] = []
+    for pair in (pair for text in texts for pair in _cut(text, ",") if pair):
+        sides = [_split_names(side, option="--rename") for side in _cut(pair, "=")]
+        (source, target) = (sides[0][0], sides[1][0]) if [len(side) for side in sides] == [1, 1] else ([], [])
+        if not (len(source) == len(target) == 2 and all(source + target)) or (source[1] == "*") != (target[1] == "*"):
+            raise RequestError(
+                f"cannot read {pair!r} in --rename: write SCHEMA.TABLE=SCHEMA.TABLE or SCHEMA.*=SCHEMA.*"
+            )
+        if source[1] == "*":
+            schemas.append(SchemaRename(source[0], target[0]))
+        else:
+            tables.append(TableRename(TableName(*source), TableName(*target)))
+    return NameMap(tuple(schemas), tuple(tables))
+
+
+def _cut(text: str, separator: str) -> list[str]:
+    """The parts between separators that stand outside of quotes."""
+    parts, is_quoted = [""], False
+    for letter in text:
+        is_quoted ^= letter == '"'
+        if letter == separator and not is_quoted:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
+
+
+def _split_names(text: str, *, option: str = "--tables") -> list[list[str]]:
     names, is_quoted, index = [[""]], False, 0
     while index < len(text):
         letter = text[index]
@@ -123,7 +159,7 @@ def _split_names(text: str) -> list[list[str]]:
             names[-1][-1] += letter
         index += 1
     if is_quoted:
-        raise RequestError("a double quote in --tables is not closed")
+        raise RequestError(f"a double quote in {option} is not closed")
     return [parts for parts in names if parts != [""]]
 
 
@@ -140,5 +176,7 @@ def derive_job_id(source: str, target: str, *, mode: TaskMode, selection: Object
         sorted(selection.schemas),
         sorted([table.schema, table.name] for table in selection.tables),
     ]
+    if selection.names:
+        facts.append(msgspec.to_builtins(selection.names))
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     return f"{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:28]}jb01"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -10,6 +11,9 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from towline import __version__
+
+# NumPy's linear algebra starts a thread for each core, which spins for a while; nothing here uses it.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # Each is a function of the module of the same name, which is imported only when it is asked for: the server's
 # libraries would cost `migrate` about a second.

@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +21,7 @@ import uvloop
 
 from towline import bootstrap
 from towline.cli.display import Display, JsonDisplay, open_display
-from towline.cli.endpoints import choose_endpoint, choose_selection, derive_job_id, parse_selection
+from towline.cli.endpoints import choose_endpoint, choose_selection, derive_job_id, parse_renames, parse_selection
 from towline.cli.stopping import INTERRUPTED, StopWish, stopped_by_signals
 from towline.cli.summary import RunLog, render_result, render_summary
 from towline.cli.view import render_record, view_of
@@ -29,6 +29,7 @@ from towline.clock import SystemClock
 from towline.domain.errors import RequestError, SetupError, Side, TowlineError
 from towline.domain.jobs import Endpoint, JobSpec, TaskMode
 from towline.domain.prechecks import PrecheckItem, Verdict
+from towline.domain.renames import require_sound
 from towline.domain.tables import ObjectSelection
 from towline.engine.pipeline import RunResult, run_pipeline
 from towline.engine.tasks import end_tasks
@@ -78,6 +79,13 @@ def migrate(
         list[str] | None,
         typer.Option("--tables", help="SCHEMA.TABLE or SCHEMA.*, separated by commas; may be repeated."),
     ] = None,
+    rename: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--rename",
+            help="SCHEMA.TABLE=SCHEMA.TABLE or SCHEMA.*=SCHEMA.*, the source's name to the left; may be repeated.",
+        ),
+    ] = None,
     copy_workers: Annotated[int, typer.Option(min=1, max=64, help="Chunks copied at the same time.")] = 2,
     index_workers: Annotated[int, typer.Option(min=1, max=64, help="Indexes built at the same time.")] = 2,
     limit_mb_s: Annotated[
@@ -99,10 +107,14 @@ def migrate(
     """
     try:
         source = choose_endpoint(source_url, variable=SOURCE_VARIABLE, environment=os.environ)
+        target = choose_endpoint(target_url, variable=TARGET_VARIABLE, environment=os.environ)
+        asked = replace(parse_selection(tables or []), names=parse_renames(rename or []))
+        selection = choose_selection(asked, source)
+        require_sound(selection, source_family=source.family, target_family=target.family)
         order = Order(
             source=source,
-            target=choose_endpoint(target_url, variable=TARGET_VARIABLE, environment=os.environ),
-            selection=choose_selection(parse_selection(tables or []), source),
+            target=target,
+            selection=selection,
             is_followed=follow or until_caught_up,
             until_caught_up=until_caught_up,
             is_end=end,

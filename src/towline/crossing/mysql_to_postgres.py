@@ -8,6 +8,7 @@ the source's; the target keeps them as text only.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -28,6 +29,8 @@ from towline.adapters.postgres.diagnosis import PgTargetDiagnosis
 from towline.adapters.postgres.errors import translated
 from towline.adapters.postgres.structure_target import PgStructureTarget
 from towline.crossing.mysql_to_postgres_checks import run_prechecks
+from towline.crossing.mysql_to_postgres_ddl import run_index_ddl
+from towline.crossing.target_columns import TargetColumns
 from towline.domain.errors import SetupError, Side
 from towline.domain.jobs import JobSpec
 from towline.domain.prechecks import PrecheckItem
@@ -139,6 +142,8 @@ class _StreamSides:
             tables=self._tables,
             objects=self._spec.selection,
             part_bytes=self.memory_bytes // 8,
+            carries_indexes=True,
+            copied=TargetColumns(self._spec.target, job_id=self._spec.job_id),
             is_for_postgres=True,
         )
 
@@ -149,6 +154,7 @@ class _StreamSides:
             self._spec.conflict_policy,
             is_binary=False,
             parse_position=parse_position,
+            run_ddl=partial(run_index_ddl, job_id=self._spec.job_id),
         )
         return PgApplier(self._spec.target, options)
 

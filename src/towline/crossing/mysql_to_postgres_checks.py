@@ -10,7 +10,7 @@ from typing import Final
 from towline.adapters.mysql.check_facts import SourceFacts, read_source
 from towline.adapters.mysql.check_rules import judge_source
 from towline.adapters.mysql.connection import connect as connect_source
-from towline.adapters.postgres.check_facts import Relation, TargetFacts, read_target_facts
+from towline.adapters.postgres.check_facts import TargetFacts, read_target_facts
 from towline.adapters.postgres.check_rules import judge_target
 from towline.adapters.postgres.connection import connect as connect_target
 from towline.domain.errors import Side, TowlineError
@@ -68,26 +68,12 @@ async def _look_at_target(spec: JobSpec, tables: Sequence[Table]) -> TargetFacts
     except TowlineError as error:
         return error
     try:
-        relations = tuple(_as_relation(table) for table in tables)
-        return await asyncio.wait_for(read_target_facts(connection, relations, job_id=spec.job_id), timeout=120)
+        names = [spec.selection.names.target_name(table.name) for table in tables]
+        return await asyncio.wait_for(read_target_facts(connection, names, job_id=spec.job_id), timeout=120)
     except TowlineError as error:
         return error
     finally:
         connection.terminate()
-
-
-def _as_relation(table: Table) -> Relation:
-    """What the job will create."""
-    return Relation(
-        name=table.name,
-        kind="r",
-        is_logged=True,
-        identity="d",
-        has_key=bool(table.key),
-        is_readable=True,
-        is_owned=True,
-        hides_rows=False,
-    )
 
 
 def _for_postgres(item: PrecheckItem) -> PrecheckItem:

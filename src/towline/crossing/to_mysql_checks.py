@@ -79,7 +79,8 @@ async def _look_at_target(spec: JobSpec, tables: tuple[Table, ...]) -> TargetFac
     except TowlineError as error:
         return error
     try:
-        return await read_target(session, tables, job_id=spec.job_id, now_s=time.time())
+        names = [spec.selection.names.target_name(table.name) for table in tables]
+        return await read_target(session, names, job_id=spec.job_id, now_s=time.time())
     except TowlineError as error:
         return error
     finally:

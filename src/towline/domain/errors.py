@@ -80,6 +80,13 @@ class RowFilterExists(RequestError):
     remedy = "Select the objects of the job anew, which drops all conditions, then give the new ones."
 
 
+class BadRename(RequestError):
+    """Objects of a job cannot have the names that they are to have on the target."""
+
+    code = "BAD_RENAME"
+    remedy = "Give each renamed object a name of its own on the target, as the message says; nothing was changed."
+
+
 class IllegalTransition(RequestError):
     code = "ILLEGAL_TRANSITION"
     remedy = "Wait for, or bring about, a status in which the call is allowed."

@@ -446,7 +446,7 @@ def _grade(
 
 
 _KEEP_LONGER: Final = (
-    "Remove what holds the job up, or raise binlog_expire_logs_seconds on the source (older MariaDB: expire_logs_days)"
+    "Remove what holds the job up, or raise binlog_expire_logs_seconds on the source (older servers: expire_logs_days)"
     " while there is room on its disk."
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -80,16 +81,74 @@ class RowFilter:
 
 
 @dataclass(frozen=True, slots=True)
+class SchemaRename:
+    """All that is in a schema, or in a database of a family without schemas, goes to another one."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class TableRename:
+    """One table, or view, goes to another name; its schema's rename does not touch it."""
+
+    source: TableName
+    target: TableName
+
+
+@dataclass(frozen=True)
+class NameMap:
+    """What objects of the source are called on the target; what is not listed keeps its name.
+
+    Only what writes to a target, or makes statements for one, asks it.  Everything else, ledger, progress and figures
+    included, speaks of the source's names.  `domain/renames.py` says which maps are sound.
+    """
+
+    schemas: tuple[SchemaRename, ...] = ()
+    tables: tuple[TableRename, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.schemas or self.tables)
+
+    def target_schema(self, schema: str) -> str:
+        return self._schemas.get(schema, schema)
+
+    def target_name(self, table: TableName) -> TableName:
+        found = self._tables.get(table)
+        if found is not None:
+            return found
+        schema = self._schemas.get(table.schema)
+        return table if schema is None else TableName(schema, table.name)
+
+    def with_tables(self, more: Iterable[TableRename]) -> NameMap:
+        return NameMap(self.schemas, (*self.tables, *more))
+
+    # What begins with an underscore is not stored with the map.
+    @cached_property
+    def _schemas(self) -> dict[str, str]:
+        return {each.source: each.target for each in self.schemas}
+
+    @cached_property
+    def _tables(self) -> dict[TableName, TableName]:
+        return {each.source: each.target for each in self.tables}
+
+
+SAME_NAMES = NameMap()
+
+
+@dataclass(frozen=True, slots=True)
 class ObjectSelection:
     """What a job moves. Everything when all sets are empty; a named schema means all that is in it.
 
     `views` are single ones, materialised or not; they come with the structure of what they read, without its rows.
+    `names`: what is called otherwise on the target.
     """
 
     schemas: frozenset[str] = frozenset()
     tables: frozenset[TableName] = frozenset()
     row_filters: tuple[RowFilter, ...] = ()
     views: frozenset[TableName] = frozenset()
+    names: NameMap = SAME_NAMES
 
     @property
     def is_everything(self) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from towline.domain.tables import Table
+from towline.domain.tables import Table, TableName
 from towline.engine.ports import Chunk
 
 _MIN_CHUNK_BYTES = 8 * 1024 * 1024
@@ -117,3 +118,36 @@ def plan_groups(work: Sequence[Work]) -> list[list[Work]]:
     if small:
         groups.append(small)
     return groups
+
+
+class WorkQueue:
+    """Groups in the order in which workers take them: spread over the tables, within that as given.
+
+    Writers of one table hinder each other. The worst case is LOAD DATA into a table with AUTO_INCREMENT under
+    innodb_autoinc_lock_mode 1 (MariaDB's default): each statement locks the table against all others of its kind.
+    """
+
+    def __init__(self, groups: Sequence[list[Work]]) -> None:
+        self._waiting: dict[TableName, deque[tuple[int, list[Work]]]] = {}
+        self._writers: Counter[TableName] = Counter()
+        for number, group in enumerate(groups):
+            self._waiting.setdefault(self._table(group), deque()).append((number, group))
+
+    def take(self) -> list[Work] | None:
+        """The first group of those whose table has the fewest writers; None when no group is left."""
+        if not self._waiting:
+            return None
+        table = min(self._waiting, key=lambda name: (self._writers[name], self._waiting[name][0][0]))
+        _, group = self._waiting[table].popleft()
+        if not self._waiting[table]:
+            del self._waiting[table]
+        self._writers[table] += 1
+        return group
+
+    def finish(self, group: list[Work]) -> None:
+        """The group is written."""
+        self._writers[self._table(group)] -= 1
+
+    def _table(self, group: list[Work]) -> TableName:
+        """Large tables are alone in a group; small ones count by the first of them."""
+        return group[0][0].name

@@ -39,13 +39,13 @@ at all wrote to the source in between; otherwise every table starts over.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from towline.domain.errors import InvariantBroken
 from towline.domain.tables import Table, TableName
-from towline.engine.chunking import Work, chunk_bytes, plan_chunks, plan_groups, spread
+from towline.engine.chunking import Work, WorkQueue, chunk_bytes, plan_chunks, plan_groups, spread
 from towline.engine.ports import (
     Chunk,
     ChunkDone,
@@ -199,18 +199,19 @@ class _Copier:
     async def work_off(self, groups: list[list[Work]], workers: int) -> None:
         if not groups or self.should_stop():
             return
-        queue = deque(groups)
+        queue = WorkQueue(groups)
         async with asyncio.TaskGroup() as tasks:
             for _ in range(min(workers, len(groups))):
                 tasks.create_task(self._worker(queue))
 
-    async def _worker(self, queue: deque[list[Work]]) -> None:
+    async def _worker(self, queue: WorkQueue) -> None:
         reader = await self.snapshot.open_reader()
         try:
             writer = await self.target.open_writer()
             try:
-                while queue and not self.should_stop():
-                    await self._copy_group(queue.popleft(), reader, writer)
+                while not self.should_stop() and (group := queue.take()) is not None:
+                    await self._copy_group(group, reader, writer)
+                    queue.finish(group)
             finally:
                 await writer.close()
         finally:

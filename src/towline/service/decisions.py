@@ -29,6 +29,7 @@ from towline.domain.jobs import (
     SpeedWindow,
     TaskMode,
 )
+from towline.domain.renames import require_kept, require_sound
 from towline.domain.tables import ObjectSelection, RowFilter
 from towline.service.ports import DecideJob, Job, JobChange, JobEdit, Wanted
 
@@ -132,6 +133,7 @@ def select_objects(selection: ObjectSelection, items: Sequence[Mapping[str, Any]
     """Of a job that follows its source the objects are only edited: `retry_edited` makes it so."""
 
     def decide(job: Job) -> JobEdit:
+        require_sound(selection, source_family=job.source.family, target_family=job.target.family)
         if job.status in CONFIGURABLE:
             return JobEdit(replace(job, selection=selection, selection_items=tuple(items)), ("objects selected",))
         if job.status not in EDITABLE or job.full_complete_us is None or job.mode is TaskMode.FULL:
@@ -170,6 +172,7 @@ def _require_joinable(job: Job, wanted: ObjectSelection) -> None:
     if (job.source.family, job.target.family) != ("postgresql", "postgresql"):
         raise NotBuilt("only jobs from PostgreSQL to PostgreSQL take objects in after they have run")
     known = job.selection
+    require_kept(known, wanted)
     has_all = wanted.is_everything or (
         not known.is_everything
         and known.schemas <= wanted.schemas

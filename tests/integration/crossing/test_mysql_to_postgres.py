@@ -239,6 +239,20 @@ SHOP = (
 )
 
 
+def test_columns_that_changed_places_while_the_job_was_stopped_are_noticed(
+    mysql_server: MysqlServer, to_postgres: Callable[[MysqlServer], ToPostgresRuns]
+) -> None:
+    """The rows before the change have no names: they would come with the two values swapped."""
+    runs = to_postgres(mysql_server)
+    runs.source.execute("CREATE TABLE t (id int PRIMARY KEY, a int, b int)", "INSERT INTO t VALUES (1, 10, 11)")
+    runs.run_until_killed(points.HANDOFF_BEFORE_STREAM)
+    runs.source.execute("INSERT INTO t VALUES (2, 20, 21)", "ALTER TABLE t MODIFY a int AFTER b")
+    outcome = runs.run()
+    assert outcome["error"] == "SOURCE_DDL"
+    assert "no longer those that the job copied" in outcome["message"]
+    assert runs.target.fetch_all(f"SELECT id, a, b FROM {runs.source.name}.t") == [(1, 10, 11)]
+
+
 def test_target_of_migrate_is_ready_for_work(
     mysql9: MysqlServer, to_postgres: Callable[[MysqlServer], ToPostgresRuns]
 ) -> None:

@@ -16,9 +16,11 @@ async def look(diagnosis: MySourceDiagnosis) -> SourceFacts:
 
 async def test_how_long_the_source_keeps_its_binlog(mysql_server: MysqlServer) -> None:
     diagnosis = MySourceDiagnosis(endpoint_of(mysql_server), job_id="kept")
-    kept_s = mysql_server.fetch_value("SELECT @@global.binlog_expire_logs_seconds")
+    has_seconds = mysql_server.is_at_least(10, 6) if mysql_server.is_mariadb else mysql_server.is_at_least(8)
+    name, unit_s = ("binlog_expire_logs_seconds", 1) if has_seconds else ("expire_logs_days", DAY_S)
+    kept = mysql_server.fetch_value(f"SELECT @@global.{name}")
     try:
-        mysql_server.execute(f"SET GLOBAL binlog_expire_logs_seconds = {2 * DAY_S}", "FLUSH BINARY LOGS")
+        mysql_server.execute(f"SET GLOBAL {name} = {2 * DAY_S // unit_s}", "FLUSH BINARY LOGS")
         before = await look(diagnosis)
         assert before.log.is_there
         assert before.log.keeps_for_s == 2 * DAY_S
@@ -26,7 +28,7 @@ async def test_how_long_the_source_keeps_its_binlog(mysql_server: MysqlServer) -
         assert before.log.held_bytes == before.log_end_bytes
         mysql_server.execute(
             "FLUSH BINARY LOGS",
-            "SET GLOBAL binlog_expire_logs_seconds = 0",
+            f"SET GLOBAL {name} = 0",
             f"PURGE BINARY LOGS TO '{newest_binlog(mysql_server)}'",
         )
         after = await look(diagnosis)
@@ -37,7 +39,7 @@ async def test_how_long_the_source_keeps_its_binlog(mysql_server: MysqlServer) -
         assert after.log.held_bytes < after.log_end_bytes
         assert after.log_end_bytes > before.log_end_bytes
     finally:
-        mysql_server.execute(f"SET GLOBAL binlog_expire_logs_seconds = {kept_s}")
+        mysql_server.execute(f"SET GLOBAL {name} = {kept}")
         await diagnosis.close()
 
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
 
+import pymysql
 import pytest
 
 from tests.integration.mysql.test_sessions import endpoint_of
 from tests.servers.mysql import MysqlDatabase, MysqlServer, Product
 from tests.servers.mysql_fixtures import MysqlServerFactory
+from towline.adapters.mysql import snapshot
 from towline.adapters.mysql.catalog import read_tables
 from towline.adapters.mysql.connection import connect
 from towline.adapters.mysql.key_ranges import render_condition
 from towline.adapters.mysql.quoting import qualified
 from towline.adapters.mysql.snapshot import MyCopySource
-from towline.domain.errors import SetupError, Side, SnapshotLost
+from towline.domain.errors import SetupError, Side, SnapshotLost, TargetBusy
 from towline.domain.tables import ObjectSelection, Table
 from towline.engine.chunking import plan_ranges
 from towline.engine.ports import ChunkReader
@@ -42,6 +46,36 @@ async def test_tables_altered_since_they_were_listed_are_listed_again(
         await source.open_base_snapshot(tables, follow=True)
     snapshot = await source.open_base_snapshot(await source.read_tables(selection), follow=True)
     await snapshot.close()
+
+
+async def test_lock_that_waits_for_a_long_statement_gives_up_soon_and_names_it(
+    mysql_database: MysqlDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a lock that waits, every writer of the source waits as well."""
+    monkeypatch.setattr(snapshot, "_LOCK_TIMEOUT_S", 1)
+    mysql_database.execute("CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t VALUES (1)")
+    source = source_of(mysql_database.server)
+    tables = await source.read_tables(ObjectSelection(schemas=frozenset({mysql_database.name})))
+    with mysql_database.connect() as busy:
+        number = busy.thread_id()
+        statement = threading.Thread(target=run_until_killed, args=(busy, "UPDATE t SET id = id + SLEEP(60)"))
+        statement.start()
+        try:
+            sleeping = (
+                f"SELECT COUNT(*) FROM information_schema.processlist WHERE id = {number} AND state = 'User sleep'"
+            )
+            while not mysql_database.fetch_value(sleeping):
+                await asyncio.sleep(0.02)
+            with pytest.raises(TargetBusy, match=f"session {number} of user"):
+                await source.open_base_snapshot(tables, follow=True)
+        finally:
+            mysql_database.execute(f"KILL QUERY {number}")
+            statement.join()
+
+
+def run_until_killed(connection: pymysql.Connection[Any], statement: str) -> None:
+    with suppress(pymysql.Error), connection.cursor() as cursor:
+        cursor.execute(statement)
 
 
 @pytest.fixture

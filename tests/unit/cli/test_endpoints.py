@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from towline.cli.endpoints import choose_endpoint, derive_job_id, parse_password_file, parse_selection
+from towline.cli.endpoints import choose_endpoint, derive_job_id, parse_password_file, parse_renames, parse_selection
 from towline.domain.errors import RequestError
 from towline.domain.jobs import Endpoint, TaskMode
 from towline.domain.tables import ObjectSelection, TableName
@@ -101,3 +101,23 @@ def test_same_command_is_the_same_job_and_another_is_not() -> None:
     assert len(others | {job_id}) == 4
     assert [len(part) for part in job_id.split("-")] == [8, 4, 4, 4, 12]
     assert job_id.endswith("jb01")
+
+
+def test_renames_are_pairs_of_schemas_or_of_tables() -> None:
+    names = parse_renames(['public.orders=sales.orders_2026,"a.b".*=c.*', 'public."x=y"=public."x,y"'])
+    assert names.target_name(TableName("public", "orders")) == TableName("sales", "orders_2026")
+    assert names.target_name(TableName("a.b", "t")) == TableName("c", "t")
+    assert names.target_name(TableName("public", "x=y")) == TableName("public", "x,y")
+    assert names.target_name(TableName("public", "other")) == TableName("public", "other")
+
+
+@pytest.mark.parametrize("text", ["a.b", "a=b.c.d", "a.b=c", "a.*=b.c", "a.b=c.*", "a.b=c.d=e.f", "=", 'a."b=c.d'])
+def test_rename_that_is_no_pair_is_refused(text: str) -> None:
+    with pytest.raises(RequestError, match="--rename"):
+        parse_renames([text])
+
+
+def test_renames_make_another_job() -> None:
+    plain, renamed = ObjectSelection(), ObjectSelection(names=parse_renames(["a.*=b.*"]))
+    ids = {derive_job_id("s", "t", mode=TaskMode.FULL, selection=each) for each in (plain, renamed)}
+    assert len(ids) == 2

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import pairwise
+from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from towline.domain.tables import Table, TableName
-from towline.engine.chunking import choose_chunk_pages, chunk_bytes, plan_chunks, plan_groups
+from towline.engine.chunking import Work, WorkQueue, choose_chunk_pages, chunk_bytes, plan_chunks, plan_groups
 
 
 def table(name: str = "t", *, pages: int, bytes_per_page: int = 8192) -> Table:
@@ -69,3 +71,26 @@ def test_a_table_is_one_chunk_where_pages_cannot_be_sought() -> None:
     one = table(pages=100_000)
     pages = choose_chunk_pages(one, total_bytes=one.size_bytes, workers=4, can_seek_pages=False)
     assert len(plan_chunks(one, pages)) == 1
+
+
+@given(sizes=st.lists(st.integers(1, 60_000), min_size=1, max_size=12), workers=st.integers(1, 4), pick=st.randoms())
+def test_workers_share_a_table_only_when_no_other_is_left(sizes: list[int], workers: int, pick: Random) -> None:
+    tables = [table(f"t{i}", pages=pages) for i, pages in enumerate(sizes)]
+    groups = plan_groups([(t, chunk) for t in tables for chunk in plan_chunks(t, 2_000)])
+    queue, waiting = WorkQueue(groups), list(groups)
+    taken: list[list[Work]] = []
+    written: list[list[Work]] = []
+    while waiting or taken:
+        if len(taken) == workers or not waiting:
+            group = taken.pop(pick.randrange(len(taken)))
+            queue.finish(group)
+            written.append(group)
+            continue
+        found = queue.take()
+        assert found is not None
+        waiting.remove(found)
+        busy = Counter(group[0][0].name for group in taken)
+        assert busy[found[0][0].name] <= min((busy[group[0][0].name] for group in waiting), default=workers)
+        taken.append(found)
+    assert queue.take() is None
+    assert sorted(map(id, written)) == sorted(map(id, groups))

@@ -36,6 +36,7 @@ from towline.domain.changes import DDL, DELETE, INSERT, TRUNCATE, UPDATE, RowCha
 from towline.domain.errors import ConnectionLost, DataError, LeaseLost, RowConflict, Side
 from towline.domain.jobs import ConflictPolicy, Endpoint
 from towline.domain.positions import Position
+from towline.domain.tables import SAME_NAMES, NameMap
 from towline.engine.batch import Batch
 from towline.engine.fold import Fold
 from towline.engine.points import APPLY_AFTER_COMMIT, APPLY_BEFORE_COMMIT, DDL_BEFORE_CHECKPOINT, reach
@@ -77,6 +78,7 @@ class ApplierOptions:
     policy: ConflictPolicy
     parse_position: Callable[[str], Position] = parse_position
     rows: ForeignRows = NO_FOREIGN_ROWS
+    names: NameMap = SAME_NAMES
 
 
 class MyApplier:
@@ -95,7 +97,7 @@ class MyApplier:
             self._endpoint, purpose=purpose, settings=_SESSION_SETTINGS, side=Side.TARGET
         )
         await hold_name(session, self._options.job_id)
-        self._writer = FoldWriter(session, self._options.rows)
+        self._writer = FoldWriter(session, self._options.rows, self._options.names)
         await session.execute(_MAKE_CHECKPOINT, str(start), self._options.job_id, self._options.epoch)
         self._checkpoint = await self._read_checkpoint(session)
         begun = await self._ddl.resume(session, str(self._checkpoint.position))

@@ -17,6 +17,7 @@ from towline.adapters.mysql.foreign_rows import Convert
 from towline.adapters.mysql.quoting import qualified, quote_ident
 from towline.domain.changes import UNCHANGED_CELL, Relation, split_row, value_of
 from towline.domain.errors import InvariantBroken, Side, SourceChanged
+from towline.domain.tables import TableName
 
 _NUMERIC: Final = frozenset(
     {"tinyint", "smallint", "mediumint", "int", "integer", "bigint", "decimal", "numeric", "float", "double", "year"}
@@ -36,13 +37,15 @@ class TableSql:
         relation: Relation,
         types: Mapping[str, ColumnType],
         *,
+        name: TableName | None = None,
         flavor: Flavor,
         packet_bytes: int,
         unique_keys: Collection[frozenset[str]] = (),
         converters: Mapping[str, Convert] | None = None,
     ) -> None:
-        """`types`: of the target's columns. `packet_bytes`: what the target takes in one statement, if need be.
+        """`name`: of the target's table, if it is another one. `types`: of its columns.
 
+        `packet_bytes`: what the target takes in one statement, if need be.
         `unique_keys`: the columns of each of the target's unique indexes. `converters`: for columns whose values
         another family's source wrote.
 
@@ -52,13 +55,15 @@ class TableSql:
         missing = [name for name in relation.columns if name not in types]
         if missing:
             raise SourceChanged(
-                f"the target's {relation.table} has no column {missing[0]}", side=Side.TARGET, columns=len(missing)
+                f"the target's {name or relation.table} has no column {missing[0]}",
+                side=Side.TARGET,
+                columns=len(missing),
             )
         self.relation = relation
         # A statement is closed when the next row would pass the size; heads and the last row come on top.
         self._statement_bytes = min(_STATEMENT_BYTES, packet_bytes // 2)
         is_mariadb = flavor.is_mariadb
-        self._table = qualified(relation.table)
+        self._table = qualified(name or relation.table)
         kinds = [types[name] for name in relation.columns]
         self._converters = [(converters or {}).get(name) for name in relation.columns]
         self._renderers = [

@@ -24,9 +24,10 @@ from struct import error as StructError
 from typing import Final
 
 from towline.adapters.mysql import binlog_events as ev
-from towline.adapters.mysql.ddl_plan import plan_ddl, refuse
+from towline.adapters.mysql.ddl_plan import plan_ddl, refuse, require_same_names
 from towline.adapters.mysql.forms import TableForm
 from towline.adapters.mysql.gtid import BinlogOffset, BinlogPosition, GtidSet, HeldPosition, MariadbGtids
+from towline.adapters.mysql.postgres_indexes import plan_index_ddl
 from towline.adapters.mysql.row_events import TableRows, decompress_event, join_shape
 from towline.adapters.mysql.shapes import TableShape
 from towline.adapters.mysql.statement_context import StatementContext, decode_context, render_settings
@@ -122,6 +123,7 @@ class BinlogDecoder:
         part_bytes: int,
         has_checksums: bool,
         carries_ddl: bool = False,
+        carries_indexes: bool = False,
         ignores_case: bool = False,
         cascades_are_logged: bool = False,
     ) -> None:
@@ -130,7 +132,7 @@ class BinlogDecoder:
         `ignores_case`: the source has lower_case_table_names other than 0, so statements may spell names in any case.
 
         With `carries_ddl`, DDL on the job's tables is handed on as a change in its place among the rows; without,
-        it stops the stream.
+        it stops the stream.  With `carries_indexes`, that which leaves columns alone is handed on as an `IndexOrder`.
         """
         self._sink = sink
         self._objects = selection.objects
@@ -141,6 +143,7 @@ class BinlogDecoder:
         self._part_bytes = part_bytes
         self._has_checksums = has_checksums
         self._carries_ddl = carries_ddl
+        self._carries_indexes = carries_indexes
         self._cascades_are_logged = cascades_are_logged
         self._ignores_case = ignores_case
         self._is_mariadb = False
@@ -552,12 +555,15 @@ class BinlogDecoder:
             return
         if statement.verb is not Verb.DDL or not self._is_about_us(statement):
             return
-        if not self._carries_ddl:
+        if self._carries_ddl:
+            self._take_ddl(statement, schema, raw, self._context(event))
+        elif self._carries_indexes:
+            self._take_index_ddl(statement, raw, self._context(event))
+        else:
             raise SourceDdl(f"the source ran {statement.summary}", side=Side.SOURCE)
-        self._take_ddl(statement, schema, raw, self._context(event))
 
-    def _take_ddl(self, statement: Statement, schema: str, raw: bytes, context: StatementContext) -> None:
-        """Hand the statement on as a transaction of its own; what follows waits until the target has run it."""
+    def _text_of_ddl(self, statement: Statement, raw: bytes, context: StatementContext) -> str:
+        """Raises SourceDdl for what is not a whole statement that ran on the source from its begin to its end."""
         if context.is_phased:
             raise refuse(statement, "it is logged in two phases", "Set binlog_alter_two_phase = OFF on the source.")
         if self._group().is_group:
@@ -567,11 +573,29 @@ class BinlogDecoder:
         text = context.decode_text(raw)
         if text is None:
             raise refuse(statement, "its character set is not known here")
+        return text
+
+    def _take_index_ddl(self, statement: Statement, raw: bytes, context: StatementContext) -> None:
+        """Hand on what is to be done to indexes. Columns stay as they are, so nothing has to wait."""
+        table = next(iter(statement.tables), None)
+        if table not in self._keys:
+            raise SourceDdl(f"the source ran {statement.summary}", side=Side.SOURCE)
+        text = self._text_of_ddl(statement, raw, context)
+        order = plan_index_ddl(text, statement, key=self._keys[table])
+        if order is not None:
+            _require_known_session(statement, context)
+            self._add_change((DDL, Relation(table, (), (), ()), raw, order.encode()), len(raw))
+
+    def _take_ddl(self, statement: Statement, schema: str, raw: bytes, context: StatementContext) -> None:
+        """Hand the statement on as a transaction of its own; what follows waits until the target has run it."""
+        text = self._text_of_ddl(statement, raw, context)
         order = plan_ddl(
             text, statement, database=schema, covers=self._covers, cascades_are_logged=self._cascades_are_logged
         )
         if order is None:
             return
+        require_same_names(text, statement, database=schema, names=self._objects.names)
+        _require_known_session(statement, context)
         order = replace(order, database=schema, settings=render_settings(context))
         table = statement.tables[0] if statement.tables else TableName(statement.schemas[0], "")
         self._add_change((DDL, Relation(table, (), (), ()), raw, order.encode()), len(raw))
@@ -681,6 +705,12 @@ def _normal_xa_name(name: str) -> str:
     """X'..',X'..',1 whatever way the parts are written."""
     parts = [part.strip() for part in name.split(",")]
     return ",".join(part.lower().replace("x'", "X'") for part in parts if part)
+
+
+def _require_known_session(statement: Statement, context: StatementContext) -> None:
+    """Raises: SourceDdl, not all of what the statement's session had is known, and it may mean something else."""
+    if context.unknown_code is not None:
+        raise refuse(statement, f"its session has a variable that is not known here (code {context.unknown_code})")
 
 
 def _lower(table: TableName) -> TableName:

@@ -24,7 +24,7 @@ from pymysql.err import raise_mysql_exception
 from towline.adapters.mysql.binlog_decoder import BinlogDecoder, Stop, StreamSelection
 from towline.adapters.mysql.connection import connect
 from towline.adapters.mysql.errors import ACCESS_DENIED, number_of, translate
-from towline.adapters.mysql.forms import TableForm, TargetForms, require_same_columns
+from towline.adapters.mysql.forms import CopiedColumns, TableForm, TargetForms, require_same_columns
 from towline.adapters.mysql.gtid import BinlogPosition, GtidSet, MariadbGtids
 from towline.adapters.mysql.quoting import quote_literal
 from towline.adapters.mysql.replication import (
@@ -77,21 +77,26 @@ class BinlogReader:
         objects: ObjectSelection,
         part_bytes: int,
         carries_ddl: bool = False,
+        carries_indexes: bool = False,
         forms: TargetForms | None = None,
+        copied: CopiedColumns | None = None,
         is_for_postgres: bool = False,
         silence_limit_s: float = SILENCE_LIMIT_S,
     ) -> None:
-        """`carries_ddl`: see `BinlogDecoder`. `is_for_postgres`: values as that reads them, of all columns.
+        """`carries_ddl`, `carries_indexes`: see `BinlogDecoder`; with the first, rows are decoded by `forms`, which
+        is what the target's tables have.
 
-        `forms`: the target's tables, which have the columns that the source's had at the checkpoint.  With
-        `carries_ddl` they are what rows are decoded by; without, the source's columns must still be the same.
+        With `copied` the source's columns must at the begin be those that the target has.
+        `is_for_postgres`: values as that reads them, of all columns.
         """
         self._endpoint = endpoint
         self._job_id = job_id
         self._selection = StreamSelection({table.name: table.key for table in tables}, objects)
         self._part_bytes = part_bytes
         self._carries_ddl = carries_ddl
+        self._carries_indexes = carries_indexes
         self._forms = forms
+        self._copied = copied
         self._confirmed: BinlogPosition | None = None
         self._confirmation = asyncio.Event()
         self._is_for_postgres = is_for_postgres
@@ -127,6 +132,7 @@ class BinlogReader:
             part_bytes=self._part_bytes,
             has_checksums=str(row[0]).upper() not in ("NONE", "0"),
             carries_ddl=self._carries_ddl,
+            carries_indexes=self._carries_indexes,
             ignores_case=bool(int(row[1])),
             cascades_are_logged=session.flavor.is_mysql_from(9, 6),
         )
@@ -204,20 +210,16 @@ class BinlogReader:
                 continue
             table = self._decoder.wanted_shape
             assert table is not None
-            if self._renewing_forms is not None:
-                form = (await self._renewing_forms.read([table])).get(table, TableForm(None))
+            if self._forms is not None:
+                form = (await self._forms.read([table])).get(table, TableForm(None))
                 self._decoder.set_shape(table, form.shape, form.key)
             else:
                 shapes = await self._read_shapes([table])
                 self._decoder.set_shape(table, shapes.get(table))
 
-    @property
-    def _renewing_forms(self) -> TargetForms | None:
-        return self._forms if self._carries_ddl else None
-
     async def _pass_barrier(self) -> None:
         """Wait until the target has run the statement, then go on with the form that its tables have now."""
-        if self._renewing_forms is None:
+        if self._forms is None:
             self._decoder.set_forms(None)
             return
         position = self._decoder.position
@@ -225,21 +227,21 @@ class BinlogReader:
         while not self._start.covers(position) and not (self._confirmed and self._confirmed.covers(position)):
             self._confirmation.clear()
             await self._confirmation.wait()
-        self._decoder.set_forms(await self._renewing_forms.read(self._decoder.altered))
+        self._decoder.set_forms(await self._forms.read(self._decoder.altered))
 
     async def _read_known_forms(self) -> dict[TableName, TableShape]:
         """The columns of the job's tables at the begin; where DDL is carried, this is also which tables they are.
 
         Raises: SourceDdl, the source's columns are not those that were copied.
         """
-        if self._renewing_forms is not None:
-            forms = await self._renewing_forms.read()
+        if self._forms is not None:
+            forms = await self._forms.read()
             keys = {table: form.key for table, form in forms.items()}
             self._selection = StreamSelection(keys, self._selection.objects)
             return {table: form.shape for table, form in forms.items() if form.shape is not None}
         shapes = await self._read_shapes(self._selection.keys)
-        if self._forms is not None:
-            require_same_columns(await self._forms.read(shapes), shapes)
+        if self._copied is not None:
+            require_same_columns(await self._copied.read_names(shapes), shapes)
         return shapes
 
     async def _read_events(self, session: Session) -> list[bytes]:

@@ -1,9 +1,10 @@
 """How far the building of an index is on the target, as far as the server tells.
 
 MariaDB has a percentage, `Innodb_onlineddl_pct_progress`, but one for the whole server.  MySQL shows the stage and the
-units of work of an ALTER TABLE in `performance_schema.events_stages_current`, by default in all its versions since 8.0;
-its own estimate of all the work is far too low, so the units are held against the size of the table instead.  Both say
-something of one build only when it is alone on the server; else nothing is said.
+units of work of an ALTER TABLE in `performance_schema.events_stages_current`, by default in all its versions since 8.0.
+A unit takes ten times as long in one stage as in another, and the server's estimate of all units is right only from the
+second stage on, and only with fresh statistics of the table; see `MysqlCourse`.  Both say something of one build only
+when it is alone on the server; else nothing is said.
 """
 
 from __future__ import annotations
@@ -19,23 +20,57 @@ from towline.domain.structure import StructureItem
 BUILD_STATE: Final = "altering table"
 _ALTERING: Final = f"SELECT id FROM information_schema.processlist WHERE state = '{BUILD_STATE}'"
 _MARIADB_SHARE: Final = "SHOW GLOBAL STATUS LIKE 'Innodb_onlineddl_pct_progress'"
-_MYSQL_UNITS: Final = """
-SELECT max(work_completed) FROM performance_schema.events_stages_current
+_MYSQL_STAGES: Final = """
+SELECT event_name, work_completed, work_estimated FROM performance_schema.events_stages_current
 WHERE event_name LIKE 'stage/innodb/alter table%'
 """
 _PAGE_BYTES: Final = 16_384
 _WHOLE: Final = 10_000  # hundredths of a percent
 _MOST: Final = 0.97
-# Units of work for each page of the table and each index, and the share of the time that is over then.  Measured:
-# reading and sorting, merging, inserting.  Words of a FULLTEXT index are many, and are read slowly.
-_USUAL_COURSE: Final = ((0.0, 0.0), (2.0, 0.15), (2.6, 0.6), (3.2, _MOST))
-_FULLTEXT_COURSE: Final = ((0.0, 0.0), (11.0, 0.65), (13.0, 0.78), (16.6, _MOST))
-# `structure_source` gives an index a quarter of its table.
-_INDEXES_PER_TABLE_BYTE: Final = 4
+# The words in the names of the stages, and the share of the time that is over when each begins and ends.  Measured.
+_READ, _MERGE, _INSERT = "read PK", "merge sort", "insert"
+_SPANS: Final = {_READ: (0.0, 0.15), _MERGE: (0.15, 0.6), _INSERT: (0.6, _MOST)}
+# Of the server's first estimate, what reading takes; of the units after reading, what merging takes.  Measured.
+_READING_UNITS, _MERGING_UNITS = 0.77, 0.42
+# Words of a FULLTEXT index are many, and are read slowly: units of work for each page of the table, and the share of
+# the time that is over then.
+_FULLTEXT_COURSE: Final = ((0.0, 0.0), (11.0, 0.5), (11.2, 0.78), (13.0, 0.85), (16.6, _MOST))
+# What a FULLTEXT index weighs in MySQL, as a share of its table: words take it longer than MariaDB.
+FULLTEXT_SHARE_IN_MYSQL: Final = 0.4
+
+Stage = tuple[str, int, int]
+"""Name, units that are done, units in all as the server estimates them."""
 
 
-async def read_share(session: Session, item: StructureItem, connection_id: int) -> float | None:
-    """0..1 of the build that runs on that connection; None when the server does not tell."""
+class MysqlCourse:
+    """How far the build of plain indexes is, from the stages that are seen one after the other. Pure."""
+
+    def __init__(self) -> None:
+        self._stage = ""
+        self._first = 0  # units at the begin of the stage
+
+    def note(self, stages: Sequence[Stage]) -> float | None:
+        """0..1; None when the server has no stage, or no estimate."""
+        for name in (_INSERT, _MERGE, _READ):
+            mine = [(done, estimated) for event, done, estimated in stages if name in event]
+            if mine:
+                return self._share(name, *max(mine))
+        return None
+
+    def _share(self, name: str, done: int, estimated: int) -> float | None:
+        if name != self._stage:
+            self._stage, self._first = name, 0 if name == _READ else done
+        if estimated <= done and name != _INSERT:
+            return None
+        whole = estimated * _READING_UNITS if name == _READ else float(estimated - self._first)
+        if name == _MERGE:
+            whole *= _MERGING_UNITS
+        first, last = _SPANS[name]
+        return first + (last - first) * min(1.0, (done - self._first) / max(1.0, whole))
+
+
+async def read_share(session: Session, item: StructureItem, connection_id: int, course: MysqlCourse) -> float | None:
+    """0..1 of the build that runs on that connection, whose `course` it is; None when the server does not tell."""
     try:
         altering = [int(row[0]) for row in await session.query(_ALTERING)]
         if altering != [connection_id]:
@@ -43,17 +78,23 @@ async def read_share(session: Session, item: StructureItem, connection_id: int) 
         if session.flavor.is_mariadb:
             row = await session.query_one(_MARIADB_SHARE)
             return None if row is None else min(_MOST, int(row[1]) / _WHOLE)
-        units = await session.query_value(_MYSQL_UNITS)
+        rows = await session.query(_MYSQL_STAGES)
     except TowlineError:
         return None  # not shown to this account, or not by this version
-    return None if units is None else estimate_share(item, int(units))
+    stages = [(str(name), int(done or 0), int(estimated or 0)) for name, done, estimated in rows]
+    if is_fulltext(item):
+        return estimate_fulltext_share(item, max(done for _, done, _ in stages)) if stages else None
+    return course.note(stages)
 
 
-def estimate_share(item: StructureItem, units: int) -> float:
+def is_fulltext(item: StructureItem) -> bool:
+    return any("ADD FULLTEXT " in statement for statement in item.statements)
+
+
+def estimate_fulltext_share(item: StructureItem, units: int) -> float:
     """Of a build in MySQL that has done so many units of work. Pure."""
-    pages = max(1.0, item.weight_bytes * _INDEXES_PER_TABLE_BYTE / _PAGE_BYTES)
-    is_fulltext = any("ADD FULLTEXT " in statement for statement in item.statements)
-    return _interpolate(_FULLTEXT_COURSE if is_fulltext else _USUAL_COURSE, units / pages)
+    pages = max(1.0, item.weight_bytes / FULLTEXT_SHARE_IN_MYSQL / _PAGE_BYTES)
+    return _interpolate(_FULLTEXT_COURSE, units / pages)
 
 
 def _interpolate(course: Sequence[tuple[float, float]], done: float) -> float:

@@ -106,6 +106,21 @@ async def read_tables(session: Session, selection: ObjectSelection, *, with_gene
     return tables
 
 
+async def read_index_shares(session: Session, schemas: Sequence[str]) -> dict[TableName, float]:
+    """What the secondary indexes of tables take, as a share of the rows'; only of tables whose statistics know both.
+
+    FULLTEXT indexes lie in tables of their own and are not in it.
+    """
+    if not schemas:
+        return {}
+    rows = await session.query(_TABLES.format(schemas=", ".join(quote_literal(name) for name in schemas)))
+    return {
+        TableName(schema, name): int(index_bytes) / int(size_bytes)
+        for schema, name, _, size_bytes, _, _, index_bytes in rows
+        if int(size_bytes) and int(index_bytes)
+    }
+
+
 async def _read_file_sizes(session: Session) -> dict[TableName, int]:
     """Of tables in files of their own, partitions added up; {} for an account without PROCESS.
 

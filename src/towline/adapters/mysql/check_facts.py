@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ from towline.adapters.mysql.flavor import Flavor
 from towline.adapters.mysql.quoting import quote_literal
 from towline.adapters.mysql.session import Session
 from towline.domain.errors import TowlineError
-from towline.domain.tables import ObjectSelection, Table, TableName
+from towline.domain.tables import SAME_NAMES, NameMap, ObjectSelection, Table, TableName
 
 _VARIABLES = (
     "log_bin",
@@ -84,6 +84,11 @@ class SourceFacts:
     missing: tuple[str, ...] = ()  # selected, but not there
     cascading: tuple[TableName, ...] = ()  # the server changes their rows when a parent's row changes
     objects: frozenset[str] = frozenset()  # views, routines and events of whole databases, each with its kind
+    names: NameMap = SAME_NAMES
+
+    def names_there(self) -> dict[TableName, TableName]:
+        """What each table will be called on the target."""
+        return {table.name: self.names.target_name(table.name) for table in self.tables}
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +164,15 @@ async def read_source(session: Session, selection: ObjectSelection, *, now_s: fl
         frozenset(row[3] for row in engines if row[3]),
         tuple(sorted(selection.schemas - set(schemas)) + sorted(map(str, selection.tables - chosen))),
         tuple(name for name in (TableName(*row) for row in cascading) if name in chosen),
-        await _read_objects(session, whole),
+        await _read_objects(session, whole, selection.names),
+        selection.names,
     )
 
 
-async def read_target(session: Session, tables: tuple[Table, ...], *, job_id: str, now_s: float) -> TargetFacts:
+async def read_target(session: Session, names: Collection[TableName], *, job_id: str, now_s: float) -> TargetFacts:
+    """`names` are those of the tables that the job will create."""
     server = await read_server(session, now_s=now_s)
-    wanted = {table.name for table in tables}
+    wanted = set(names)
     rows = await session.query("SELECT table_schema, table_name FROM information_schema.tables")
     collations = await session.query("SELECT collation_name FROM information_schema.collations")
     triggers = await session.query("SELECT event_object_schema, event_object_table FROM information_schema.triggers")
@@ -191,17 +198,25 @@ async def _read_grants(session: Session) -> frozenset[str]:
     return frozenset(granted)
 
 
-async def _read_objects(session: Session, schemas: Sequence[str]) -> frozenset[str]:
+async def _read_objects(session: Session, schemas: Sequence[str], names: NameMap = SAME_NAMES) -> frozenset[str]:
+    """By the target's names. Foreign keys have names in their database, which meet only where tables are renamed."""
     listed = ", ".join(quote_literal(name) for name in schemas) or "''"
     rows = await session.query(
-        f"""SELECT CONCAT('view ', table_schema, '.', table_name) FROM information_schema.views
+        f"""SELECT 'view', table_schema, table_name, table_name FROM information_schema.views
             WHERE table_schema IN ({listed})
-            UNION SELECT CONCAT(LOWER(routine_type), ' ', routine_schema, '.', routine_name)
+            UNION SELECT LOWER(routine_type), routine_schema, routine_name, ''
             FROM information_schema.routines WHERE routine_schema IN ({listed})
-            UNION SELECT CONCAT('event ', event_schema, '.', event_name)
-            FROM information_schema.events WHERE event_schema IN ({listed})"""
+            UNION SELECT 'event', event_schema, event_name, ''
+            FROM information_schema.events WHERE event_schema IN ({listed})
+            UNION SELECT 'foreign key', constraint_schema, constraint_name, table_name
+            FROM information_schema.referential_constraints WHERE constraint_schema IN ({listed})"""
     )
-    return frozenset(str(row[0]) for row in rows)
+    found = set()
+    for kind, schema, name, relation in rows:
+        there = names.target_name(TableName(schema, relation)) if relation else None
+        home = names.target_schema(schema) if there is None else there.schema
+        found.add(f"{kind} {home}.{there.name if there is not None and kind == 'view' else name}")
+    return frozenset(found)
 
 
 async def _read_free_bytes(session: Session) -> int | None:

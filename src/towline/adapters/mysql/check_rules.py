@@ -8,6 +8,7 @@ from towline.adapters.mysql.check_facts import ServerFacts, SourceFacts, TargetF
 from towline.adapters.mysql.create_table import adapt
 from towline.domain.jobs import TaskMode
 from towline.domain.prechecks import PrecheckItem, Verdict
+from towline.domain.renames import find_collision
 
 _VERSION, _PRIVILEGE, _PARAMS = "db_version", "db_user_privilege", "db_params"
 _TARGET_STATUS, _CONFLICT = "db_target_status", "db_object_conflict_check"
@@ -31,6 +32,7 @@ def judge_source(facts: SourceFacts, *, mode: TaskMode) -> list[PrecheckItem]:
     items = [
         _judge_version(facts.server, "src"),
         _judge_selection(facts),
+        *([_judge_renames(facts)] if facts.names else []),
         _judge_reading(facts),
         _judge_engines(facts),
         _judge_parents(facts),
@@ -118,6 +120,26 @@ def _judge_selection(facts: SourceFacts) -> PrecheckItem:
         return _passed(item)
     message = f"The source does not have, or its account may not see: {_names(facts.missing)}."
     return _failed(item, _PARAMS, "SELECTED_OBJECTS_MISSING", message, "Correct the names, or grant SELECT on them.")
+
+
+def _judge_renames(facts: SourceFacts) -> PrecheckItem:
+    item = "renamedObjectsCheck"
+    there = facts.names_there()
+    missing = [
+        each.source
+        for each in facts.names.tables
+        if each.source not in there and f"view {each.target}" not in facts.objects
+    ]
+    if missing:
+        message = f"Objects are renamed that the source does not have: {_names(missing)}."
+        remedy = "Select the objects anew, with the names that they have on the source."
+        return _failed(item, _CONFLICT, "RENAMED_OBJECT_MISSING", message, remedy)
+    collision = find_collision(there)
+    if collision is not None:
+        message = f"{collision[0]} and {collision[1]} would both be {there[collision[0]]} on the target."
+        remedy = "Select the objects anew, and give one of them another name."
+        return _failed(item, _CONFLICT, "RENAMES_COLLIDE", message, remedy)
+    return _passed(item, _CONFLICT)
 
 
 def _judge_reading(facts: SourceFacts) -> PrecheckItem:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import TypeVar
 
 from towline.adapters.mysql.check_facts import SourceFacts, TargetFacts, read_source, read_target
@@ -14,7 +14,7 @@ from towline.adapters.mysql.session import Session
 from towline.domain.errors import Side, TowlineError
 from towline.domain.jobs import Endpoint, JobSpec
 from towline.domain.prechecks import PrecheckItem, Verdict
-from towline.domain.tables import Table
+from towline.domain.tables import TableName
 
 T = TypeVar("T")
 
@@ -26,11 +26,11 @@ async def run_prechecks(spec: JobSpec) -> list[PrecheckItem]:
     """
     source, target = await asyncio.gather(
         _look(spec.source, spec.job_id, Side.SOURCE, lambda s: read_source(s, spec.selection, now_s=time.time())),
-        _look(spec.target, spec.job_id, Side.TARGET, lambda s: _read_target(s, spec, ())),
+        _look(spec.target, spec.job_id, Side.TARGET, lambda s: _read_target(s, spec, [])),
     )
     if isinstance(source, SourceFacts) and isinstance(target, TargetFacts):
-        tables = source.tables
-        target = await _look(spec.target, spec.job_id, Side.TARGET, lambda s: _read_target(s, spec, tables))
+        names = list(source.names_there().values())
+        target = await _look(spec.target, spec.job_id, Side.TARGET, lambda s: _read_target(s, spec, names))
     items = [_judge_connection(source, Side.SOURCE), _judge_connection(target, Side.TARGET)]
     if isinstance(source, SourceFacts):
         items += judge_source(source, mode=spec.mode)
@@ -41,8 +41,8 @@ async def run_prechecks(spec: JobSpec) -> list[PrecheckItem]:
     return items
 
 
-async def _read_target(session: Session, spec: JobSpec, tables: tuple[Table, ...]) -> TargetFacts:
-    return await read_target(session, tables, job_id=spec.job_id, now_s=time.time())
+async def _read_target(session: Session, spec: JobSpec, names: Collection[TableName]) -> TargetFacts:
+    return await read_target(session, names, job_id=spec.job_id, now_s=time.time())
 
 
 async def _look(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Final, cast
 
 from towline.adapters.mysql.bookkeeping import BEGIN, hold_name, require_epoch
@@ -20,13 +21,18 @@ from towline.adapters.mysql.quoting import qualified
 from towline.adapters.mysql.session import Session
 from towline.domain.errors import LeaseLost, Side, SourceDdl
 from towline.domain.jobs import ConflictPolicy, Endpoint
-from towline.domain.tables import Table, TableName
+from towline.domain.tables import SAME_NAMES, NameMap, Table, TableName
 from towline.engine import points
 from towline.engine.counted import Counted
 from towline.engine.ports import Chunk, ChunkDone, ChunkReader, CopyFacts, NamesRows, SnapshotFact, TablePlan
 
-# Rows come in any order of tables and with all they refer to; what the source holds was checked there.
-WRITER_SETTINGS: Final = {"foreign_key_checks": "0", "max_error_count": "65535"}
+# Rows come in any order of tables and with all they refer to; what the source holds was checked there.  A writer may
+# wait for another one's part of a table with AUTO_INCREMENT, which under a speed limit takes minutes.
+WRITER_SETTINGS: Final = {
+    "foreign_key_checks": "0",
+    "max_error_count": "65535",
+    "innodb_lock_wait_timeout": "86400",
+}
 
 
 class MyCopyTarget:
@@ -44,7 +50,9 @@ class MyCopyTarget:
         policy: ConflictPolicy,
         form: LoadForm = OWN_FORM,
         renews_tables: bool = False,
+        names: NameMap = SAME_NAMES,
     ) -> None:
+        self._names = names
         self._renews_tables = renews_tables
         self._endpoint = endpoint
         self._form = form
@@ -120,7 +128,8 @@ class MyCopyTarget:
             for name in tables:
                 await self._forget_chunks(session, name)
                 # DELETE rather than TRUNCATE: it belongs to the transaction, and so to the lease (I6).
-                await session.execute(f"DELETE FROM {qualified(name)}", what=f"emptying {name}")
+                there = self._names.target_name(name)
+                await session.execute(f"DELETE FROM {qualified(there)}", what=f"emptying {there}")
                 await session.execute(
                     "DELETE FROM towline.table_plan WHERE job_id = %s AND schema_name = %s AND table_name = %s",
                     self._job_id,
@@ -140,7 +149,7 @@ class MyCopyTarget:
             self._endpoint, purpose=f"{self._job_id}:write", settings=WRITER_SETTINGS, side=Side.TARGET
         )
         await hold_name(session, self._job_id)
-        return MyChunkWriter(session, self._job_id, self._epoch, self._policy, self._form)
+        return MyChunkWriter(session, self._job_id, self._epoch, self._policy, self._form, self._names)
 
     async def close(self) -> None:
         if self._session is not None:
@@ -208,8 +217,15 @@ class MyChunkWriter:
     """One session; one transaction per call of `write`."""
 
     def __init__(
-        self, session: Session, job_id: str, epoch: int, policy: ConflictPolicy, form: LoadForm = OWN_FORM
+        self,
+        session: Session,
+        job_id: str,
+        epoch: int,
+        policy: ConflictPolicy,
+        form: LoadForm = OWN_FORM,
+        names: NameMap = SAME_NAMES,
     ) -> None:
+        self._names = names
         self._session = session
         self._form = form
         self._job_id = job_id
@@ -233,7 +249,8 @@ class MyChunkWriter:
             self._packet_bytes = self._packet_bytes or await read_packet_limit(session)
             for table, _ in work:
                 if table.name not in self._types:
-                    self._types[table.name] = types = await read_column_types(session, table.name)
+                    types = await read_column_types(session, self._names.target_name(table.name))
+                    self._types[table.name] = types
                     _require_same_order(table, types)
             await session.execute(BEGIN)
             await require_epoch(session, self._job_id, self._epoch)  # I6
@@ -245,7 +262,7 @@ class MyChunkWriter:
                 try:
                     rows = await load_rows(
                         session,
-                        table,
+                        replace(table, name=self._names.target_name(table.name)),
                         self._types[table.name],
                         counted,
                         packet_bytes=self._packet_bytes,

@@ -20,9 +20,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from towline.adapters.mysql.quoting import qualified
+from towline.adapters.mysql.renamed_sql import find_mentioned
 from towline.adapters.mysql.statements import Statement, Token, read_words
 from towline.domain.errors import Side, SourceDdl
-from towline.domain.tables import TableName
+from towline.domain.tables import NameMap, TableName
 
 Covers = Callable[[TableName], bool]
 
@@ -256,6 +257,19 @@ class _Judge:
 
     def _unreadable(self) -> SourceDdl:
         return self._refused("its form is not known here")
+
+
+def require_same_names(text: str, statement: Statement, *, database: str, names: NameMap) -> None:
+    """Raises SourceDdl when the statement has to do with what is called otherwise on the target.
+
+    Its text names the source's tables and may leave their database to the session, so it would not do the same there.
+    """
+    taken = {each.target for each in names.tables}
+    renamed = [str(table) for table in statement.tables if names.target_name(table) != table or table in taken]
+    renamed += [schema for schema in (*statement.schemas, database) if names.target_schema(schema) != schema]
+    renamed += [mentioned] if (mentioned := find_mentioned(text, names)) else []
+    if renamed:
+        raise refuse(statement, f"{renamed[0]} has, or is, another name on the target")
 
 
 def refuse(statement: Statement, why: str, remedy: str = _NEW_JOB_REMEDY) -> SourceDdl:

@@ -13,7 +13,7 @@ from towline.adapters.mysql.quoting import qualified
 from towline.adapters.mysql.session import Session
 from towline.domain.changes import DELETE, TRUNCATE, Relation, RowChange, has_unchanged
 from towline.domain.errors import RowConflict, SetupError, Side, TableMustStartOver
-from towline.domain.tables import TableName
+from towline.domain.tables import SAME_NAMES, NameMap, TableName
 from towline.engine.fold import Fold, InsertStep, KeyedStep, MoveStep, Step, TruncateStep, WholeRowStep
 from towline.engine.points import APPLY_IN_BATCH, reach
 
@@ -40,7 +40,8 @@ class Expectation(Enum):
 class FoldWriter:
     """`conflicts` counts rows that were not as expected."""
 
-    def __init__(self, session: Session, rows: ForeignRows = NO_FOREIGN_ROWS) -> None:
+    def __init__(self, session: Session, rows: ForeignRows = NO_FOREIGN_ROWS, names: NameMap = SAME_NAMES) -> None:
+        self._names = names
         self._session = session
         self._rows = rows
         self._tables: dict[Relation, TableSql] = {}
@@ -54,7 +55,7 @@ class FoldWriter:
             if isinstance(part, TruncateStep):
                 for relation in part.relations:
                     # TRUNCATE would commit what was written so far.
-                    await self._session.execute(f"DELETE FROM {qualified(relation.table)}")
+                    await self._session.execute(f"DELETE FROM {qualified(self._names.target_name(relation.table))}")
                 continue
             table = await self._table(part.relation)
             for step in part.steps:
@@ -183,14 +184,16 @@ class FoldWriter:
     async def _table(self, relation: Relation) -> TableSql:
         table = self._tables.get(relation)
         if table is None:
-            types = await read_column_types(self._session, relation.table)
+            there = self._names.target_name(relation.table)
+            types = await read_column_types(self._session, there)
             self._packet_bytes = self._packet_bytes or await read_packet_limit(self._session)
             table = TableSql(
                 relation,
                 types,
+                name=there,
                 flavor=self._session.flavor,
                 packet_bytes=self._packet_bytes,
-                unique_keys=await read_unique_keys(self._session, relation.table),
+                unique_keys=await read_unique_keys(self._session, there),
                 converters=self._rows.converters(relation),
             )
             self._tables[relation] = table

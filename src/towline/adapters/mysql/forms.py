@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from towline.adapters.mysql.catalog import read_keys
 from towline.adapters.mysql.connection import connect
@@ -19,7 +19,7 @@ from towline.adapters.mysql.session import Session
 from towline.adapters.mysql.shapes import READ_COLUMNS, TableShape, build_shapes
 from towline.domain.errors import Side, SourceDdl
 from towline.domain.jobs import Endpoint
-from towline.domain.tables import TableName
+from towline.domain.tables import SAME_NAMES, NameMap, TableName
 
 _TABLES_PER_QUERY: Final = 500
 _PLANNED: Final = "SELECT schema_name, table_name FROM towline.table_plan WHERE job_id = %s"
@@ -33,10 +33,19 @@ class TableForm:
     key: tuple[str, ...] = ()
 
 
-class TargetForms:
-    """Reads forms on the job's target, on a session of its own each time."""
+class CopiedColumns(Protocol):
+    """Knows which columns the target's tables have, for jobs whose DDL is not carried."""
 
-    def __init__(self, endpoint: Endpoint, *, job_id: str) -> None:
+    async def read_names(self, tables: Iterable[TableName]) -> Mapping[TableName, Sequence[str]]:
+        """In their order; tables that the target does not have, or not from the job, are left out."""
+        ...
+
+
+class TargetForms:
+    """Reads forms on the job's target, on a session of its own each time. Implements `CopiedColumns`, too."""
+
+    def __init__(self, endpoint: Endpoint, *, job_id: str, names: NameMap = SAME_NAMES) -> None:
+        self._names = names
         self._endpoint = endpoint
         self._job_id = job_id
 
@@ -48,10 +57,20 @@ class TargetForms:
             names = sorted(planned if tables is None else planned.intersection(tables))
             forms: dict[TableName, TableForm] = {}
             for first in range(0, len(names), _TABLES_PER_QUERY):
-                forms |= await _read_part(session, names[first : first + _TABLES_PER_QUERY])
+                part = {self._names.target_name(name): name for name in names[first : first + _TABLES_PER_QUERY]}
+                found = await _read_part(session, list(part))
+                forms |= {part[there]: form for there, form in found.items()}
         finally:
             session.terminate()
         return forms
+
+    async def read_names(self, tables: Iterable[TableName]) -> dict[TableName, tuple[str, ...]]:
+        forms = await self.read(tables)
+        return {
+            table: tuple(column.name for column in form.shape.columns)
+            for table, form in forms.items()
+            if form.shape is not None
+        }
 
 
 async def _read_part(session: Session, names: Sequence[TableName]) -> dict[TableName, TableForm]:
@@ -69,11 +88,10 @@ async def _read_part(session: Session, names: Sequence[TableName]) -> dict[Table
     return forms
 
 
-def require_same_columns(forms: Mapping[TableName, TableForm], shapes: Mapping[TableName, TableShape]) -> None:
+def require_same_columns(copied: Mapping[TableName, Sequence[str]], shapes: Mapping[TableName, TableShape]) -> None:
     """Raises SourceDdl when the source's tables no longer have the columns, in the order, that the job copied."""
     for table, shape in shapes.items():
-        copied = forms[table].shape if table in forms else None
-        if copied is not None and [each.name for each in copied.columns] != [each.name for each in shape.columns]:
+        if table in copied and list(copied[table]) != [column.name for column in shape.columns]:
             raise SourceDdl(
                 f"the columns of {table} on the source are no longer those that the job copied", side=Side.SOURCE
             )

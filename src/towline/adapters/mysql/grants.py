@@ -71,20 +71,20 @@ def _choose(
         exact = schema.replace("\\_", "_").replace("\\%", "%")
         if _is_selected(exact, selection):
             # An exact name: a pattern could take in databases of the target that the job does not know.
-            escaped = exact.replace("_", "\\_").replace("%", "\\%")
+            escaped = selection.names.target_schema(exact).replace("_", "\\_").replace("%", "\\%")
             return f"{quote_ident(escaped)}.*", exact, None
         if "%" in schema.replace("\\%", ""):
             return f"for databases like {schema}, a pattern, and gets nowhere: {what}"
         return None
     if kind:
         return (
-            (f"{kind} {quote_ident(schema)}.{quote_ident(_unquoted(item))}", schema, None)
+            (f"{kind} {qualified(TableName(selection.names.target_schema(schema), _unquoted(item)))}", schema, None)
             if _is_selected(schema, selection)
             else None
         )
     table = TableName(schema, _unquoted(item))
     is_ours = selection.covers(table) and schema.lower() not in SYSTEM_SCHEMAS
-    return (qualified(table), schema, table) if is_ours else None
+    return (qualified(selection.names.target_name(table)), schema, table) if is_ours else None
 
 
 def _is_selected(schema: str, selection: ObjectSelection) -> bool:

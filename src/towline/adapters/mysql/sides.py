@@ -43,7 +43,9 @@ class MySides:
             target=target,
             accounts=spec.accounts.names if spec.accounts is not None else (),
         )
-        self.structure_target = MyStructureTarget(spec.target, job_id=spec.job_id, epoch=epoch, holds_triggers=follows)
+        self.structure_target = MyStructureTarget(
+            spec.target, job_id=spec.job_id, epoch=epoch, holds_triggers=follows, names=spec.selection.names
+        )
         self.copy_source = MyCopySource(
             spec.source, job_id=spec.job_id, readers=spec.copy_workers, is_mariadb=source.is_mariadb
         )
@@ -55,6 +57,7 @@ class MySides:
             epoch=epoch,
             policy=spec.conflict_policy,
             renews_tables=follows and self._carries_ddl,
+            names=spec.selection.names,
         )
 
     async def read_source_position(self) -> BinlogPosition:

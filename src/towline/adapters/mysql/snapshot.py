@@ -47,7 +47,10 @@ from towline.domain.tables import ObjectSelection, Table, TableName
 from towline.engine.points import SNAPSHOT_BEFORE_SLOT, SNAPSHOT_SLOT_CREATED, reach
 from towline.engine.ports import Chunk, Snapshot, SnapshotFact
 
-_LOCK_TIMEOUT_S: Final = 30
+# While the lock waits for a long statement, every writer of the source waits behind it: rather come again later.
+_LOCK_TIMEOUT_S: Final = 5
+_LONGEST: Final = """SELECT id, user, time FROM information_schema.processlist
+WHERE command IN ('Query', 'Execute') AND id <> CONNECTION_ID() ORDER BY time DESC LIMIT 1"""
 _MATCHING_ATTEMPTS: Final = 20
 _BEGIN: Final = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"
 # Values come as they are stored: no character set is applied.
@@ -157,6 +160,8 @@ class MyCopySource:
         try:
             try:
                 await locker.execute("FLUSH TABLES WITH READ LOCK", what="locking the source for its snapshot")
+            except TargetBusy as error:
+                raise await _name_longest(locker, error) from error
             except MissingPrivilege:
                 if locker.flavor.is_mariadb:
                     with suppress(TargetBusy):
@@ -205,6 +210,19 @@ class MyCopySource:
 
     async def _connect(self, purpose: str, settings: dict[str, str] | None = None) -> Session:
         return await connect(self._endpoint, purpose=f"{self._job_id}:{purpose}", settings=settings, side=Side.SOURCE)
+
+
+async def _name_longest(session: Session, error: TargetBusy) -> TargetBusy:
+    """The error with the session whose statement has run for longest, which is the one that it waited for."""
+    longest = await session.query_one(_LONGEST)
+    if longest is None:  # the account may not see the sessions of others
+        return error
+    return TargetBusy(
+        f"the source cannot be locked for its snapshot: session {longest[0]} of user {_text(longest[1])} has run a"
+        f" statement for {longest[2]} s",
+        side=Side.SOURCE,
+        remedy="The job tries again. Wait until the statement has ended, or end it.",
+    )
 
 
 async def _read_snapshot_place(session: Session) -> tuple[str, int]:

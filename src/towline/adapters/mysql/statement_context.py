@@ -1,7 +1,7 @@
 """The session in which a statement of the binlog ran, as far as it changes what the statement means. Pure.
 
 A QUERY event has these as status variables: a code of one byte each, then a value whose size follows from the code.
-Variables that came with newer servers stand at the end; whoever meets an unknown one stops there.
+The size of an unknown one is not known either, so what stands behind it cannot be read.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ from towline.adapters.mysql.quoting import quote_literal
 EXPLICIT_TIMESTAMPS: Final = "explicit_defaults_for_timestamp"
 DEFAULT_COLLATION: Final = "default_collation_for_utf8mb4"
 PRIVILEGED_SETTINGS: Final = (EXPLICIT_TIMESTAMPS, DEFAULT_COLLATION)
-_MARIADB_FLAGS: Final = "flags"  # for `fit_settings` only
+# For `fit_settings` only.
+_MARIADB_FLAGS: Final = "flags"
+_MARIADB_COLLATIONS: Final = "collations"
 
 _HEAD: Final = Struct("<IIBHH")  # thread, seconds it took, size of the schema's name, error, size of the variables
 _FLAGS, _SQL_MODE, _CATALOG, _AUTO_INCREMENT, _CHARSETS, _TIME_ZONE, _CATALOG_NZ, _TIME_NAMES = range(8)
 _DATABASE_CHARSET, _TABLE_MAP, _WRITTEN, _INVOKER, _DATABASES, _MICROSECONDS = range(8, 14)
 _EXPLICIT_TIMESTAMPS, _XID, _UTF8MB4_COLLATION, _NEEDS_KEY, _ENCRYPTION = range(16, 21)
-_MARIADB_MICROSECONDS, _MARIADB_XID, _MARIADB_PHASE = 128, 129, 130
+_MARIADB_MICROSECONDS, _MARIADB_XID, _MARIADB_PHASE, _MARIADB_SET_COLLATIONS = range(128, 132)
 
 _SIZES: Final = {
     _FLAGS: 4,
@@ -56,7 +58,14 @@ _GONE_MODES: Final = 0x3FF00 | 0x10000000
 # Numbers of collations by character set, as a session of that set has them.
 _LATIN1: Final = frozenset({5, 8, 15, 31, 47, 48, 49, 94})
 _UTF8: Final = frozenset({11, 33, 45, 46, 63, 65, 76, 83, 223, *range(192, 248), *range(255, 324)})
-_NEW_UTF8: Final = 2048  # MariaDB's numbers of UCA 14.0.0 begin here
+# MariaDB's numbers of UCA 14.0.0 begin here: those of utf8mb3, then those of utf8mb4. As a client's character set the
+# server takes only the number of the set's first collation.
+_NEW_UTF8, _NEW_UTF8MB4 = 2048, 2304
+_UTF8MB3_GENERAL, _UTF8MB4_GENERAL = 33, 45
+_PAIR: Final = Struct("<HH")
+# The binlog has numbers, the variable takes names.
+_NAME_COLLATIONS: Final = """(SELECT GROUP_CONCAT(CONCAT(character_set_name, '=', full_collation_name))
+FROM information_schema.collation_character_set_applicability WHERE id IN ({numbers}))"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +81,9 @@ class StatementContext:
     time_zone: str = ""
     has_explicit_timestamps: bool | None = None
     utf8mb4_collation: int | None = None
+    set_collations: tuple[int, ...] = ()  # MariaDB: what sets have by default instead of the usual
     is_phased: bool = False
+    unknown_code: int | None = None  # of the variable that could not be read, and after it nothing
 
     def decode_text(self, raw: bytes) -> str | None:
         """The statement as text; None when its character set is not one that is read here."""
@@ -91,7 +102,7 @@ def decode_context(body: bytes, *, header_seconds: int) -> StatementContext:
     """Of a QUERY event's body; `header_seconds` is the event's own time."""
     _, _, schema_size, error, size = _HEAD.unpack_from(body)
     end = _HEAD.size + size
-    found, is_phased = _split(body[_HEAD.size : end])
+    found, is_phased, unknown = _split(body[_HEAD.size : end])
     micros = found.get(_MICROSECONDS) or found.get(_MARIADB_MICROSECONDS) or b"\0"
     charsets = found.get(_CHARSETS)
     explicit = found.get(_EXPLICIT_TIMESTAMPS)
@@ -111,7 +122,9 @@ def decode_context(body: bytes, *, header_seconds: int) -> StatementContext:
         time_zone=found.get(_TIME_ZONE, b"").decode(errors="replace"),
         has_explicit_timestamps=None if explicit is None else explicit != b"\0",
         utf8mb4_collation=_number(found.get(_UTF8MB4_COLLATION)),
+        set_collations=tuple(number for _, number in _PAIR.iter_unpack(found.get(_MARIADB_SET_COLLATIONS, b""))),
         is_phased=is_phased,
+        unknown_code=unknown,
     )
 
 
@@ -127,13 +140,14 @@ def render_settings(context: StatementContext) -> dict[str, str]:
         settings["time_zone"] = quote_literal(context.time_zone)
     if context.charsets is not None:
         client, connection, server = context.charsets
-        settings["character_set_client"] = str(client)
+        settings["character_set_client"] = str(_first_collation(client))
         settings["collation_connection"] = str(connection)
         settings["collation_server"] = str(server)
     if context.has_explicit_timestamps is not None:
         settings[EXPLICIT_TIMESTAMPS] = str(int(context.has_explicit_timestamps))
     settings[DEFAULT_COLLATION] = str(context.utf8mb4_collation or _OLD_UTF8MB4_COLLATION)
     settings[_MARIADB_FLAGS] = str(context.flags or 0)
+    settings[_MARIADB_COLLATIONS] = ", ".join(map(str, context.set_collations))
     return settings
 
 
@@ -141,8 +155,11 @@ def fit_settings(settings: Mapping[str, str], target: Flavor) -> dict[str, str]:
     """The same for this target, which may not have all that the source has."""
     fitting = dict(settings)
     flags, collation = int(fitting.pop(_MARIADB_FLAGS, "0")), int(fitting.pop(DEFAULT_COLLATION, "0"))
+    collations = fitting.pop(_MARIADB_COLLATIONS, "")
     if target.is_mariadb_from(10, 10):
         fitting[EXPLICIT_TIMESTAMPS] = str(int(bool(flags & _MARIADB_EXPLICIT_TIMESTAMPS)))
+    if target.is_mariadb_from(11, 2):
+        fitting["character_set_collations"] = _NAME_COLLATIONS.format(numbers=collations) if collations else "''"
     if target.is_mysql_from(8) and collation in _UTF8MB4_COLLATIONS:
         fitting[DEFAULT_COLLATION] = quote_literal(_UTF8MB4_COLLATIONS[collation])
     if target.is_mysql_from(8) and "sql_mode" in fitting:
@@ -150,8 +167,8 @@ def fit_settings(settings: Mapping[str, str], target: Flavor) -> dict[str, str]:
     return fitting
 
 
-def _split(data: bytes) -> tuple[dict[int, bytes], bool]:
-    """The variables by code, and whether the statement is one of two phases."""
+def _split(data: bytes) -> tuple[dict[int, bytes], bool, int | None]:
+    """The variables by code, whether the statement is one of two phases, and the code at which the reading ended."""
     found: dict[int, bytes] = {}
     at = 0
     while at < len(data):
@@ -161,6 +178,8 @@ def _split(data: bytes) -> tuple[dict[int, bytes], bool]:
             size, at = data[at], at + 1
         elif code == _CATALOG:
             size, at = data[at] + 1, at + 1
+        elif code == _MARIADB_SET_COLLATIONS:
+            size, at = data[at] * _PAIR.size, at + 1
         elif code == _INVOKER:
             for _ in range(2):
                 at += 1 + data[at]
@@ -172,14 +191,20 @@ def _split(data: bytes) -> tuple[dict[int, bytes], bool]:
                     at = data.index(b"\0", at) + 1
             continue
         elif code == _MARIADB_PHASE:
-            return found, True
+            return found, True, None
         elif code in _SIZES:
             size = _SIZES[code]
         else:
-            break
+            return found, False, code
         found[code] = data[at : at + size]
         at += size
-    return found, False
+    return found, False, None
+
+
+def _first_collation(client: int) -> int:
+    if client < _NEW_UTF8:
+        return client
+    return _UTF8MB3_GENERAL if client < _NEW_UTF8MB4 else _UTF8MB4_GENERAL
 
 
 def _number(value: bytes | None) -> int | None:

@@ -28,6 +28,8 @@ class MyStreamSides:
         self._carries_ddl = carries_ddl
 
     def new_changes(self) -> BinlogReader:
+        spec = self._spec
+        forms = TargetForms(spec.target, job_id=spec.job_id, names=spec.selection.names)
         return BinlogReader(
             self._spec.source,
             job_id=self._spec.job_id,
@@ -35,12 +37,14 @@ class MyStreamSides:
             objects=self._spec.selection,
             part_bytes=self.memory_bytes // 8,
             carries_ddl=self._carries_ddl,
-            forms=TargetForms(self._spec.target, job_id=self._spec.job_id),
+            forms=forms if self._carries_ddl else None,
+            copied=None if self._carries_ddl else forms,
         )
 
     def new_applier(self) -> MyApplier:
-        options = ApplierOptions(self._spec.job_id, self._epoch, self._spec.conflict_policy)
-        return MyApplier(self._spec.target, options)
+        spec = self._spec
+        options = ApplierOptions(spec.job_id, self._epoch, spec.conflict_policy, names=spec.selection.names)
+        return MyApplier(spec.target, options)
 
     def new_probe(self) -> MysqlProbe:
         return MysqlProbe(self._spec.source, job_id=self._spec.job_id)

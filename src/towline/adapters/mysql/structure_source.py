@@ -7,11 +7,20 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from towline.adapters.mysql.accounts import read_grants
-from towline.adapters.mysql.catalog import read_schemas, read_tables
+from towline.adapters.mysql.build_progress import FULLTEXT_SHARE_IN_MYSQL
+from towline.adapters.mysql.catalog import read_index_shares, read_schemas, read_tables
 from towline.adapters.mysql.connection import connect
 from towline.adapters.mysql.create_table import TableParts, adapt, split_table
 from towline.adapters.mysql.flavor import Flavor
 from towline.adapters.mysql.quoting import qualified, quote_ident, quote_literal
+from towline.adapters.mysql.renamed_sql import (
+    Uncertain,
+    find_mentioned,
+    rename_created_table,
+    rename_parent,
+    rename_trigger,
+    rename_view,
+)
 from towline.adapters.mysql.session import Session
 from towline.domain.errors import Side
 from towline.domain.jobs import Endpoint
@@ -23,7 +32,7 @@ Report = Callable[[StructureReport], None]
 _ROUTINES = "SELECT routine_name, routine_type FROM information_schema.routines WHERE routine_schema = %s ORDER BY 2, 1"
 _VIEWS = "SELECT table_name FROM information_schema.views WHERE table_schema = %s ORDER BY 1"
 _TRIGGERS = """
-SELECT trigger_name, event_object_table FROM information_schema.triggers
+SELECT trigger_name, event_object_table, action_timing, event_manipulation FROM information_schema.triggers
 WHERE trigger_schema = %s ORDER BY event_object_table, action_order, 1
 """
 _EVENTS = "SELECT event_name FROM information_schema.events WHERE event_schema = %s ORDER BY 1"
@@ -32,6 +41,10 @@ SELECT table_name, table_type FROM information_schema.tables
 WHERE table_schema = %s AND table_type NOT IN ('BASE TABLE', 'VIEW', 'SYSTEM VERSIONED') ORDER BY 1
 """
 _ENABLED_EVENT: Final = re.compile(r"(ON COMPLETION (?:NOT )?PRESERVE) ENABLE")
+
+
+# The size of an index as a share of its table's rows, where nothing tells.
+_USUAL_INDEX_SHARE: Final = 0.25
 
 
 class MyStructureSource:
@@ -77,6 +90,7 @@ class _Reading:
         follows: bool,
         accounts: Sequence[str],
     ) -> None:
+        self._names = selection.names
         self._accounts = accounts
         self._session = session
         self._selection = selection
@@ -85,15 +99,17 @@ class _Reading:
         self._follows = follows
         self._items: list[StructureItem] = []
         self._tables: dict[TableName, int] = {}
+        self._index_shares: dict[TableName, float] = {}
 
     async def read(self) -> list[StructureItem]:
         schemas = await read_schemas(self._session, self._selection)
         tables = await read_tables(self._session, self._selection)
-        for schema in schemas:
-            await self._add_schema(schema)
+        self._index_shares = await read_index_shares(self._session, schemas)
+        for there, schema in self._homes(schemas, tables).items():
+            await self._add_schema(schema, there)
         parts = [(table, await self._read_parts(table)) for table in tables]
         for table, part in parts:
-            statement = part.create.replace("CREATE TABLE ", f"CREATE TABLE {quote_ident(table.name.schema)}.", 1)
+            statement = rename_created_table(part.create, self._there(table.name))
             number = self._add(
                 Section.BEFORE_DATA, "TABLE", table.name.name, table.name.schema, (statement,), table.name
             )
@@ -119,7 +135,18 @@ class _Reading:
 
     # --- tables -------------------------------------------------------------------------------------
 
-    async def _add_schema(self, schema: str) -> None:
+    def _there(self, table: TableName) -> TableName:
+        return self._names.target_name(table)
+
+    def _homes(self, schemas: Sequence[str], tables: Sequence[Table]) -> dict[str, str]:
+        """The target's databases for what is moved, each with the source's that it is made like."""
+        if not self._names:
+            return {schema: schema for schema in schemas}
+        homes = {self._there(table.name).schema: table.name.schema for table in reversed(tables)}
+        whole = (name for name in schemas if self._selection.is_everything or name in self._selection.schemas)
+        return homes | {self._names.target_schema(schema): schema for schema in whole}
+
+    async def _add_schema(self, schema: str, there: str) -> None:
         row = await self._session.query_one(
             """SELECT default_character_set_name, default_collation_name FROM information_schema.schemata
                WHERE schema_name = %s""",
@@ -127,7 +154,7 @@ class _Reading:
         )
         if row is None:
             return
-        text = f"CREATE DATABASE IF NOT EXISTS {quote_ident(schema)} DEFAULT CHARACTER SET {row[0]} COLLATE {row[1]}"
+        text = f"CREATE DATABASE IF NOT EXISTS {quote_ident(there)} DEFAULT CHARACTER SET {row[0]} COLLATE {row[1]}"
         statement = self._adapt(text, "DATABASE", schema)
         self._add(Section.BEFORE_DATA, "SCHEMA", schema, schema, (statement,), None)
 
@@ -137,18 +164,20 @@ class _Reading:
         return split_table(text, key=table.key)
 
     def _add_indexes(self, table: Table, part: TableParts) -> None:
-        groups = [part.indexes] if part.indexes else []
-        groups += [(definition,) for definition in part.slow_indexes]
-        for group in groups:
+        share = self._index_shares.get(table.name) or len(part.indexes) * _USUAL_INDEX_SHARE
+        groups = [(part.indexes, share)] if part.indexes else []
+        slow_share = _USUAL_INDEX_SHARE if self._target.is_mariadb else FULLTEXT_SHARE_IN_MYSQL
+        groups += [((definition,), slow_share) for definition in part.slow_indexes]
+        for group, share in groups:
             added = ", ".join(f"ADD {definition}" for definition in group)
             self._add(
                 Section.INDEXES,
                 "INDEX",
                 ", ".join(_name_of(definition) for definition in group),
                 table.name.schema,
-                (f"ALTER TABLE {qualified(table.name)} {added}",),
+                (f"ALTER TABLE {qualified(self._there(table.name))} {added}",),
                 table.name,
-                weight_bytes=table.size_bytes * len(group) // 4,
+                weight_bytes=int(table.size_bytes * share),
             )
 
     def _add_foreign_keys(self, table: Table, part: TableParts) -> None:
@@ -158,11 +187,13 @@ class _Reading:
                 reason = f"refers to {parent}, which is not part of the job; its rows are not checked"
                 self._report(StructureReport("FK CONSTRAINT", f"{table.name}.{key.name}", reason))
             depends = frozenset(self._tables[name] for name in {table.name, parent} if name in self._tables)
+            there, definition = self._there(table.name), key.definition
+            if self._names:
+                definition = rename_parent(
+                    definition, self._there(parent) if self._selection.covers(parent) else parent
+                )
             # Unqualified parents are looked for in the table's own database.
-            statements = (
-                f"USE {quote_ident(table.name.schema)}",
-                f"ALTER TABLE {qualified(table.name)} ADD {key.definition}",
-            )
+            statements = (f"USE {quote_ident(there.schema)}", f"ALTER TABLE {qualified(there)} ADD {definition}")
             self._add(
                 Section.AFTER_DATA,
                 "FK CONSTRAINT",
@@ -187,6 +218,7 @@ class _Reading:
             if text is None:
                 self._report(StructureReport(kind, f"{schema}.{name}", "the account may not read it"))
                 continue
+            self._report_mentioned(kind, f"{schema}.{name}", str(text))
             self._add(Section.AFTER_DATA, kind, name, schema, self._render_code(schema, row, str(text)), None)
 
     async def _add_views(self, schemas: Sequence[str]) -> None:
@@ -195,18 +227,40 @@ class _Reading:
             for (name,) in await self._session.query(_VIEWS, schema):
                 row = await self._show(f"SHOW CREATE VIEW {_full(schema, name)}")
                 texts[TableName(schema, name)] = self._adapt(str(row["Create View"]), "VIEW", f"{schema}.{name}")
+        left_out: set[TableName] = set()
         for view in _sort_views(texts):
-            statements = (f"USE {quote_ident(view.schema)}", texts[view])
+            try:
+                if needed := next(
+                    (other for other in left_out if _full(other.schema, other.name) in texts[view]), None
+                ):
+                    raise Uncertain(f"{needed} is left out")
+                text = rename_view(texts[view], self._names) if self._names else texts[view]
+            except Uncertain as doubt:
+                left_out.add(view)
+                reason = f"left out: its text cannot be renamed for certain: {doubt}"
+                self._report(StructureReport("VIEW", str(view), reason))
+                continue
+            statements = (f"USE {quote_ident(self._names.target_schema(view.schema))}", text)
             self._add(Section.AFTER_DATA, "VIEW", view.name, view.schema, statements, None)
 
     async def _add_triggers(self, schema: str) -> None:
-        for name, table in await self._session.query(_TRIGGERS, schema):
-            if not self._selection.covers(TableName(schema, table)):
+        for name, table, timing, event in await self._session.query(_TRIGGERS, schema):
+            source = TableName(schema, table)
+            if not self._selection.covers(source):
+                continue
+            row = await self._show(f"SHOW CREATE TRIGGER {_full(schema, name)}")
+            text: str | None = str(row["SQL Original Statement"])
+            there = self._there(source)
+            if there != source:
+                place = TableName(there.schema, name)
+                text = rename_trigger(str(text), name=place, when=f"{timing} {event}", there=there)
+            if text is None:
+                self._report(StructureReport("TRIGGER", f"{schema}.{name}", "left out: its text is not understood"))
                 continue
             if self._follows:
                 self._report(StructureReport("TRIGGER", f"{schema}.{name}", "comes when the job ends"))
-            row = await self._show(f"SHOW CREATE TRIGGER {_full(schema, name)}")
-            statements = self._render_code(schema, row, str(row["SQL Original Statement"]))
+            self._report_mentioned("TRIGGER", f"{schema}.{name}", text)
+            statements = self._render_code(schema, row, text)
             self._add(Section.AFTER_DATA, "TRIGGER", name, schema, statements, TableName(schema, table))
 
     async def _add_events(self, schema: str) -> None:
@@ -216,6 +270,7 @@ class _Reading:
             if text != row["Create Event"]:
                 reason = "created disabled; enable it on the target at the switch-over"
                 self._report(StructureReport("EVENT", f"{schema}.{name}", reason))
+            self._report_mentioned("EVENT", f"{schema}.{name}", text)
             zone = f"SET SESSION time_zone = {quote_literal(str(row['time_zone']))}"
             statements = (*self._render_code(schema, row, text)[:-1], zone, text)
             self._add(Section.AFTER_DATA, "EVENT", name, schema, statements, None)
@@ -238,10 +293,15 @@ class _Reading:
             part for part in str(row["sql_mode"]).split(",") if self._target.is_mariadb or part != "NO_AUTO_CREATE_USER"
         )
         return (
-            f"USE {quote_ident(schema)}",
+            f"USE {quote_ident(self._names.target_schema(schema))}",
             f"SET SESSION sql_mode = {quote_literal(mode)}",
             self._adapt(text, "CODE", schema),
         )
+
+    def _report_mentioned(self, kind: str, name: str, text: str) -> None:
+        if mentioned := find_mentioned(text, self._names):
+            reason = f"made as it is: its text names {mentioned}; change it where needed"
+            self._report(StructureReport(kind, name, reason))
 
     # --- odds and ends ------------------------------------------------------------------------------
 

@@ -20,9 +20,10 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from towline.adapters.mysql.bookkeeping import BEGIN, hold_name, require_epoch
-from towline.adapters.mysql.build_progress import read_share
+from towline.adapters.mysql.build_progress import MysqlCourse, read_share
 from towline.adapters.mysql.connection import SQL_MODE, connect
 from towline.adapters.mysql.errors import number_of
+from towline.adapters.mysql.quoting import qualified
 from towline.adapters.mysql.session import Session
 from towline.domain.errors import (
     LeaseLost,
@@ -34,7 +35,7 @@ from towline.domain.errors import (
 )
 from towline.domain.jobs import Endpoint
 from towline.domain.structure import Section, SequenceValue, StructureItem, StructureReport
-from towline.domain.tables import TableName
+from towline.domain.tables import SAME_NAMES, NameMap, TableName
 from towline.engine.points import INDEX_IN_BUILD, STRUCTURE_BEFORE_COMMIT, reach
 
 Report = Callable[[StructureReport], None]
@@ -54,13 +55,22 @@ _NO_DEFINER: Final = frozenset({1227, 1449})
 class MyStructureTarget:
     """The structure of one job on one target server."""
 
-    def __init__(self, endpoint: Endpoint, *, job_id: str, epoch: int, holds_triggers: bool = False) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        job_id: str,
+        epoch: int,
+        holds_triggers: bool = False,
+        names: NameMap = SAME_NAMES,
+    ) -> None:
         self._holds_triggers = holds_triggers
+        self._names = names
         self._endpoint = endpoint
         self._job_id = job_id
         self._epoch = epoch
         self._idle: list[Session] = []
-        self._builds: dict[int, tuple[StructureItem, int]] = {}  # in flight, by the item's number
+        self._builds: dict[int, tuple[StructureItem, int, MysqlCourse]] = {}  # in flight, by the item's number
 
     async def save_structure(self, items: Sequence[StructureItem]) -> None:
         async with self._session() as session:
@@ -124,9 +134,9 @@ class MyStructureTarget:
         builds = dict(self._builds)
         if len(builds) != 1:
             return {}  # what the servers tell cannot be told apart
-        ((number, (item, connection_id)),) = builds.items()
+        ((number, (item, connection_id, course)),) = builds.items()
         async with self._session() as session:
-            share = await read_share(session, item, connection_id)
+            share = await read_share(session, item, connection_id, course)
         return {} if share is None else {number: share}
 
     async def write_sequences(self, values: Sequence[SequenceValue]) -> None:
@@ -184,8 +194,9 @@ class MyStructureTarget:
             await session.execute(_RESET)
             for statement in item.statements:
                 if item.kind == "INDEX":
+                    await self._refresh_statistics(session, item)
                     reach(INDEX_IN_BUILD)
-                    self._builds[item.number] = item, session.connection_id
+                    self._builds[item.number] = item, session.connection_id, MysqlCourse()
                 await self._execute(session, statement, item, what, on_report)
         except (TransientError, LeaseLost):
             raise
@@ -199,11 +210,19 @@ class MyStructureTarget:
             if not was_begun:
                 await self._forget_begun(session, item)
             if exists:
-                raise TargetNotEmpty(f"{_describe(item)} exists on the target", side=Side.TARGET) from error
+                what = _describe(item)
+                if item.kind == "TABLE" and item.table is not None:
+                    what = f"table {self._names.target_name(item.table)}"
+                raise TargetNotEmpty(f"{what} exists on the target", side=Side.TARGET) from error
             raise StructureFailed(error.message, side=Side.TARGET) from error
         finally:
             self._builds.pop(item.number, None)
         return None
+
+    async def _refresh_statistics(self, session: Session, item: StructureItem) -> None:
+        """MySQL reckons by them how much there is to build, and has none of a table that was just filled."""
+        if not session.flavor.is_mariadb and item.table is not None:
+            await session.query(f"ANALYZE NO_WRITE_TO_BINLOG TABLE {qualified(self._names.target_name(item.table))}")
 
     async def _execute(
         self, session: Session, statement: str, item: StructureItem, what: str, on_report: Report

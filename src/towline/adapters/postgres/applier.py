@@ -6,6 +6,8 @@ as expected, a value does not fit) it is taken back and applied in halves, each 
 down to the single change that does not fit; what happens to that one is decided by the job's conflict policy.
 Changes that the source made in an order which matters thus meet the target in that order, and all others in bulk.
 
+DDL, where the source's adapter hands it on, is a batch of its own: PostgreSQL takes it back like rows.
+
 The checkpoint is moved last, from exactly the position that was read back and only under the worker's own epoch.
 So neither a worker that lost its lease (I6) nor a forgotten session of our own can commit on top of newer rows.
 Any failure ends the session; the next one reads the checkpoint back, whatever became of the last commit.
@@ -26,14 +28,14 @@ from towline.adapters.postgres.connection import connect
 from towline.adapters.postgres.errors import translated
 from towline.adapters.postgres.fold_writer import Expectation, FoldWriter
 from towline.adapters.postgres.lsn import Lsn
-from towline.domain.changes import TRUNCATE, RowChange
-from towline.domain.errors import ConnectionLost, DataError, LeaseLost, Side
+from towline.domain.changes import DDL, TRUNCATE, RowChange
+from towline.domain.errors import ConnectionLost, DataError, InvariantBroken, LeaseLost, Side
 from towline.domain.jobs import ConflictPolicy, Endpoint
 from towline.domain.positions import Position
-from towline.domain.tables import TableName
+from towline.domain.tables import SAME_NAMES, NameMap, TableName
 from towline.engine.batch import Batch
 from towline.engine.fold import Fold
-from towline.engine.points import APPLY_AFTER_COMMIT, APPLY_BEFORE_COMMIT, reach
+from towline.engine.points import APPLY_AFTER_COMMIT, APPLY_BEFORE_COMMIT, DDL_BEFORE_CHECKPOINT, reach
 from towline.engine.ports import ApplyResult, Checkpoint
 
 STREAM_DDL: Final = (
@@ -97,7 +99,10 @@ _EXPECTATIONS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class ApplierOptions:
-    """How one job's stream is written. `parse_position` reads back what the source's positions look like."""
+    """How one job's stream is written. `parse_position` reads back what the source's positions look like.
+
+    `run_ddl` does, in the open transaction, what the source's adapter made of a statement; None where none come.
+    """
 
     job_id: str
     epoch: int
@@ -105,6 +110,8 @@ class ApplierOptions:
     is_binary: bool
     mixed: frozenset[TableName] = frozenset()
     parse_position: Callable[[str], Position] = Lsn.parse
+    names: NameMap = SAME_NAMES
+    run_ddl: Callable[[asyncpg.Connection, bytes], Awaitable[None]] | None = None
 
 
 class PgApplier:
@@ -124,7 +131,8 @@ class PgApplier:
             side=Side.TARGET,
         )
         self._pid = connection.get_server_pid()
-        self._writer = FoldWriter(connection, is_binary=self._options.is_binary, mixed=self._options.mixed)
+        options = self._options
+        self._writer = FoldWriter(connection, is_binary=options.is_binary, mixed=options.mixed, names=options.names)
         with translated(Side.TARGET, what="reading the checkpoint"):
             await ensure_compressed_log(connection)
             await connection.execute(_END_FORMER_SESSIONS)
@@ -224,6 +232,9 @@ class PgApplier:
         expectation = Expectation.TOLERANT if batch.is_tolerant else _EXPECTATIONS[self._options.policy]
         if not batch.changes:
             return
+        if batch.changes[0][0] == DDL:
+            await self._run_ddl(batch.changes[0])
+            return
         if not is_first:
             # What earlier parts wrote must survive when this one has to be applied in halves.
             await self._write_range(batch.changes, expectation, fold=batch.fold)
@@ -237,6 +248,14 @@ class PgApplier:
             self._writer.conflicts = 0
             await connection.execute(_BEGIN)
             await self._write_halves(batch.changes, expectation, error)
+
+    async def _run_ddl(self, change: RowChange) -> None:
+        """A statement is a batch of its own; it and the checkpoint commit together (I1)."""
+        order = change[3]
+        if self._options.run_ddl is None or order is None:
+            raise InvariantBroken("a statement came from a source whose DDL is not carried", side=Side.SOURCE)
+        await self._options.run_ddl(self._require_connection(), order)
+        reach(DDL_BEFORE_CHECKPOINT)
 
     async def _write_range(
         self, changes: Sequence[RowChange], expectation: Expectation, *, fold: Fold | None = None

@@ -62,15 +62,20 @@ class TableSql:
         relation: Relation,
         target: Sequence[TargetColumn],
         *,
+        name: TableName | None = None,
         deferrable: Sequence[DeferrableConstraint] = (),
         stage: str,
         builtin_types: dict[int, str],
         is_binary: bool,
     ) -> None:
-        """Raises SourceChanged when the source has a column that cannot be written on the target."""
+        """`name`: of the target's table, if it is another one.
+
+        Raises SourceChanged when the source has a column that cannot be written on the target.
+        """
         self.relation = relation
         self.is_binary = is_binary
-        self._table = qualified(relation.table)
+        self.name = name or relation.table
+        self._table = qualified(self.name)
         self.deferrable = deferrable
         self.stage = stage
         self._stage = f"pg_temp.{quote_ident(stage)}"

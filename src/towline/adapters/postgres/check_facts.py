@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import asyncpg
 
 from towline.adapters.postgres.catalog import OID_ALIASES
 from towline.adapters.postgres.errors import translated
+from towline.adapters.postgres.structure_source import read_all_names
 from towline.domain.errors import MissingPrivilege, Side, UnclassifiedError
-from towline.domain.tables import ObjectSelection, TableName
+from towline.domain.tables import SAME_NAMES, NameMap, ObjectSelection, TableName
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,18 @@ class SourceFacts:
     firing: tuple[str, ...]  # triggers and rules of the selection that fire in the applier's session, too
     hashed_by_id: tuple[TableName, ...]  # partitioned by a hash that is the server's own
     hashed_by_text: tuple[TableName, ...]  # partitioned by a hash of encoded text
+    names: NameMap = SAME_NAMES  # with what lies where its table does
+    missing: tuple[TableName, ...] = ()  # renamed, but not there
+    indexes: tuple[tuple[TableName, TableName], ...] = ()  # each with its table; read only for a job that renames
+
+    def names_there(self) -> dict[TableName, TableName]:
+        """What each relation, and in a job that renames each index, will be called on the target."""
+        there = {relation.name: self.names.target_name(relation.name) for relation in self.relations}
+        for index, table in self.indexes:
+            there[index] = TableName(self.names.target_name(table).schema, index.name)
+        for each in self.names.tables:
+            there[each.source] = each.target
+        return there
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +131,13 @@ FROM pg_catalog.pg_constraint k
 JOIN pg_catalog.pg_class c ON c.oid = k.conrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_catalog.pg_class f ON f.oid = k.confrelid JOIN pg_catalog.pg_namespace fn ON fn.oid = f.relnamespace
 WHERE k.contype = 'f' AND k.conparentid = 0
+"""
+
+_INDEXES = """
+SELECT n.nspname AS schema, i.relname AS name, c.relname AS table_name
+FROM pg_catalog.pg_index x JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid
+JOIN pg_catalog.pg_class c ON c.oid = x.indrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'm') AND c.oid >= 16384
 """
 
 # Roles that own something here, have been granted something ('a') or are named in a policy ('r').
@@ -217,6 +238,8 @@ async def read_source_facts(
         extensions = await connection.fetch(_EXTENSIONS)
         has_large_objects = bool(await connection.fetchval(_LARGE_OBJECTS))
         replication = await connection.fetchrow(_REPLICATION, feed_prefix)
+        names = await read_all_names(connection, selection.names)
+        indexes = await connection.fetch(_INDEXES) if names else []
         firing = await connection.fetch(_FIRING)
         hashed = [row for row in await connection.fetch(_HASHED, sorted(OID_ALIASES)) if _is_covered(row, selection)]
     assert replication is not None
@@ -234,17 +257,25 @@ async def read_source_facts(
         firing=tuple(row["what"] for row in firing if selection.covers(TableName(row["schema"], row["name"]))),
         hashed_by_id=tuple(TableName(row["schema"], row["name"]) for row in hashed if row["is_id"]),
         hashed_by_text=tuple(TableName(row["schema"], row["name"]) for row in hashed if row["is_text"]),
+        names=names,
+        missing=tuple(
+            each.source
+            for each in selection.names.tables
+            if each.source not in {relation.name for relation in relations}
+        ),
+        indexes=tuple(
+            (TableName(row["schema"], row["name"]), table)
+            for row in indexes
+            if selection.covers(table := TableName(row["schema"], row["table_name"]))
+        ),
     )
 
 
-async def read_target_facts(
-    connection: asyncpg.Connection, relations: tuple[Relation, ...], *, job_id: str
-) -> TargetFacts:
-    """Everything that is asked of the target; `relations` are those that the job will create."""
+async def read_target_facts(connection: asyncpg.Connection, names: Sequence[TableName], *, job_id: str) -> TargetFacts:
+    """Everything that is asked of the target; `names` are those of the relations that the job will create."""
     with translated(Side.TARGET, what="looking at the target"):
         server = await _read_server(connection)
         may_create = await connection.fetchval("SELECT has_database_privilege(current_database(), 'CREATE')")
-        names = [relation.name for relation in relations]
         existing = await connection.fetch(_EXISTING, [n.schema for n in names], [n.name for n in names])
         closed = await connection.fetch(_CLOSED_SCHEMAS, sorted({name.schema for name in names}))
         roles = await connection.fetch("SELECT rolname AS name FROM pg_catalog.pg_roles")

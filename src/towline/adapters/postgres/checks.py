@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import asyncpg
 
 from towline.adapters.postgres.check_facts import (
-    Relation,
     SourceFacts,
     TargetFacts,
     read_source_facts,
@@ -21,6 +21,7 @@ from towline.adapters.postgres.slots import feed_prefix
 from towline.domain.errors import PgDumpMissing, Side, TowlineError
 from towline.domain.jobs import Endpoint, JobSpec, TaskMode
 from towline.domain.prechecks import PrecheckItem, Verdict
+from towline.domain.tables import TableName
 
 
 async def run_prechecks(spec: JobSpec) -> list[PrecheckItem]:
@@ -51,8 +52,8 @@ async def _check(
     spec: JobSpec, source: asyncpg.Connection | TowlineError, target: asyncpg.Connection | TowlineError
 ) -> list[PrecheckItem]:
     source_facts = await _look_at_source(spec, source)
-    relations = source_facts.relations if isinstance(source_facts, SourceFacts) else ()
-    target_facts = await _look_at_target(spec, target, relations)
+    names = list(source_facts.names_there().values()) if isinstance(source_facts, SourceFacts) else []
+    target_facts = await _look_at_target(spec, target, names)
     items = [_judge_connection(source_facts, Side.SOURCE), _judge_connection(target_facts, Side.TARGET)]
     if isinstance(source_facts, SourceFacts):
         missing_program = await asyncio.to_thread(_find_missing_program, source_facts.server.major)
@@ -75,12 +76,12 @@ async def _look_at_source(spec: JobSpec, connection: asyncpg.Connection | Towlin
 
 
 async def _look_at_target(
-    spec: JobSpec, connection: asyncpg.Connection | TowlineError, relations: tuple[Relation, ...]
+    spec: JobSpec, connection: asyncpg.Connection | TowlineError, names: Sequence[TableName]
 ) -> TargetFacts | TowlineError:
     if isinstance(connection, TowlineError):
         return connection
     try:
-        return await read_target_facts(connection, relations, job_id=spec.job_id)
+        return await read_target_facts(connection, names, job_id=spec.job_id)
     except TowlineError as error:
         return error
 

@@ -20,7 +20,7 @@ from towline.adapters.postgres.target_tables import read_same_key
 from towline.domain.errors import DataError, LeaseLost, Side, TowlineError
 from towline.domain.jobs import Endpoint
 from towline.domain.structure import StructureItem
-from towline.domain.tables import Table, TableName
+from towline.domain.tables import SAME_NAMES, NameMap, Table, TableName
 from towline.engine import points
 from towline.engine.counted import Counted
 from towline.engine.ports import (
@@ -44,7 +44,8 @@ _PIECE_BYTES = 1024 * 1024
 class PgCopyTarget:
     """The ledger of one job on one target database."""
 
-    def __init__(self, endpoint: Endpoint, *, job_id: str, epoch: int) -> None:
+    def __init__(self, endpoint: Endpoint, *, job_id: str, epoch: int, names: NameMap = SAME_NAMES) -> None:
+        self._names = names
         self._endpoint = endpoint
         self._job_id = job_id
         self._epoch = epoch
@@ -135,7 +136,8 @@ class PgCopyTarget:
             async with connection.transaction():
                 await require_epoch(connection, self._job_id, self._epoch)
                 if tables:
-                    await connection.execute(f"TRUNCATE {', '.join(f'ONLY {qualified(name)}' for name in tables)}")
+                    listed = ", ".join(f"ONLY {qualified(self._names.target_name(name))}" for name in tables)
+                    await connection.execute(f"TRUNCATE {listed}")
                 for relation in ("chunk", "table_plan"):
                     await connection.execute(
                         f"""DELETE FROM towline.{relation} WHERE job_id = $1 AND (schema_name, table_name) IN
@@ -179,7 +181,7 @@ class PgCopyTarget:
         connection = await connect(
             self._endpoint, purpose=f"{self._job_id}:write", settings=_WRITER_SETTINGS, side=Side.TARGET
         )
-        return PgChunkWriter(connection, self._job_id, self._epoch)
+        return PgChunkWriter(connection, self._job_id, self._epoch, self._names)
 
     async def close(self) -> None:
         if self._connection is not None:
@@ -223,7 +225,8 @@ class PgCopyTarget:
 class PgChunkWriter:
     """One session; one transaction per call of `write`."""
 
-    def __init__(self, connection: asyncpg.Connection, job_id: str, epoch: int) -> None:
+    def __init__(self, connection: asyncpg.Connection, job_id: str, epoch: int, names: NameMap = SAME_NAMES) -> None:
+        self._names = names
         self._connection = connection
         self._job_id = job_id
         self._epoch = epoch
@@ -249,7 +252,8 @@ class PgChunkWriter:
                         if chunk.kind == "changed":
                             rows = await self._replace(table, counted)
                         else:
-                            rows = await self._copy(table, table.name.name, table.name.schema, counted)
+                            there = self._names.target_name(table.name)
+                            rows = await self._copy(table, there.name, there.schema, counted)
                     except asyncpg.PostgresError as error:
                         raise await _name_row(error, table, chunk, reader) from error
                     done.append(ChunkDone(chunk, snapshot_number, rows, counted.size_bytes))
@@ -274,13 +278,14 @@ class PgChunkWriter:
 
         There may be no index yet; one hash join over the table finds the old versions.
         """
-        name = qualified(table.name)
+        there = self._names.target_name(table.name)
+        name = qualified(there)
         columns = ", ".join(quote_ident(column.name) for column in table.columns)
         await self._connection.execute(
             f"CREATE TEMP TABLE towline_changed ON COMMIT DROP AS SELECT {columns} FROM {name} WITH NO DATA"
         )
         rows = await self._copy(table, "towline_changed", "pg_temp", stream)
-        same_key = await read_same_key(self._connection, table.name, table.key)
+        same_key = await read_same_key(self._connection, there, table.key)
         await self._connection.execute(f"DELETE FROM ONLY {name} t USING pg_temp.towline_changed c WHERE {same_key}")
         await self._connection.execute(
             f"INSERT INTO {name} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM pg_temp.towline_changed"

@@ -29,7 +29,7 @@ from towline.domain.changes import (
     column_kinds,
 )
 from towline.domain.errors import RowConflict, Side, TableMustStartOver, TowlineError
-from towline.domain.tables import TableName
+from towline.domain.tables import SAME_NAMES, NameMap, TableName
 from towline.engine.fold import Fold, InsertStep, KeyedStep, MoveStep, Step, TruncateStep, WholeRowStep
 from towline.engine.points import APPLY_IN_BATCH, reach
 
@@ -53,12 +53,18 @@ class FoldWriter:
     """Writes folds through one session. `conflicts` counts rows that were not as expected."""
 
     def __init__(
-        self, connection: asyncpg.Connection, *, is_binary: bool, mixed: frozenset[TableName] = frozenset()
+        self,
+        connection: asyncpg.Connection,
+        *,
+        is_binary: bool,
+        mixed: frozenset[TableName] = frozenset(),
+        names: NameMap = SAME_NAMES,
     ) -> None:
         """`mixed`: tables whose rows come from several snapshots, see `engine/snapshot.py`."""
         self.connection = connection
         self._mixed = mixed
-        self.tables = TargetTables(connection, is_binary=is_binary)
+        self._names = names
+        self.tables = TargetTables(connection, is_binary=is_binary, names=names)
         self.conflicts = 0
         self._last_group = 0
 
@@ -204,8 +210,8 @@ class FoldWriter:
             return
         try:
             await self.connection.copy_to_table(
-                relation.table.name,
-                schema_name=relation.table.schema,
+                table.sql.name.name,
+                schema_name=table.sql.name.schema,
                 source=as_source(table.encoder.pieces([(None, rows)])),
                 columns=relation.columns,
                 format="binary" if table.encoder.is_binary else "text",
@@ -249,7 +255,7 @@ class FoldWriter:
         self._expect(table, missing, expectation, is_repaired=is_repaired)
 
     async def _truncate(self, step: TruncateStep) -> None:
-        names = [relation.table for relation in step.relations]
+        names = [self._names.target_name(relation.table) for relation in step.relations]
         for relation in step.relations:
             await self.tables.table(relation)
         with translated(Side.TARGET, what=f"emptying {', '.join(map(str, names))}"):

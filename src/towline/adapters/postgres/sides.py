@@ -41,9 +41,10 @@ class PgSides:
         self._source_version = source_version
         self._feed = feed
         self.structure_source = PgStructureSource(spec.source, job_id=spec.job_id)
-        self.structure_target = PgStructureTarget(spec.target, job_id=spec.job_id, epoch=epoch)
+        names = spec.selection.names
+        self.structure_target = PgStructureTarget(spec.target, job_id=spec.job_id, epoch=epoch, names=names)
         self.copy_source = PgCopySource(spec.source, job_id=spec.job_id, feed=feed, server_version=source_version)
-        self.copy_target = PgCopyTarget(spec.target, job_id=spec.job_id, epoch=epoch)
+        self.copy_target = PgCopyTarget(spec.target, job_id=spec.job_id, epoch=epoch, names=names)
 
     async def read_source_position(self) -> Lsn:
         connection = await connect(self._spec.source, purpose=f"{self._spec.job_id}:position", side=Side.SOURCE)

@@ -55,10 +55,16 @@ class PgStreamSides:
         return PgSlotReader(self._spec.source, job_id=self._spec.job_id, options=self._options, tables=self._tables)
 
     def new_applier(self) -> PgApplier:
+        spec = self._spec
         options = ApplierOptions(
-            self._spec.job_id, self._epoch, self._spec.conflict_policy, self._is_binary, self._mixed
+            spec.job_id,
+            self._epoch,
+            spec.conflict_policy,
+            self._is_binary,
+            self._mixed,
+            names=spec.selection.names,
         )
-        return PgApplier(self._spec.target, options)
+        return PgApplier(spec.target, options)
 
     def new_probe(self) -> PgProbe:
         return PgProbe(self._spec.source, job_id=self._spec.job_id)

@@ -21,7 +21,7 @@ from towline.adapters.postgres.dump_toc import TocEntry, TocSection
 from towline.adapters.postgres.quoting import qualified, quote_ident
 from towline.adapters.postgres.structure_selection import CatalogFacts, relation_of
 from towline.domain.structure import Section, StructureItem, StructureReport
-from towline.domain.tables import TableName
+from towline.domain.tables import SAME_NAMES, NameMap, TableName
 
 _SECTIONS = (Section.BEFORE_DATA, Section.KEYS, Section.INDEXES, Section.AFTER_DATA)
 _OPTIONAL = frozenset(
@@ -111,14 +111,20 @@ class _Draft:
     place: int = _PLAIN
 
 
-def plan_items(entries: Sequence[TocEntry], facts: CatalogFacts) -> tuple[list[StructureItem], list[StructureReport]]:
-    """The items of the entries, numbered in creation order, and what becomes different on the target."""
-    drafts = _Drafting(entries, facts).run()
+def plan_items(
+    entries: Sequence[TocEntry], facts: CatalogFacts, names: NameMap = SAME_NAMES
+) -> tuple[list[StructureItem], list[StructureReport]]:
+    """The items of the entries, numbered in creation order, and what becomes different on the target.
+
+    The texts of the entries have the target's `names` already.
+    """
+    drafts = _Drafting(entries, facts, names).run()
     return _number(drafts), _report_storage(entries)
 
 
 class _Drafting:
-    def __init__(self, entries: Sequence[TocEntry], facts: CatalogFacts) -> None:
+    def __init__(self, entries: Sequence[TocEntry], facts: CatalogFacts, names: NameMap) -> None:
+        self._names = names
         self._entries = entries
         self._facts = facts
         self._by_id = {entry.dump_id: entry for entry in entries}
@@ -254,7 +260,7 @@ class _Drafting:
                 name=view.tag,
                 schema=view.namespace,
                 table=name,
-                statements=(f"REFRESH MATERIALIZED VIEW {qualified(name)};", f"ANALYZE {qualified(name)};"),
+                statements=(f"REFRESH MATERIALIZED VIEW {self._there(name)};", f"ANALYZE {self._there(name)};"),
                 depends_on={view.dump_id, *before, *shells},
                 weight_bytes=self._facts.populated_views[view.oid],
                 place=_ROWS,
@@ -267,6 +273,9 @@ class _Drafting:
                 draft.section = _SECTIONS.index(Section.AFTER_DATA)
                 draft.place = _ROWS_INDEXES
                 draft.depends_on.add(refreshed[draft.table])
+
+    def _there(self, name: TableName) -> str:
+        return qualified(self._names.target_name(name))
 
     def _views_under(self, view: TocEntry) -> set[int]:
         """The other materialised views that this one reads, also through ordinary views."""
@@ -301,7 +310,7 @@ class _Drafting:
                     name=name.name,
                     schema=name.schema,
                     table=name,
-                    statements=(f"ANALYZE {qualified(name)};",),
+                    statements=(f"ANALYZE {self._there(name)};",),
                     depends_on=before.get(root, set()),
                     weight_bytes=size_bytes // _ANALYZE_SPEED,
                 )
@@ -395,7 +404,7 @@ def _statements(entry: TocEntry) -> tuple[str, ...]:
     if entry.desc == "SCHEMA":
         if not definition.startswith("CREATE SCHEMA "):
             return ()  # a comment in place of a statement: every database has the schema `public`
-        return (f"CREATE SCHEMA IF NOT EXISTS {quote_ident(entry.tag)};",)
+        return (definition.replace("CREATE SCHEMA ", "CREATE SCHEMA IF NOT EXISTS ", 1),)
     if entry.desc == "EVENT TRIGGER" and _has_owner(entry):
         return (definition, _render_owner(entry))
     if entry.desc in _WITH_COLUMNS:

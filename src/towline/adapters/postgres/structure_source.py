@@ -15,12 +15,14 @@ from towline.adapters.postgres.dump_toc import decode_toc
 from towline.adapters.postgres.errors import sqlstate_of, translated
 from towline.adapters.postgres.pg_dump import find_pg_dump, read_archive
 from towline.adapters.postgres.quoting import qualified, quote_literal
+from towline.adapters.postgres.renamed_entries import add_dependents, rename_entries
+from towline.adapters.postgres.renamed_sql import Renaming
 from towline.adapters.postgres.structure_items import plan_items
 from towline.adapters.postgres.structure_selection import Belonging, CatalogFacts, choose_entries
 from towline.domain.errors import Side, UnclassifiedError
 from towline.domain.jobs import Endpoint
 from towline.domain.structure import SequenceValue, StructureItem, StructureReport
-from towline.domain.tables import ObjectSelection, TableName
+from towline.domain.tables import NameMap, ObjectSelection, TableName
 
 _FIRST_USER_OID = 16384
 _SEQUENCES_PER_QUERY = 200
@@ -107,6 +109,45 @@ GROUP BY n.nspname, c.relname
 ORDER BY n.nspname, c.relname
 """
 
+# Indexes of tables, and sequences that belong to a column of one, always lie in the schema of the table.
+_DEPENDENTS = """
+SELECT n.nspname AS schema, c.relname AS name, u.schema AS table_schema, u.name AS table_name
+FROM unnest($1::text[], $2::text[]) AS u(schema, name)
+JOIN pg_catalog.pg_namespace tn ON tn.nspname = u.schema
+JOIN pg_catalog.pg_class t ON t.relnamespace = tn.oid AND t.relname = u.name
+JOIN LATERAL (
+    SELECT i.indexrelid AS id FROM pg_catalog.pg_index i WHERE i.indrelid = t.oid
+    UNION ALL
+    SELECT d.objid FROM pg_catalog.pg_depend d
+    WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass
+      AND d.refobjid = t.oid AND d.deptype IN ('a', 'i') AND d.refobjsubid > 0) owned ON true
+JOIN pg_catalog.pg_class c ON c.oid = owned.id AND c.relkind IN ('i', 'I', 'S')
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+"""
+
+# Every server has the schema `public`, and extensions mostly are there, also on the target, whatever goes elsewhere.
+_MEMBERS_IN_PUBLIC = """
+WITH public AS (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'public'),
+member AS (SELECT d.classid, d.objid FROM pg_catalog.pg_depend d
+           WHERE d.refclassid = 'pg_catalog.pg_extension'::regclass AND d.deptype = 'e')
+SELECT proname AS name FROM pg_catalog.pg_proc JOIN member ON objid = oid AND classid = 'pg_catalog.pg_proc'::regclass
+WHERE pronamespace = (TABLE public)
+UNION SELECT typname FROM pg_catalog.pg_type JOIN member ON objid = oid AND classid = 'pg_catalog.pg_type'::regclass
+WHERE typnamespace = (TABLE public)
+UNION SELECT relname FROM pg_catalog.pg_class JOIN member ON objid = oid AND classid = 'pg_catalog.pg_class'::regclass
+WHERE relnamespace = (TABLE public)
+UNION SELECT oprname FROM pg_catalog.pg_operator
+JOIN member ON objid = oid AND classid = 'pg_catalog.pg_operator'::regclass WHERE oprnamespace = (TABLE public)
+UNION SELECT opcname FROM pg_catalog.pg_opclass
+JOIN member ON objid = oid AND classid = 'pg_catalog.pg_opclass'::regclass WHERE opcnamespace = (TABLE public)
+UNION SELECT opfname FROM pg_catalog.pg_opfamily
+JOIN member ON objid = oid AND classid = 'pg_catalog.pg_opfamily'::regclass WHERE opfnamespace = (TABLE public)
+UNION SELECT dictname FROM pg_catalog.pg_ts_dict
+JOIN member ON objid = oid AND classid = 'pg_catalog.pg_ts_dict'::regclass WHERE dictnamespace = (TABLE public)
+UNION SELECT cfgname FROM pg_catalog.pg_ts_config
+JOIN member ON objid = oid AND classid = 'pg_catalog.pg_ts_config'::regclass WHERE cfgnamespace = (TABLE public)
+"""
+
 
 class PgStructureSource:
     """Reads the structure of one source database."""
@@ -129,6 +170,7 @@ class PgStructureSource:
                 await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
                 snapshot_name = await connection.fetchval("SELECT pg_catalog.pg_export_snapshot()")
                 without = await self._read_unreadable(connection, selection)
+                renaming = await self._read_renaming(connection, selection.names)
             archive, (facts, has_large_objects) = await asyncio.gather(
                 read_archive(
                     self._endpoint, program, purpose=self._purpose, snapshot_name=snapshot_name, without=without
@@ -138,7 +180,10 @@ class PgStructureSource:
         finally:
             connection.terminate()
         entries, reports = choose_entries(decode_toc(archive).entries, facts, selection)
-        items, more_reports = plan_items(entries, facts)
+        if renaming.names:
+            entries, renamed = rename_entries(entries, facts, renaming)
+            reports += renamed
+        items, more_reports = plan_items(entries, facts, renaming.names)
         for report in (*reports, *more_reports):
             on_report(report)
         if has_large_objects:
@@ -167,6 +212,15 @@ class PgStructureSource:
         rows = await connection.fetch(_UNREADABLE, _FIRST_USER_OID)
         names = (TableName(row["schema"], row["name"]) for row in rows)
         return [name for name in names if not selection.covers(name)]
+
+    async def _read_renaming(self, connection: asyncpg.Connection, names: NameMap) -> Renaming:
+        """The job's renames and what follows from them."""
+        if not names:
+            return Renaming(names)
+        kept = await connection.fetch(_MEMBERS_IN_PUBLIC)
+        return Renaming(
+            await read_all_names(connection, names), frozenset(TableName("public", row["name"]) for row in kept)
+        )
 
     async def _read_facts(self, connection: asyncpg.Connection) -> tuple[CatalogFacts, bool]:
         with translated(Side.SOURCE, what="reading the catalog"):
@@ -202,11 +256,26 @@ class PgStructureSource:
                 for row in await connection.fetch(_SEQUENCES, _FIRST_USER_OID)
                 if _is_wanted(row, selection)
             ]
+            names = await read_all_names(connection, selection.names)
             values: list[SequenceValue] = []
             for start in range(0, len(found), _SEQUENCES_PER_QUERY):
                 query = _render_values_query(found[start : start + _SEQUENCES_PER_QUERY])
-                values.extend(SequenceValue(*row) for row in await connection.fetch(query))
+                for schema, name, last_value, is_called in await connection.fetch(query):
+                    there = names.target_name(TableName(schema, name))
+                    values.append(SequenceValue(there.schema, there.name, last_value, is_called))
         return values
+
+
+async def read_all_names(connection: asyncpg.Connection, names: NameMap) -> NameMap:
+    """The map with sequences and indexes that lie where their tables do."""
+    if not names.tables:
+        return names
+    wanted = [each.source for each in names.tables]
+    rows = await connection.fetch(_DEPENDENTS, [table.schema for table in wanted], [table.name for table in wanted])
+    return add_dependents(
+        names,
+        ((TableName(row["schema"], row["name"]), TableName(row["table_schema"], row["table_name"])) for row in rows),
+    )
 
 
 def _is_wanted(row: asyncpg.Record, selection: ObjectSelection) -> bool:

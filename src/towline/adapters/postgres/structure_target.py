@@ -39,7 +39,7 @@ from towline.domain.errors import (
 )
 from towline.domain.jobs import Endpoint
 from towline.domain.structure import SequenceValue, StructureItem, StructureReport
-from towline.domain.tables import TableName
+from towline.domain.tables import SAME_NAMES, NameMap, TableName
 from towline.engine.points import INDEX_IN_BUILD, STRUCTURE_BEFORE_COMMIT, reach
 
 _SETTINGS = {
@@ -103,7 +103,9 @@ class PgStructureTarget:
         maintenance_work_mem_mb: int = 256,
         parallel_workers: int | None = None,
         max_sessions: int = _MAX_SESSIONS,
+        names: NameMap = SAME_NAMES,
     ) -> None:
+        self._names = names
         self._endpoint = endpoint
         self._job_id = job_id
         self._epoch = epoch
@@ -259,16 +261,22 @@ class PgStructureTarget:
 
     async def _read_existing(self, item: StructureItem) -> str:
         """Names of all the tables in the way, not only of the first; the object itself if it is no table."""
-        tables = [other.table for other in self._items if other.kind == "TABLE" and other.table is not None]
+        known = [other.table for other in self._items if other.kind == "TABLE" and other.table is not None]
+        tables = [self._names.target_name(table) for table in known]
         async with self._session("looking for objects in the way") as connection:
             rows = await connection.fetch(_EXISTING, [t.schema for t in tables], [t.name for t in tables])
         # In this order: what another batch has created meanwhile is done by now.
         items, done = await self.load_structure()
-        created = {str(other.table) for other in items if other.number in done and other.kind == "TABLE"}
+        created = {
+            str(self._names.target_name(other.table))
+            for other in items
+            if other.number in done and other.kind == "TABLE" and other.table is not None
+        }
         found = (str(TableName(row["schema"], row["name"])) for row in rows)
         names = [name for name in found if name not in created]
-        if _qualified_name(item) not in names:
-            names.insert(0, _describe(item))
+        own = str(self._names.target_name(item.table)) if item.kind == "TABLE" and item.table else _qualified_name(item)
+        if own not in names:
+            names.insert(0, f"{item.kind} {own}")
         more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
         return ", ".join(names[:_NAMES_SHOWN]) + more
 

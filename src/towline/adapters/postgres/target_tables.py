@@ -14,7 +14,7 @@ from towline.adapters.postgres.copy_rows import RowEncoder
 from towline.adapters.postgres.quoting import qualified, quote_ident
 from towline.domain.changes import Relation
 from towline.domain.errors import Side, SourceChanged
-from towline.domain.tables import TableName
+from towline.domain.tables import SAME_NAMES, NameMap, TableName
 
 # A staging table is emptied at every commit, used or not; so they must not become many.
 MAX_STAGES: Final = 48
@@ -82,7 +82,8 @@ class TargetTable:
 class TargetTables:
     """All tables that the session has met; the staging tables of those used last are kept."""
 
-    def __init__(self, connection: asyncpg.Connection, *, is_binary: bool) -> None:
+    def __init__(self, connection: asyncpg.Connection, *, is_binary: bool, names: NameMap = SAME_NAMES) -> None:
+        self._names = names
         self._connection = connection
         self._is_binary = is_binary
         self._tables: dict[Relation, TargetTable] = {}
@@ -145,26 +146,30 @@ class TargetTables:
 
     async def unique_columns(self, relation: Relation, index: str) -> list[str]:
         """The columns of a plain unique index of the target's table; empty for any other kind."""
-        columns: list[str] | None = await self._connection.fetchval(_INDEX_COLUMNS, qualified(relation.table), index)
+        columns: list[str] | None = await self._connection.fetchval(
+            _INDEX_COLUMNS, qualified(self._names.target_name(relation.table)), index
+        )
         return columns or []
 
     async def _read(self, relation: Relation) -> TargetTable:
-        rows = await self._connection.fetch(_COLUMNS, qualified(relation.table))
+        there = self._names.target_name(relation.table)
+        rows = await self._connection.fetch(_COLUMNS, qualified(there))
         # A table may have no columns.
-        if not rows and not await self._connection.fetchval(_EXISTS, qualified(relation.table)):
+        if not rows and not await self._connection.fetchval(_EXISTS, qualified(there)):
             raise SourceChanged(
-                f"table {relation.table} does not exist on the target",
+                f"table {there} does not exist on the target",
                 side=Side.TARGET,
                 remedy="Create the table on the target as it is on the source, then retry the job.",
                 table=str(relation.table),
             )
         builtin = [type_id for type_id in set(relation.type_ids) if type_id < FIRST_USER_ID]
         types = await self._connection.fetch(_TYPES, builtin) if self._is_binary else []
-        deferrable = await self._connection.fetch(_DEFERRABLE, qualified(relation.table))
+        deferrable = await self._connection.fetch(_DEFERRABLE, qualified(there))
         self._made += 1
         sql = TableSql(
             relation,
             [TargetColumn(**row) for row in rows],
+            name=there,
             deferrable=[DeferrableConstraint(**row) for row in deferrable],
             stage=f"towline_stage_{self._made}",
             builtin_types={row["id"]: row["sql"] for row in types},

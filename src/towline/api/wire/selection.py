@@ -11,7 +11,7 @@ from towline.api.wire.errors import empty, invalid, not_built
 from towline.api.wire.fields import Request, Text, check_text, require_word
 from towline.api.wire.words import FAMILIES_WITHOUT_SCHEMAS
 from towline.domain.jobs import Endpoint
-from towline.domain.tables import ObjectSelection, TableName
+from towline.domain.tables import NameMap, ObjectSelection, SchemaRename, TableName, TableRename
 
 _SEPARATOR: Final = "-*-*-"
 _TYPES: Final = frozenset({"database", "schema", "table", "view"})
@@ -76,9 +76,15 @@ def read_selection(
     # What other jobs make of a view is not the view of the source.
     has_views = source.family == target.family and source.family not in FAMILIES_WITHOUT_SCHEMAS
     is_everything = False
+    aliases: dict[tuple[str, ...], str] = {}
     for node in request.job:
         kind = require_word(node.object_type, _TYPES, "object_type")
         path = _read_path(node, kind, source)
+        if node.object_alias_name and (path or source.family in FAMILIES_WITHOUT_SCHEMAS):
+            _add_alias(aliases, path, node.object_alias_name)
+        elif node.object_alias_name and node.object_alias_name not in (node.object_name, target.database):
+            # The job's endpoint says which database the objects go to.
+            raise invalid("object_alias_name")
         if not _is_chosen(node):
             continue
         _refuse_unbuilt(node, kind, has_views=has_views)
@@ -91,14 +97,37 @@ def read_selection(
     if not (is_everything or schemas or tables or views):
         raise invalid("job")
     items = tuple(_keep(node) for node in request.job)
-    if is_everything:
-        return ObjectSelection(), items
-    selection = ObjectSelection(
-        schemas=frozenset(schemas),
-        tables=frozenset(table for table in tables if table.schema not in schemas),
-        views=frozenset(view for view in views if view.schema not in schemas),
-    )
+    names = _read_names(aliases)
+    selection = ObjectSelection(names=names)
+    if not is_everything:
+        selection = ObjectSelection(
+            schemas=frozenset(schemas),
+            tables=frozenset(table for table in tables if table.schema not in schemas),
+            views=frozenset(view for view in views if view.schema not in schemas),
+            names=names,
+        )
     return selection, items
+
+
+def _add_alias(aliases: dict[tuple[str, ...], str], path: tuple[str, ...], alias: str) -> None:
+    """Raises: ApiError, when the object is to have two names."""
+    alias = check_text(alias, "object_alias_name", max_length=_MAX_ID)
+    if aliases.setdefault(path, alias) != alias:
+        raise invalid("object_alias_name")
+
+
+def _read_names(aliases: Mapping[tuple[str, ...], str]) -> NameMap:
+    """A table keeps the place that its schema has on the target, whatever its own name there."""
+    schemas = {path[0]: alias for path, alias in aliases.items() if len(path) == 1 and alias != path[0]}
+    tables = {
+        TableName(*path): TableName(schemas.get(path[0], path[0]), alias)
+        for path, alias in aliases.items()
+        if len(path) == 2 and alias != path[1]
+    }
+    return NameMap(
+        tuple(SchemaRename(source, schemas[source]) for source in sorted(schemas)),
+        tuple(TableRename(source, tables[source]) for source in sorted(tables)),
+    )
 
 
 def read_table_id(text: str, *, source: Endpoint) -> TableName:
@@ -121,8 +150,6 @@ def _is_chosen(node: ObjectRequest) -> bool:
 def _refuse_unbuilt(node: ObjectRequest, kind: str, *, has_views: bool) -> None:
     if kind == "view" and not has_views:
         raise not_built("selecting single views (views follow their schema)")
-    if node.object_alias_name and node.object_alias_name != node.object_name:
-        raise not_built("renaming objects on the target")
 
 
 def _read_path(node: ObjectRequest, kind: str, source: Endpoint) -> tuple[str, ...]:

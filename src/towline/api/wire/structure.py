@@ -19,6 +19,7 @@ from towline.api.wire.progress import choose_percent, choose_stage
 from towline.api.wire.texts import Language
 from towline.domain.progress import Progress, TableProgress
 from towline.domain.structure import StructureEntry
+from towline.domain.tables import SAME_NAMES, NameMap, TableName
 from towline.service.ports import Job, JobProgress, JobTables
 
 _RUNNING: Final = 1
@@ -56,6 +57,7 @@ STRUCTURE_KINDS: Final[Mapping[str, frozenset[str]]] = {
     "table_indexs": frozenset({"CONSTRAINT"}),
 }
 """Kinds of the second call whose objects the target is asked for."""
+_NAMED_APART: Final = frozenset({"TABLE", "VIEW", "MATERIALIZED VIEW"})
 MAX_JOBS: Final = 100
 
 
@@ -212,29 +214,44 @@ def _render_kinds(job: Job, entries: Iterable[StructureEntry]) -> list[StructPro
 
 
 def _structure_entries(job: Job, entries: Iterable[StructureEntry], kinds: frozenset[str]) -> list[StructDetailEntry]:
-    named = sorted((_name_of(entry), entry.is_made) for entry in entries if entry.kind in kinds)
-    return [_entry(job, name, 100 if is_made else 0) for name, is_made in named]
+    same, names = SAME_NAMES, job.selection.names
+    named = sorted(
+        (_name_of(entry, same), _name_of(entry, names), entry.is_made) for entry in entries if entry.kind in kinds
+    )
+    return [_entry(job, source, target, 100 if is_made else 0) for source, target, is_made in named]
 
 
-def _name_of(entry: StructureEntry) -> str:
-    """`schema.name`; with its table in between for what has a name of its own only there."""
-    if entry.kind == "TRIGGER" and entry.table is not None:
-        return f"{entry.table}.{entry.name}"
-    return f"{entry.schema}.{entry.name}" if entry.schema else entry.name
+def _name_of(entry: StructureEntry, names: NameMap) -> str:
+    """`schema.name` by these names; with its table in between for what has a name of its own only there."""
+    table = None if entry.table is None else names.target_name(entry.table)
+    if entry.kind == "TRIGGER" and table is not None:
+        return f"{table}.{entry.name}"
+    if not entry.schema:
+        return entry.name
+    if table is None or entry.kind in _NAMED_APART:
+        return str(names.target_name(TableName(entry.schema, entry.name)))
+    # What belongs to a table lies in the schema where that is.
+    return f"{table.schema}.{entry.name}"
 
 
 def _entries(job: Job, progress: Progress, kind: str) -> list[StructDetailEntry]:
+    names = job.selection.names
     if kind == "database":
         figures = JobProgress(job_id=job.job_id, mode=job.mode, status=job.status, progress=progress, failure=None)
-        return [_entry(job, "", choose_percent(choose_stage(figures), progress))]
+        return [_entry(job, "", "", choose_percent(choose_stage(figures), progress))]
     if kind == "schema":
         schemas = sorted({table.schema for table in progress.tables})
         return [
-            _entry(job, schema, _percent(table for table in progress.tables if table.schema == schema))
+            _entry(
+                job,
+                schema,
+                names.target_schema(schema),
+                _percent(table for table in progress.tables if table.schema == schema),
+            )
             for schema in schemas
         ]
-    tables = sorted(progress.tables, key=lambda table: (table.schema, table.name))
-    return [_entry(job, f"{table.schema}.{table.name}", _percent([table])) for table in tables]
+    tables = sorted((TableName(table.schema, table.name), _percent([table])) for table in progress.tables)
+    return [_entry(job, str(table), str(names.target_name(table)), percent) for table, percent in tables]
 
 
 def _percent(tables: Iterable[TableProgress]) -> int:
@@ -247,10 +264,9 @@ def _percent(tables: Iterable[TableProgress]) -> int:
     return min(99, done * 100 // total) if total else 0
 
 
-def _entry(job: Job, name: str, percent: int) -> StructDetailEntry:
-    # Nothing is renamed on the way.
+def _entry(job: Job, source: str, target: str, percent: int) -> StructDetailEntry:
     return StructDetailEntry(
-        progress=percent, src_DB=job.source.database, src_TB=name, dst_DB=job.target.database, dst_TB=name
+        progress=percent, src_DB=job.source.database, src_TB=source, dst_DB=job.target.database, dst_TB=target
     )
 
 

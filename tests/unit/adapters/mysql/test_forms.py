@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from towline.adapters.mysql.forms import TableForm, require_same_columns
+from towline.adapters.mysql.forms import require_same_columns
 from towline.adapters.mysql.shapes import ColumnShape, TableShape
 from towline.domain.errors import SourceDdl
 from towline.domain.tables import TableName
@@ -18,9 +18,9 @@ def shape(*names: str, type_sql: str = "int") -> TableShape:
 
 def test_columns_that_changed_places_stop_the_job() -> None:
     with pytest.raises(SourceDdl, match=r"d\.t"):
-        require_same_columns({TABLE: TableForm(shape("id", "b", "a"))}, {TABLE: shape("id", "a", "b")})
+        require_same_columns({TABLE: ("id", "b", "a")}, {TABLE: shape("id", "a", "b")})
 
 
-def test_types_may_differ_between_products() -> None:
-    require_same_columns({TABLE: TableForm(shape("a", type_sql="longtext"))}, {TABLE: shape("a", type_sql="json")})
+def test_only_names_and_order_count() -> None:
+    require_same_columns({TABLE: ("a",)}, {TABLE: shape("a", type_sql="json")})
     require_same_columns({}, {TABLE: shape("a")})

@@ -53,3 +53,18 @@ def test_text_is_read_in_the_clients_character_set() -> None:
 
 def test_statement_of_two_phases_is_known_as_such() -> None:
     assert decode_context(event_body(b"\x82\2"), header_seconds=0).is_phased
+
+
+def test_collations_of_newer_mariadb_stand_before_the_character_sets() -> None:
+    variables = b"\x83\2" + pack("<HHHH", 33, 2048, 45, 2304) + b"\4" + pack("<HHH", 2304, 5, 2304)
+    context = decode_context(event_body(variables), header_seconds=0)
+    assert (context.set_collations, context.charsets) == ((2048, 2304), (2304, 5, 2304))
+    settings = fit_settings(render_settings(context), Flavor.parse("11.8.3-MariaDB"))
+    assert settings["character_set_client"] == "45"
+    assert "id IN (2048, 2304)" in settings["character_set_collations"]
+    assert "character_set_collations" not in fit_settings(render_settings(context), Flavor.parse("10.11.2-MariaDB"))
+
+
+def test_what_stands_behind_an_unknown_variable_is_not_taken_for_known() -> None:
+    assert decode_context(event_body(VARIABLES), header_seconds=0).unknown_code == 0xF0
+    assert decode_context(event_body(VARIABLES[: VARIABLES.index(b"\xf0")]), header_seconds=0).unknown_code is None

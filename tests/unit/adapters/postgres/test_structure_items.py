@@ -208,7 +208,7 @@ def test_schema_that_every_database_has_is_not_created() -> None:
         table(3, T, 100),
     )
     assert list(items) == ["SCHEMA s", "TABLE t"]
-    assert items["SCHEMA s"].statements == ('CREATE SCHEMA IF NOT EXISTS "s";',)
+    assert items["SCHEMA s"].statements == ("CREATE SCHEMA IF NOT EXISTS s;",)
     assert items["TABLE t"].depends_on == {items["SCHEMA s"].number}
 
 
