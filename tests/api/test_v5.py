@@ -55,6 +55,13 @@ async def test_action_does_what_the_calls_of_version_3_do(api: Api) -> None:
     assert (await api.stored_job(job_id)).status is JobStatus.STARTING
     status, refused = await act(api, job_id, "stop")
     assert (status, refused["error_code"]) == (400, "DRS.M00304")
+    await api.bring_to(job_id, JobStatus.STREAMING, full_complete_us=1)
+    status, refused = await act(api, job_id, "restart", is_sync_re_edit=True)
+    assert (status, refused["error_code"]) == (400, "DRS.M00305"), "nothing was edited"
+    edited = await api.put("jobs/batch-select-objects", {"jobs": [{"job_id": job_id, "selected": False}]})
+    assert edited.json()["results"][0]["status"] is True
+    assert await act(api, job_id, "restart", is_sync_re_edit=True) == (202, done)
+    assert (await api.store.work.load_spec(job_id)).edit == 1
     assert await act(api, job_id, "terminate", force_delete=True) == (202, done)
     assert (await api.stored_job(job_id)).status is JobStatus.ENDING
 
@@ -66,8 +73,9 @@ async def test_action_does_what_the_calls_of_version_3_do(api: Api) -> None:
         ("destroy", {}, "DRS.M00202"),
         ("reset", {}, "DRS.M00300"),
         ("network", {}, "DRS.M00300"),
-        ("restart", {"is_sync_re_edit": True}, "DRS.M00300"),
-        ("start", {"is_only_init_task": True}, "DRS.M00300"),
+        ("restart", {"is_sync_re_edit": True}, "DRS.M00304"),
+        ("stop", {"is_sync_re_edit": True}, "DRS.M00202"),
+        ("restart", {"is_only_init_task": True}, "DRS.M00202"),
         ("start", {"start_time": "tomorrow"}, "DRS.M00202"),
         ("stop", {"pause_mode": "half"}, "DRS.M00202"),
     ],

@@ -150,11 +150,13 @@ class V5Routes:
             (begun,) = await jobs.precheck(call.caller, [job_id], for_retry=mode is PrecheckMode.RETRY)
             return begun
         if name == "start":
-            return await jobs.start(call.caller, job_id, at_us=read_start_time(params.start_time))
+            only = bool(params.is_only_init_task)
+            return await jobs.start(call.caller, job_id, at_us=read_start_time(params.start_time), only_structure=only)
         if name == "stop":
             return await jobs.pause(call.caller, job_id, read_pause_mode(params.pause_mode))
         if name == "restart":
-            return await jobs.retry(call.caller, job_id)
+            retry = jobs.retry_edited if params.is_sync_re_edit else jobs.retry
+            return await retry(call.caller, job_id)
         return await jobs.end(call.caller, job_id, force=bool(params.force_delete))
 
     async def _find(self, call: Call, job_id: str) -> Job:

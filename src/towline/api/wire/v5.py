@@ -286,9 +286,10 @@ def read_action(request: ActionRequest) -> tuple[str, ActionParams]:
     if name in _OTHER_ACTIONS:
         raise not_built(f"the action {name}")
     params = request.job.action_params or ActionParams()
-    for option in ("is_sync_re_edit", "is_only_init_task"):
-        if getattr(params, option):
-            raise not_built(option)
+    # An option of another action would be believed and do nothing.
+    for option, its_action in (("is_sync_re_edit", "restart"), ("is_only_init_task", "start")):
+        if getattr(params, option) and name != its_action:
+            raise invalid(option)
     return name, params
 
 
