@@ -98,6 +98,10 @@ async def test_everything_wrong_at_once_is_told_item_by_item(
         "rolesDependentCheck": "DST_POLICY_ROLE_MISSING",
         "srcTableAlreadyExistedInDstTable": "DST_OBJECTS_EXIST",
     }
+    # Policies of tables that are not part of the job need nothing of the target.
+    selection = ObjectSelection(tables=frozenset({TableName("public", "scratch")}))
+    found = trouble(await check(replace(job(source, target_database), selection=selection)))
+    assert found["rolesDependentCheck"] == "DST_ROLE_MISSING"
 
 
 async def test_keyless_table_is_a_warning_that_says_what_to_do(

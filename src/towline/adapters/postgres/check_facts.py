@@ -141,12 +141,15 @@ WHERE c.relkind IN ('r', 'p', 'm') AND c.oid >= 16384
 """
 
 # Roles that own something here, have been granted something ('a') or are named in a policy ('r').
+# With the table whose policy names the role, if it is a policy.
 _ROLES_IN_USE = """
-SELECT r.rolname AS name, bool_or(d.deptype = 'r') AS is_in_policy
+SELECT DISTINCT r.rolname AS name, n.nspname AS policy_schema, c.relname AS policy_table
 FROM pg_catalog.pg_shdepend d JOIN pg_catalog.pg_roles r ON r.oid = d.refobjid
+LEFT JOIN pg_catalog.pg_policy p ON d.deptype = 'r' AND p.oid = d.objid
+LEFT JOIN pg_catalog.pg_class c ON c.oid = p.polrelid
+LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE d.refclassid = 'pg_catalog.pg_authid'::regclass AND d.deptype IN ('o', 'a', 'r')
   AND d.dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
-GROUP BY r.rolname
 """
 
 _EXTENSIONS = "SELECT extname AS name FROM pg_catalog.pg_extension WHERE extname <> 'plpgsql'"
@@ -250,7 +253,11 @@ async def read_source_facts(
         relations=tuple(relation for relation in relations if selection.covers(relation.name)),
         foreign_keys_out=tuple(out),
         roles=frozenset(row["name"] for row in roles),
-        policy_roles=frozenset(row["name"] for row in roles if row["is_in_policy"]),
+        policy_roles=frozenset(
+            row["name"]
+            for row in roles
+            if row["policy_table"] and selection.covers(TableName(row["policy_schema"], row["policy_table"]))
+        ),
         extensions=frozenset(row["name"] for row in extensions),
         has_large_objects=has_large_objects,
         replication=_replication(replication),
