@@ -35,8 +35,11 @@ help: ## Say what can be made
 demo: $(DEMO_READY) ## Watch a live database move to another server
 	@$(BIN)/towline demo $(ARGS)
 
-test: system-packages lint ## Install what the tests need, check the code and run all tests
-	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+# The check runs beside the first tests, which wait for servers much of the time.
+test: system-packages $(TEST_READY) ## Install what the tests need, check the code and run all tests
+	@checked=$$(mktemp); ($(MAKE) --no-print-directory lint > $$checked 2>&1) & lint=$$!; \
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS); tests=$$?; \
+	wait $$lint; lint=$$?; [ $$lint -eq 0 ] || cat $$checked; rm -f $$checked; exit $$((tests > lint ? tests : lint))
 
 test-mysql-versions: $(TEST_READY) ## Run the tests of MySQL and MariaDB with older and newer servers
 	@scripts/system-packages test

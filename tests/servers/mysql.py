@@ -253,10 +253,10 @@ class MysqlServer:
             raise
 
     def stop(self) -> None:
-        """Stop the server and remove its folder. Safe to repeat."""
+        """Stop the server at once, as its data goes with it, and remove its folder. Safe to repeat."""
         if self._folder is None:
             return
-        self._end_process()
+        self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
         GUARD.forget(self._folder)
         self._folder = None

@@ -16,7 +16,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import SystemRandom
 from types import TracebackType
@@ -36,6 +36,7 @@ SUPERUSER = "postgres"
 PORTS = range(20_000, 32_000)
 START_ATTEMPTS = 5
 POLL_S = 0.02
+_IN_ORDER = (signal.SIGINT, signal.SIGQUIT)  # fast, then at once
 LOG_TAIL_CHARS = 2_000
 
 DEFAULT_SETTINGS = {
@@ -140,11 +141,13 @@ class EmbeddedPostgres:
             raise
 
     def stop(self) -> None:
-        """Stop the server (fast, then at once) and remove its folder if temporary. Safe to repeat."""
+        """Stop the server and remove its folder if temporary; such a one stops at once. Safe to repeat."""
         if self._folder is None:
             return
-        self._end_process()
-        if self._given_folder is None:
+        is_temporary = self._given_folder is None
+        # A fast stop writes a checkpoint of what is thrown away, and waits for replicas that still read.
+        self._end_process((signal.SIGQUIT,) if is_temporary else _IN_ORDER)
+        if is_temporary:
             shutil.rmtree(self._folder, ignore_errors=True)
         GUARD.forget(self._folder)
         self._folder = None
@@ -301,11 +304,11 @@ class EmbeddedPostgres:
         self._end_process()
         return False
 
-    def _end_process(self) -> None:
+    def _end_process(self, signals: Sequence[signal.Signals] = _IN_ORDER) -> None:
         process = self._process
         if process is not None and process.poll() is None:
             self.resume()  # a paused server cannot obey
-            for signal_number in (signal.SIGINT, signal.SIGQUIT):
+            for signal_number in signals:
                 process.send_signal(signal_number)
                 try:
                     process.wait(timeout=15)
