@@ -6,11 +6,16 @@ import json
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from tests.servers.databases import Database
+
+Connection = TypeVar("Connection")
 
 JOB_ID = "11111111-2222-3333-4444-5555555ejb01"
 
@@ -86,3 +91,34 @@ class JobRuns(Runs):
         """When each finished chunk was written, by table, kind and number."""
         rows = self.target.fetch_all("SELECT table_name, kind, number, done_at::text FROM towline.chunk")
         return {(table, kind, number): done_at for table, kind, number, done_at in rows}
+
+
+@contextmanager
+def repeating(
+    connect: Callable[[], AbstractContextManager[Connection]],
+    write: Callable[[Connection, int], object],
+    *,
+    rounds: int = 400,
+) -> Iterator[None]:
+    """Rounds of changes, numbered from 1, go on while the block runs, and at least one is made."""
+    stop = threading.Event()
+
+    def run() -> None:
+        with connect() as connection:
+            for k in range(1, rounds):
+                write(connection, k)
+                if stop.wait(0.05):
+                    return
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def writing(source: Database, changes: str) -> AbstractContextManager[None]:
+    """Transactions go on in PostgreSQL; `{k}` is their number."""
+    return repeating(source.connect, lambda connection, k: connection.execute(changes.format(k=k).encode()))

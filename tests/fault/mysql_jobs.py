@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
-from tests.fault.jobs import Runs
+from tests.fault.jobs import Runs, repeating
 from tests.servers.mysql import MysqlDatabase, MysqlServer
 
 JOB_ID = "22222222-2222-3333-4444-5555555ejb01"
@@ -34,25 +33,14 @@ class MysqlRuns(Runs):
         return {(table, number): done_at for table, number, done_at in rows}
 
 
-@contextmanager
-def writing(source: MysqlDatabase, changes: str) -> Iterator[None]:
+def writing(source: MysqlDatabase, changes: str) -> AbstractContextManager[None]:
     """Transactions go on while the block runs, and at least one is made; `{k}` is their number."""
-    stop = threading.Event()
 
-    def write() -> None:
-        with source.connect(autocommit=False) as connection, connection.cursor() as cursor:
-            for k in range(1, 400):
-                for statement in changes.format(k=k).split(";"):
-                    if statement.strip():
-                        cursor.execute(statement)
-                connection.commit()
-                if stop.wait(0.05):
-                    return
+    def write(connection: Any, k: int) -> None:
+        with connection.cursor() as cursor:
+            for statement in changes.format(k=k).split(";"):
+                if statement.strip():
+                    cursor.execute(statement)
+        connection.commit()
 
-    thread = threading.Thread(target=write)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+    return repeating(lambda: source.connect(autocommit=False), write)

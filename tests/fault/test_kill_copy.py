@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 
-from tests.fault.jobs import JobRuns
-from tests.servers import Database, assert_same_rows
+from tests.fault.jobs import JobRuns, writing
+from tests.servers import assert_same_rows
 from towline.engine import points
 
 ROWS = 60_000
@@ -55,27 +51,6 @@ INSERT INTO child (keyed_id) VALUES (1 + {k});
 """
 
 
-@contextmanager
-def writing(source: Database) -> Iterator[None]:
-    """Changes go on while the block runs, and at least one round is made."""
-    stop = threading.Event()
-
-    def write() -> None:
-        with source.connect() as connection:
-            for k in range(1, 400):
-                connection.execute(ROUND.format(k=k).encode())  # one transaction
-                if stop.wait(0.05):
-                    return
-
-    thread = threading.Thread(target=write)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-
-
 @pytest.mark.parametrize(
     ("point", "times"),
     [
@@ -93,7 +68,7 @@ def writing(source: Database) -> Iterator[None]:
 )
 @pytest.mark.postgres(source=18, target=18)
 async def test_i1_i4_killed_copy_resumes_and_ends_equal(runs: JobRuns, point: str, times: int) -> None:
-    with writing(runs.source):
+    with writing(runs.source, ROUND):
         runs.run_until_killed(point, times=times)
         finished = runs.ledger() if point.startswith("copy.after") else {}
     outcome = runs.run_to_the_end()
@@ -107,7 +82,7 @@ async def test_i1_i4_killed_copy_resumes_and_ends_equal(runs: JobRuns, point: st
 
 @pytest.mark.postgres(source=15, target=16)
 async def test_i4_three_snapshots_in_a_row_end_equal(runs: JobRuns) -> None:
-    with writing(runs.source):
+    with writing(runs.source, ROUND):
         runs.run_until_killed(points.COPY_AFTER_COMMIT, times=2)
         runs.run_until_killed(points.COPY_AFTER_COMMIT, times=3)
         runs.run_until_killed(points.COPY_BEFORE_LEDGER, times=2)
@@ -118,7 +93,7 @@ async def test_i4_three_snapshots_in_a_row_end_equal(runs: JobRuns) -> None:
 @pytest.mark.postgres(source=16, target=18)
 async def test_i6_second_worker_takes_the_job_from_the_first(runs: JobRuns) -> None:
     """Both believe that they own the job; the later one wins and the first one writes nothing more."""
-    with writing(runs.source):
+    with writing(runs.source, ROUND):
         first = runs.begin()
         while first.poll() is None and not _has_chunks(runs):
             pass

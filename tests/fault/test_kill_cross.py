@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import secrets
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 
 from tests.fault.cross_jobs import CrossRuns, assert_same_values
+from tests.fault.jobs import repeating
 from tests.servers.databases import Database
 from tests.servers.mysql import Product
 from tests.servers.mysql_fixtures import GetServer
@@ -69,27 +71,15 @@ def runs(
     target.execute(f"DROP DATABASE IF EXISTS `{schema}`", "DROP DATABASE IF EXISTS towline")
 
 
-@contextmanager
-def writing(runs: CrossRuns) -> Iterator[None]:
+def writing(runs: CrossRuns) -> AbstractContextManager[None]:
     """Transactions go on while the block runs, and at least one is made."""
-    stop = threading.Event()
 
-    def write() -> None:
-        with runs.source.connect() as connection:
-            connection.execute(f"SET search_path = {runs.schema}".encode())
-            for k in range(1, 90):
-                with connection.transaction():
-                    connection.execute(ROUND.replace("%%", "%").format(k=k).encode())
-                if stop.wait(0.05):
-                    return
+    def write(connection: psycopg.Connection[Any], k: int) -> None:
+        connection.execute(f"SET search_path = {runs.schema}".encode())
+        with connection.transaction():
+            connection.execute(ROUND.replace("%%", "%").format(k=k).encode())
 
-    thread = threading.Thread(target=write)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+    return repeating(runs.source.connect, write, rounds=90)
 
 
 @pytest.mark.parametrize(

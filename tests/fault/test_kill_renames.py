@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.fault.jobs import JobRuns
+from tests.fault.jobs import JobRuns, writing
 from tests.fault.mysql_jobs import MysqlRuns
 from tests.fault.mysql_jobs import writing as writing_mysql
-from tests.servers import Database, assert_same_rows
+from tests.servers import assert_same_rows
 from tests.servers.mysql import Product
 from tests.servers.mysql_equality import assert_same_rows as assert_same_mysql_rows
 from tests.servers.mysql_fixtures import GetServer, MysqlDatabaseFactory
@@ -62,31 +60,10 @@ ALTER TABLE "Sales 2026".parts_new SET SCHEMA archive;
 """
 
 
-@contextmanager
-def writing(source: Database) -> Iterator[None]:
-    """Changes go on while the block runs, and at least one round is made."""
-    stop = threading.Event()
-
-    def write() -> None:
-        with source.connect() as connection:
-            for k in range(1, 400):
-                connection.execute(ROUND.format(k=k).encode())  # one transaction
-                if stop.wait(0.05):
-                    return
-
-    thread = threading.Thread(target=write)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-
-
 @pytest.mark.postgres(source=18, target=16)
 async def test_i1_i4_killed_job_with_other_names_ends_equal(runs: JobRuns) -> None:
     runs.target.execute("CREATE TABLE keyed (mine int); INSERT INTO keyed VALUES (7)")
-    with writing(runs.source):
+    with writing(runs.source, ROUND):
         runs.run_until_killed(points.COPY_AFTER_COMMIT, rename=RENAME)
         finished = runs.ledger()
         runs.source.execute(LATER)
@@ -150,7 +127,7 @@ def test_i1_i4_killed_mysql_job_with_other_names_ends_equal(mysql_runs: MysqlRun
 def kill_and_compare(runs: MysqlRuns) -> None:
     name = runs.source.name
     there = f"{name}_2026"
-    rename = [f"{name}.*={there}.*,{name}.orders=archive_2026.orders_2026,{name}.emptied={there}.`e`".replace("`", "")]
+    rename = [f"{name}.*={there}.*,{name}.orders=archive_2026.orders_2026,{name}.emptied={there}.e"]
     runs.target.execute(f"CREATE DATABASE `{name}`", f"CREATE TABLE `{name}`.orders (mine int)")
     with writing_mysql(runs.source, MYSQL_ROUND):
         runs.run_until_killed(points.COPY_AFTER_COMMIT, rename=rename)
