@@ -151,9 +151,10 @@ async def bench_cases(store_name: str, store_url: str, base_url: str, account: d
                 bare_times: list[float] = []
                 for _ in range(3):
                     # The server ends connections on which nothing comes for some seconds.
-                    await asyncio.gather(*(line.open() for line in lines))
+                    used = lines[:concurrency]
+                    await asyncio.gather(*(line.open() for line in used))
                     our_times += await measure(ours, seconds=seconds / 3, concurrency=concurrency)
-                    await asyncio.gather(*(line.close() for line in lines))
+                    await asyncio.gather(*(line.close() for line in used))
                     bare_times += await measure(bare, seconds=seconds / 3, concurrency=concurrency)
                 median, bound = statistics.median(our_times), statistics.median(bare_times)
                 told: dict[str, Any] = {

@@ -49,6 +49,7 @@ _EXISTS: Final = frozenset({1007, 1050, 1061, 1304, 1359, 1537, 1826})
 _CANNOT_CREATE: Final = 1005
 _NAME_TAKEN: Final = re.compile(r"errno: 121\b")
 _DEFINER: Final = re.compile(r"\A(CREATE[A-Z= ]*) DEFINER=`(?:[^`]|``)*`@`(?:[^`]|``)*`")
+_WATCHED_BYTES: Final = 16 * 1024 * 1024
 _NO_DEFINER: Final = frozenset({1227, 1449})
 
 
@@ -220,8 +221,12 @@ class MyStructureTarget:
         return None
 
     async def _refresh_statistics(self, session: Session, item: StructureItem) -> None:
-        """MySQL reckons by them how much there is to build, and has none of a table that was just filled."""
-        if not session.flavor.is_mariadb and item.table is not None:
+        """MySQL reckons by them how much there is to build, and has none of a table that was just filled.
+
+        A small index is there before anybody asks how far it is.
+        """
+        is_watched = not session.flavor.is_mariadb and item.weight_bytes >= _WATCHED_BYTES
+        if is_watched and item.table is not None:
             await session.query(f"ANALYZE NO_WRITE_TO_BINLOG TABLE {qualified(self._names.target_name(item.table))}")
 
     async def _execute(
