@@ -8,14 +8,13 @@ own, so an index that the copy left out is simply not there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count
+from itertools import islice
 from typing import Final
 
 import asyncpg
 
-from towline.adapters.mysql.postgres_ddl import full_name, ident, shorten
+from towline.adapters.mysql.postgres_ddl import candidates, full_name, ident
 from towline.adapters.mysql.postgres_indexes import IndexAction, IndexOrder
 from towline.adapters.postgres.errors import translated
 from towline.domain.errors import Side, SourceDdl, TowlineError, TransientError
@@ -123,24 +122,20 @@ async def _find(connection: asyncpg.Connection, order: IndexOrder, name: str) ->
         for row in rows
     }
     # As many places as the table has indexes, and one for each that took a name before.
-    candidates = _candidates(order, name)
-    for _ in range(len(indexes) + 10):
-        found = indexes.get(next(candidates).lower())
+    for candidate in islice(candidates(_index_name(order, name)), len(indexes) + 10):
+        found = indexes.get(candidate.lower())
         if found is not None:
             return found
     return None
 
 
 async def _free_name(connection: asyncpg.Connection, order: IndexOrder, name: str) -> str:
-    for candidate in _candidates(order, name):
+    for candidate in candidates(_index_name(order, name)):
         if not await connection.fetchval(_TAKEN, order.table.schema, candidate):
             return candidate
     raise AssertionError("names do not end")
 
 
-def _candidates(order: IndexOrder, name: str) -> Iterator[str]:
-    """As `Names.take` of the structure tries them."""
-    full = f"{order.table.name}_{name}"
-    yield shorten(full)
-    for number in count(2):
-        yield shorten(full, of=str(number))
+def _index_name(order: IndexOrder, name: str) -> str:
+    """As the structure asks for it."""
+    return f"{order.table.name}_{name}"

@@ -1,16 +1,17 @@
 """Which renames a job may ask for. Pure: judged from the wish alone, before anything is changed.
 
 What only the databases can tell, such as an object of the source that has the new name already, is the prechecks' work;
-`find_collision` is how they ask.
+`judge_renames` says it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from towline.domain.errors import BadRename, NotBuilt
-from towline.domain.tables import NameMap, ObjectSelection, TableName
+from towline.domain.prechecks import PrecheckItem, Verdict
+from towline.domain.tables import ObjectSelection, TableName
 
 _MAX_POSTGRES_BYTES: Final = 63
 _MAX_MYSQL_LETTERS: Final = 64
@@ -52,17 +53,32 @@ def require_kept(known: ObjectSelection, wanted: ObjectSelection) -> None:
     """Raises BadRename when an object that a job has would get another name than the one it has on the target."""
     schemas = known.schemas | {each.source for each in (*known.names.schemas, *wanted.names.schemas)}
     tables = known.tables | known.views | {each.source for each in (*known.names.tables, *wanted.names.tables)}
-    moved: Iterator[str] = (
-        schema
-        for schema in sorted(schemas)
-        if known.is_everything or schema in known.schemas or any(table.schema == schema for table in known.tables)
-        if known.names.target_schema(schema) != wanted.names.target_schema(schema)
-    )
-    for what in moved:
-        raise BadRename(f"schema {what} has its name on the target already")
+    for schema in sorted(schemas):
+        has_some = known.is_everything or schema in known.schemas or any(each.schema == schema for each in known.tables)
+        if has_some and known.names.target_schema(schema) != wanted.names.target_schema(schema):
+            raise BadRename(f"schema {schema} has its name on the target already")
     for table in sorted(tables):
-        if (known.covers(table) or table in known.views) and _differs(known.names, wanted.names, table):
+        has_it = known.covers(table) or table in known.views
+        if has_it and known.names.target_name(table) != wanted.names.target_name(table):
             raise BadRename(f"{table} has its name on the target already")
+
+
+def judge_renames(there: Mapping[TableName, TableName], *, missing: str) -> PrecheckItem:
+    """What the databases say of a map. `there`: what each of the source's objects will be called on the target.
+
+    `missing`: what is renamed and not on the source, in words; "" if nothing.
+    """
+    item, group = "renamedObjectsCheck", "db_object_conflict_check"
+    if missing:
+        message = f"Objects are renamed that the source does not have: {missing}."
+        remedy = "Select the objects anew, with the names that they have on the source."
+        return PrecheckItem(item, group, Verdict.FAILED, "RENAMED_OBJECT_MISSING", message, remedy)
+    collision = find_collision(there)
+    if collision is not None:
+        message = f"{collision[0]} and {collision[1]} would both be {there[collision[0]]} on the target."
+        remedy = "Select the objects anew, and give one of them another name."
+        return PrecheckItem(item, group, Verdict.FAILED, "RENAMES_COLLIDE", message, remedy)
+    return PrecheckItem(item, group, Verdict.PASSED)
 
 
 def find_collision(there: Mapping[TableName, TableName]) -> tuple[TableName, TableName] | None:
@@ -73,10 +89,6 @@ def find_collision(there: Mapping[TableName, TableName]) -> tuple[TableName, Tab
         if other != source:
             return other, source
     return None
-
-
-def _differs(known: NameMap, wanted: NameMap, table: TableName) -> bool:
-    return known.target_name(table) != wanted.target_name(table)
 
 
 def _require_apart(kind: str, pairs: list[tuple[str, str]] | list[tuple[TableName, TableName]]) -> None:

@@ -50,7 +50,8 @@ class Table:
     'd' default, 'f' full, 'i' index, 'n' nothing.  `pages` and `size_bytes` (heap + TOAST) and
     `estimated_rows` come from the catalog when the table was read.  `storage_id` changes when the table is
     rewritten (VACUUM FULL, TRUNCATE, ALTER TYPE): row addresses are then no longer comparable.  Without `has_pages`
-    the source shows none, and `pages` counts the parts that the table was cut into.
+    the source shows none, and `pages` counts the parts that the table was cut into.  `index_bytes`: what its secondary
+    indexes take on the source; 0 where that is not known with the table.
     """
 
     name: TableName
@@ -65,6 +66,7 @@ class Table:
     is_logged: bool = True  # unlogged tables are copied but never streamed
     is_partition: bool = False
     has_pages: bool = True
+    index_bytes: int = 0
     row_filter: str = ""  # a condition in the source's SQL; rows that do not meet it are not moved
 
     @property

@@ -89,6 +89,7 @@ async def read_tables(session: Session, selection: ObjectSelection, *, with_gene
         table = TableName(schema, name)
         if not selection.covers(table):
             continue
+        corrected = correct_size(int(size_bytes), int(index_bytes), file_sizes.get(table))
         tables.append(
             Table(
                 name=table,
@@ -98,27 +99,14 @@ async def read_tables(session: Session, selection: ObjectSelection, *, with_gene
                 identity="f",
                 pages=1,
                 has_pages=False,
-                size_bytes=correct_size(int(size_bytes), int(index_bytes), file_sizes.get(table)),
+                size_bytes=corrected,
+                # FULLTEXT indexes lie in tables of their own and are not in it.
+                index_bytes=corrected * int(index_bytes) // int(size_bytes) if size_bytes else 0,
                 estimated_rows=int(rows),
                 storage_id=_digest(columns[table]),
             )
         )
     return tables
-
-
-async def read_index_shares(session: Session, schemas: Sequence[str]) -> dict[TableName, float]:
-    """What the secondary indexes of tables take, as a share of the rows'; only of tables whose statistics know both.
-
-    FULLTEXT indexes lie in tables of their own and are not in it.
-    """
-    if not schemas:
-        return {}
-    rows = await session.query(_TABLES.format(schemas=", ".join(quote_literal(name) for name in schemas)))
-    return {
-        TableName(schema, name): int(index_bytes) / int(size_bytes)
-        for schema, name, _, size_bytes, _, _, index_bytes in rows
-        if int(size_bytes) and int(index_bytes)
-    }
 
 
 async def _read_file_sizes(session: Session) -> dict[TableName, int]:

@@ -8,7 +8,7 @@ from towline.adapters.mysql.check_facts import ServerFacts, SourceFacts, TargetF
 from towline.adapters.mysql.create_table import adapt
 from towline.domain.jobs import TaskMode
 from towline.domain.prechecks import PrecheckItem, Verdict
-from towline.domain.renames import find_collision
+from towline.domain.renames import judge_renames
 
 _VERSION, _PRIVILEGE, _PARAMS = "db_version", "db_user_privilege", "db_params"
 _TARGET_STATUS, _CONFLICT = "db_target_status", "db_object_conflict_check"
@@ -123,23 +123,13 @@ def _judge_selection(facts: SourceFacts) -> PrecheckItem:
 
 
 def _judge_renames(facts: SourceFacts) -> PrecheckItem:
-    item = "renamedObjectsCheck"
     there = facts.names_there()
     missing = [
         each.source
         for each in facts.names.tables
         if each.source not in there and f"view {each.target}" not in facts.objects
     ]
-    if missing:
-        message = f"Objects are renamed that the source does not have: {_names(missing)}."
-        remedy = "Select the objects anew, with the names that they have on the source."
-        return _failed(item, _CONFLICT, "RENAMED_OBJECT_MISSING", message, remedy)
-    collision = find_collision(there)
-    if collision is not None:
-        message = f"{collision[0]} and {collision[1]} would both be {there[collision[0]]} on the target."
-        remedy = "Select the objects anew, and give one of them another name."
-        return _failed(item, _CONFLICT, "RENAMES_COLLIDE", message, remedy)
-    return _passed(item, _CONFLICT)
+    return judge_renames(there, missing=_names(missing))
 
 
 def _judge_reading(facts: SourceFacts) -> PrecheckItem:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Final
 
 from towline.adapters.mysql.postgres_types import (
@@ -151,6 +152,13 @@ def shorten(name: str, *, of: str = "") -> str:
     return f"{kept}_{digest}"
 
 
+def candidates(name: str) -> Iterator[str]:
+    """The names that an object of this one may get, in the order in which they are tried."""
+    yield shorten(name)
+    for number in count(2):
+        yield shorten(name, of=str(number))
+
+
 def sequence_name(table: str, column: str) -> str:
     return shorten(f"{table}_{column}_seq")
 
@@ -162,11 +170,7 @@ class Names:
     taken: set[str] = field(default_factory=set)
 
     def take(self, name: str) -> str:
-        chosen = shorten(name)
-        number = 1
-        while chosen in self.taken:
-            number += 1
-            chosen = shorten(name, of=str(number))
+        chosen = next(each for each in candidates(name) if each not in self.taken)
         self.taken.add(chosen)
         return chosen
 

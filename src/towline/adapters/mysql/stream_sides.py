@@ -31,10 +31,10 @@ class MyStreamSides:
         spec = self._spec
         forms = TargetForms(spec.target, job_id=spec.job_id, names=spec.selection.names)
         return BinlogReader(
-            self._spec.source,
-            job_id=self._spec.job_id,
+            spec.source,
+            job_id=spec.job_id,
             tables=self._tables,
-            objects=self._spec.selection,
+            objects=spec.selection,
             part_bytes=self.memory_bytes // 8,
             carries_ddl=self._carries_ddl,
             forms=forms if self._carries_ddl else None,

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from towline.adapters.mysql.accounts import read_grants
 from towline.adapters.mysql.build_progress import FULLTEXT_SHARE_IN_MYSQL
-from towline.adapters.mysql.catalog import read_index_shares, read_schemas, read_tables
+from towline.adapters.mysql.catalog import read_schemas, read_tables
 from towline.adapters.mysql.connection import connect
 from towline.adapters.mysql.create_table import TableParts, adapt, split_table
 from towline.adapters.mysql.flavor import Flavor
@@ -99,12 +99,10 @@ class _Reading:
         self._follows = follows
         self._items: list[StructureItem] = []
         self._tables: dict[TableName, int] = {}
-        self._index_shares: dict[TableName, float] = {}
 
     async def read(self) -> list[StructureItem]:
         schemas = await read_schemas(self._session, self._selection)
         tables = await read_tables(self._session, self._selection)
-        self._index_shares = await read_index_shares(self._session, schemas)
         for there, schema in self._homes(schemas, tables).items():
             await self._add_schema(schema, there)
         parts = [(table, await self._read_parts(table)) for table in tables]
@@ -164,11 +162,11 @@ class _Reading:
         return split_table(text, key=table.key)
 
     def _add_indexes(self, table: Table, part: TableParts) -> None:
-        share = self._index_shares.get(table.name) or len(part.indexes) * _USUAL_INDEX_SHARE
-        groups = [(part.indexes, share)] if part.indexes else []
+        plain_bytes = table.index_bytes or int(table.size_bytes * _USUAL_INDEX_SHARE * len(part.indexes))
+        groups = [(part.indexes, plain_bytes)] if part.indexes else []
         slow_share = _USUAL_INDEX_SHARE if self._target.is_mariadb else FULLTEXT_SHARE_IN_MYSQL
-        groups += [((definition,), slow_share) for definition in part.slow_indexes]
-        for group, share in groups:
+        groups += [((definition,), int(table.size_bytes * slow_share)) for definition in part.slow_indexes]
+        for group, weight_bytes in groups:
             added = ", ".join(f"ADD {definition}" for definition in group)
             self._add(
                 Section.INDEXES,
@@ -177,7 +175,7 @@ class _Reading:
                 table.name.schema,
                 (f"ALTER TABLE {qualified(self._there(table.name))} {added}",),
                 table.name,
-                weight_bytes=int(table.size_bytes * share),
+                weight_bytes=weight_bytes,
             )
 
     def _add_foreign_keys(self, table: Table, part: TableParts) -> None:

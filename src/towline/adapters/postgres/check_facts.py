@@ -247,6 +247,7 @@ async def read_source_facts(
         hashed = [row for row in await connection.fetch(_HASHED, sorted(OID_ALIASES)) if _is_covered(row, selection)]
     assert replication is not None
     links = [(TableName(row["schema"], row["name"]), TableName(row["other_schema"], row["other_name"])) for row in keys]
+    present = {relation.name for relation in relations}
     out = [link for link in links if selection.covers(link[0]) and not selection.covers(link[1])]
     return SourceFacts(
         server=server,
@@ -265,11 +266,7 @@ async def read_source_facts(
         hashed_by_id=tuple(TableName(row["schema"], row["name"]) for row in hashed if row["is_id"]),
         hashed_by_text=tuple(TableName(row["schema"], row["name"]) for row in hashed if row["is_text"]),
         names=names,
-        missing=tuple(
-            each.source
-            for each in selection.names.tables
-            if each.source not in {relation.name for relation in relations}
-        ),
+        missing=tuple(each.source for each in selection.names.tables if each.source not in present),
         indexes=tuple(
             (TableName(row["schema"], row["name"]), table)
             for row in indexes

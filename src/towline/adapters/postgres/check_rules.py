@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from towline.adapters.postgres.check_facts import Relation, SourceFacts, TargetFacts
 from towline.domain.jobs import TaskMode
 from towline.domain.prechecks import PrecheckItem, Verdict
-from towline.domain.renames import find_collision
+from towline.domain.renames import judge_renames
 
 OLDEST_MAJOR, NEWEST_MAJOR = 12, 18
 _NAMES_SHOWN = 5
@@ -27,7 +27,7 @@ def judge_source(facts: SourceFacts, *, mode: TaskMode, missing_program: str) ->
         _judge_hash_partitions(facts),
     ]
     if facts.names:
-        items.append(_judge_renames(facts))
+        items.append(judge_renames(facts.names_there(), missing=_list(list(map(str, facts.missing)))))
     if mode is not TaskMode.FULL:
         items += [rule(facts) for rule in _FOLLOW_RULES]
     return items
@@ -146,29 +146,6 @@ def _judge_hash_partitions(facts: SourceFacts) -> PrecheckItem:
         f" their rows would belong into other partitions on the target: {_list(list(map(str, facts.hashed_by_id)))}.",
         "Partition them by LIST or RANGE, or by the hash of a column of another type; or leave them out of the job.",
     )
-
-
-def _judge_renames(facts: SourceFacts) -> PrecheckItem:
-    item = "renamedObjectsCheck"
-    there = facts.names_there()
-    if facts.missing:
-        return _failed(
-            item,
-            _CONFLICT,
-            "RENAMED_OBJECT_MISSING",
-            f"Objects are renamed that the source does not have: {_list(list(map(str, facts.missing)))}.",
-            "Select the objects anew, with the names that they have on the source.",
-        )
-    collision = find_collision(there)
-    if collision is not None:
-        return _failed(
-            item,
-            _CONFLICT,
-            "RENAMES_COLLIDE",
-            f"{collision[0]} and {collision[1]} would both be {there[collision[0]]} on the target.",
-            "Select the objects anew, and give one of them another name.",
-        )
-    return _passed(item, _CONFLICT)
 
 
 def _judge_writing(facts: TargetFacts) -> PrecheckItem:
