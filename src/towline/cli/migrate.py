@@ -26,6 +26,7 @@ from towline.cli.stopping import INTERRUPTED, StopWish, stopped_by_signals
 from towline.cli.summary import RunLog, render_result, render_summary
 from towline.cli.view import render_record, view_of
 from towline.clock import SystemClock
+from towline.domain.conversion import PLAIN, Conversion, ZeroDates, require_possible
 from towline.domain.errors import RequestError, SetupError, Side, TowlineError
 from towline.domain.jobs import Endpoint, JobSpec, TaskMode
 from towline.domain.prechecks import PrecheckItem, Verdict
@@ -57,6 +58,7 @@ class Order:
     index_workers: int
     limit_bytes_per_s: int | None
     memory_limit_bytes: int
+    conversion: Conversion = PLAIN
 
 
 def migrate(
@@ -86,6 +88,14 @@ def migrate(
             help="SCHEMA.TABLE=SCHEMA.TABLE or SCHEMA.*=SCHEMA.*, the source's name to the left; may be repeated.",
         ),
     ] = None,
+    zero_dates: Annotated[
+        ZeroDates,
+        typer.Option(
+            "--zero-dates",
+            help="From MySQL to PostgreSQL, dates such as 0000-00-00: refuse them, or write NULL where a column may be"
+            " NULL.",
+        ),
+    ] = ZeroDates.REFUSE,
     copy_workers: Annotated[int, typer.Option(min=1, max=64, help="Chunks copied at the same time.")] = 2,
     index_workers: Annotated[int, typer.Option(min=1, max=64, help="Indexes built at the same time.")] = 2,
     limit_mb_s: Annotated[
@@ -111,6 +121,8 @@ def migrate(
         asked = replace(parse_selection(tables or []), names=parse_renames(rename or []))
         selection = choose_selection(asked, source)
         require_sound(selection, source_family=source.family, target_family=target.family)
+        conversion = Conversion(zero_dates)
+        require_possible(conversion, source_family=source.family, target_family=target.family)
         order = Order(
             source=source,
             target=target,
@@ -122,6 +134,7 @@ def migrate(
             index_workers=index_workers,
             limit_bytes_per_s=None if limit_mb_s is None else int(limit_mb_s * 1_000_000),
             memory_limit_bytes=memory_mb * 1024 * 1024,
+            conversion=conversion,
         )
     except RequestError as error:
         _print_error(error)
@@ -196,6 +209,7 @@ async def _identify(order: Order, mode: TaskMode) -> JobSpec:
         copy_workers=order.copy_workers,
         index_workers=order.index_workers,
         memory_limit_bytes=order.memory_limit_bytes,
+        conversion=order.conversion,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from towline.domain.conversion import read_conversion, render_conversion, require_possible
 from towline.domain.errors import (
     EndpointIncomplete,
     IllegalTransition,
@@ -229,15 +230,26 @@ def set_owners(*, replaces: bool) -> DecideJob:
     return decide
 
 
-def tune(values: Mapping[str, int] | None) -> DecideJob:
-    """Merge sizes of the job's worker; None puts all back. They hold from the next start of a worker on."""
+def tune(values: Mapping[str, int] | None, wishes: Mapping[str, str]) -> DecideJob:
+    """Merge sizes of the job's worker, and wishes for how values cross; None for sizes puts all back.
+
+    They hold from the next start of a worker on.
+    """
 
     def decide(job: Job) -> JobEdit:
         if job.status in _OVER:
             raise _not_now(job, "tuned")
         tuning = {} if values is None else {**(job.attributes.get("tuning") or {}), **values}
+        kept = {} if values is None else {**(job.attributes.get("conversion") or {}), **wishes}
+        conversion = read_conversion(kept)
+        require_possible(conversion, source_family=job.source.family, target_family=job.target.family)
         said = ", ".join(f"{name} {value}" for name, value in tuning.items()) or "as its node type says"
-        return JobEdit(replace(job, attributes=_merged(job.attributes, {"tuning": tuning})), (f"worker: {said}",))
+        events = [f"worker: {said}"]
+        if kept != (job.attributes.get("conversion") or {}):
+            told = ", ".join(f"{name} {value}" for name, value in render_conversion(conversion).items())
+            events.append(f"values: {told}")
+        attributes = _merged(job.attributes, {"tuning": tuning, "conversion": kept})
+        return JobEdit(replace(job, attributes=attributes), tuple(events))
 
     return decide
 

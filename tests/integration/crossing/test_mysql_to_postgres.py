@@ -223,6 +223,70 @@ def test_stream_follows_the_policy_for_values_without_an_equal(
     assert runs.target.fetch_all(f"SELECT id, good FROM {runs.source.name}.m ORDER BY id") == [(1, ["a"]), (2, ["a"])]
 
 
+ZEROS = """CREATE TABLE z (id int PRIMARY KEY, day date, at datetime(3), seen timestamp NULL, must date NOT NULL,
+    said varchar(20))"""
+# Without a key rows are found by all of their values.
+BARE = "CREATE TABLE bare (day date, word varchar(20))"
+ZERO_COLUMNS = ["bare.day", "z.at", "z.day", "z.seen"]
+
+
+def insert_zeros(first: int) -> tuple[str, ...]:
+    """Three zero dates and a row without any, in both tables; and a real NULL, which does not count."""
+    return (
+        "SET SESSION sql_mode = 'ALLOW_INVALID_DATES'",
+        f"""INSERT INTO z VALUES ({first}, '0000-00-00', '2024-00-01 10:00:00', '0000-00-00', '2020-02-02', 'a\tb'),
+            ({first + 1}, '2024-02-29', NULL, NULL, '2020-02-02', NULL)""",
+        f"INSERT INTO bare VALUES ('2024-05-00', '{first}'), ('2024-05-06', '{first}')",
+    )
+
+
+def test_zero_dates_become_null_where_the_job_says_so(
+    mysql_server: MysqlServer, to_postgres: Callable[[MysqlServer], ToPostgresRuns]
+) -> None:
+    runs = to_postgres(mysql_server)
+    runs.source.execute(ZEROS, BARE, *insert_zeros(1))
+    runs.run_until_killed(points.COPY_BEFORE_COMMIT, zero_dates="null")
+    runs.run_until_killed(points.HANDOFF_BEFORE_STREAM, zero_dates="null")
+    runs.source.execute(
+        *insert_zeros(11),
+        # With the values still in the row, with one more, and gone again.
+        "UPDATE z SET said = 'touched', at = NULL WHERE id = 1",
+        "UPDATE z SET day = '2024-00-00' WHERE id = 2",
+        "UPDATE bare SET word = 'found' WHERE day = '2024-05-00' AND word = '1'",
+        "DELETE FROM bare WHERE word = '11' AND day <> '2024-05-06'",
+        "DELETE FROM z WHERE id = 11",
+        # Must not be NULL: by the job's policy, as any value that does not fit.
+        "SET SESSION sql_mode = 'ALLOW_INVALID_DATES'",
+        "INSERT INTO z (id, must) VALUES (20, '0000-00-00')",
+    )
+    outcome = runs.run(zero_dates="null", conflict_policy="stop")
+    assert outcome["error"] == "UNREPRESENTABLE_VALUE"
+    assert "'must'" in outcome["message"]
+    outcome = runs.run_to_the_end(zero_dates="null", conflict_policy="ignore")
+    schema = runs.source.name
+    told = [note for note in outcome["notes"] if "became NULL: 1 in the copy and " in note]
+    assert [note.split()[1] for note in told[-4:]] == [f"{schema}.{name}:" for name in ZERO_COLUMNS]
+    # Exact, whatever was killed: of the copy every value once, of the stream those that were written.
+    counts = runs.target.fetch_all(
+        "SELECT concat(table_name, '.', column_name), copied, streamed FROM towline.replaced_value"
+    )
+    assert sorted((name, copied) for name, copied, _ in counts) == [(name, 1) for name in ZERO_COLUMNS]
+    assert all(1 <= streamed <= 4 for _, _, streamed in counts), counts
+    shown = runs.target.fetch_all(
+        f"SELECT id, day::text, at::text, seen::text, must::text, said FROM {schema}.z ORDER BY id"
+    )
+    assert shown == [
+        (1, None, None, None, "2020-02-02", "touched"),
+        (2, None, None, None, "2020-02-02", None),
+        (12, "2024-02-29", None, None, "2020-02-02", None),
+    ]
+    assert runs.target.fetch_all(f"SELECT day::text, word FROM {schema}.bare ORDER BY 1, 2") == [
+        ("2024-05-06", "1"),
+        ("2024-05-06", "11"),
+        (None, "found"),
+    ]
+
+
 SHOP = (
     """CREATE TABLE customer (id bigint unsigned AUTO_INCREMENT PRIMARY KEY, email varchar(190) NOT NULL UNIQUE,
         state enum('new','it''s','gone') NOT NULL DEFAULT 'new', tags set('a','b'), made datetime DEFAULT now(),

@@ -15,7 +15,8 @@ from towline.domain.tables import TableName
 
 # One row per column, in the order of the binlog; generated columns are there as well.
 READ_COLUMNS: Final = """
-SELECT table_schema, table_name, column_name, column_type, character_set_name, extra, generation_expression
+SELECT table_schema, table_name, column_name, column_type, character_set_name, extra, generation_expression,
+       is_nullable
 FROM information_schema.columns
 WHERE (table_schema, table_name) IN ({tables})
 ORDER BY table_schema, table_name, ordinal_position
@@ -80,6 +81,7 @@ class ColumnShape:
     type_sql: str
     charset: str | None = None
     is_generated: bool = False
+    is_nullable: bool = True
 
     @property
     def type_name(self) -> str:
@@ -138,12 +140,13 @@ def build_shapes(rows: Iterable[Sequence[Any]], *, is_for_postgres: bool = False
     found: dict[TableName, list[ColumnShape]] = {}
     versioned = set()
     for row in rows:
-        schema, table, name, type_sql, charset, extra, expression = (
+        schema, table, name, type_sql, charset, extra, expression, nullable = (
             value.decode() if isinstance(value, bytes | bytearray) else value for value in row
         )
         # MySQL: VIRTUAL GENERATED, STORED GENERATED, and DEFAULT_GENERATED for an expression as default.
         words = (extra or "").upper().replace("DEFAULT_GENERATED", "").split()
-        column = ColumnShape(name, type_sql, charset, "GENERATED" in words and not is_for_postgres)
+        is_generated = "GENERATED" in words and not is_for_postgres
+        column = ColumnShape(name, type_sql, charset, is_generated, is_nullable=nullable == "YES")
         found.setdefault(TableName(schema, table), []).append(column)
         if (expression or "").upper() in ("ROW START", "ROW END"):
             versioned.add(TableName(schema, table))

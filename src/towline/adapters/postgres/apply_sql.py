@@ -42,6 +42,7 @@ class TargetColumn:
     is_generated: bool
     is_identity_always: bool
     equals_schema: str  # where the type's `=` lives
+    is_nullable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,11 @@ class TableSql:
             for type_id, column in zip(self.relation.type_ids, self._columns, strict=True)
             if type_id < FIRST_USER_ID
         )
+
+    @property
+    def columns(self) -> Sequence[TargetColumn]:
+        """The target's columns, in the order of the relation's."""
+        return self._columns
 
     @cached_property
     def must_reinsert(self) -> bool:
