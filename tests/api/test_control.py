@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.api.harness import UNKNOWN_ID, Api, create_foreign_job, endpoint_body, job_body, refused
-from towline.domain.conversion import ZeroDates
+from towline.domain.conversion import Collation, ZeroDates
 from towline.domain.jobs import ConflictPolicy, JobStatus, PauseMode
 from towline.domain.prechecks import PrecheckItem, Verdict
 from towline.domain.tables import TableName
@@ -395,16 +395,33 @@ async def test_job_between_families_is_told_how_values_cross(api: Api) -> None:
         "availability": "true",
         "range": "refuse,null",
     }
-    # Whoever met such a date in the copy may still choose.
+    wishes = {"collation": "case-insensitive", "column_types": 'tinyint(1)=bool; shop."a;b".c=text null'}
+    answer = await api.put(f"{path}/modify-params", {"full_sync": wishes})
+    assert [each["param_value"] for each in answer.json()["full_sync"][2:]] == [
+        "refuse",
+        "case-insensitive",
+        'tinyint(1)=boolean; shop."a;b".c=text null',
+    ]
+    conversion = (await api.store.work.load_spec(job_id)).conversion
+    assert conversion.collation is Collation.CASE_INSENSITIVE
+    assert [wish.type_sql for wish in conversion.column_types] == ["boolean", "text"]
+    # Whoever met such a date in the copy may still choose, but the tables are there by now.
     await api.bring_to(job_id, JobStatus.COPY_FAILED)
     answer = await api.put(f"{path}/modify-params", {"full_sync": {"zero_dates": "null"}})
     assert (answer.status_code, answer.json()["full_sync"][2]["param_value"]) == (200, "null")
     assert (await api.store.work.load_spec(job_id)).conversion.zero_dates is ZeroDates.NULL
-    for job, word, code in ((job_id, "1970-01-01", "DRS.M00305"), (plain, "null", "DRS.M00300")):
-        refused = await api.put(f"job/{job}/tuning-params/modify-params", {"full_sync": {"zero_dates": word}})
+    for job, name, word, code in (
+        (job_id, "zero_dates", "1970-01-01", "DRS.M00305"),
+        (job_id, "collation", "deterministic", "DRS.M00304"),
+        (job_id, "column_types", "", "DRS.M00304"),
+        (plain, "zero_dates", "null", "DRS.M00300"),
+    ):
+        refused = await api.put(f"job/{job}/tuning-params/modify-params", {"full_sync": {name: word}})
         assert (refused.status_code, refused.json()["error_code"]) == (400, code)
-    await api.put(f"{path}/modify-params", {"recovery": True})
-    assert (await api.store.work.load_spec(job_id)).conversion.zero_dates is ZeroDates.REFUSE
+    answer = await api.put(f"{path}/modify-params", {"recovery": True})
+    assert answer.status_code == 200
+    conversion = (await api.store.work.load_spec(job_id)).conversion
+    assert (conversion.zero_dates, conversion.collation) == (ZeroDates.REFUSE, Collation.CASE_INSENSITIVE)
 
 
 # --- speed -----------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from towline.cli.stopping import INTERRUPTED, StopWish, stopped_by_signals
 from towline.cli.summary import RunLog, render_result, render_summary
 from towline.cli.view import render_record, view_of
 from towline.clock import SystemClock
-from towline.domain.conversion import PLAIN, Conversion, ZeroDates, require_possible
+from towline.domain.conversion import PLAIN, Collation, Conversion, ZeroDates, parse_column_types, require_possible
 from towline.domain.errors import RequestError, SetupError, Side, TowlineError
 from towline.domain.jobs import Endpoint, JobSpec, TaskMode
 from towline.domain.prechecks import PrecheckItem, Verdict
@@ -96,6 +96,21 @@ def migrate(
             " NULL.",
         ),
     ] = ZeroDates.REFUSE,
+    collation: Annotated[
+        Collation,
+        typer.Option(
+            "--collation",
+            help="From MySQL to PostgreSQL, texts that ignore case on the source: compare with regard to case, or not.",
+        ),
+    ] = Collation.DETERMINISTIC,
+    column_type: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column-type",
+            help="From MySQL to PostgreSQL, another type: DATABASE.TABLE.COLUMN=TYPE or SOURCETYPE=TYPE, such as"
+            " 'tinyint(1)=boolean'; TYPE may end with, or be, the word null. May be repeated.",
+        ),
+    ] = None,
     copy_workers: Annotated[int, typer.Option(min=1, max=64, help="Chunks copied at the same time.")] = 2,
     index_workers: Annotated[int, typer.Option(min=1, max=64, help="Indexes built at the same time.")] = 2,
     limit_mb_s: Annotated[
@@ -121,7 +136,7 @@ def migrate(
         asked = replace(parse_selection(tables or []), names=parse_renames(rename or []))
         selection = choose_selection(asked, source)
         require_sound(selection, source_family=source.family, target_family=target.family)
-        conversion = Conversion(zero_dates)
+        conversion = Conversion(zero_dates, parse_column_types(column_type or []), collation)
         require_possible(conversion, source_family=source.family, target_family=target.family)
         order = Order(
             source=source,
@@ -201,7 +216,7 @@ async def _identify(order: Order, mode: TaskMode) -> JobSpec:
     if source == target:
         raise RequestError("source and target are the same database")
     return JobSpec(
-        job_id=derive_job_id(source, target, mode=mode, selection=order.selection),
+        job_id=derive_job_id(source, target, mode=mode, selection=order.selection, conversion=order.conversion),
         mode=mode,
         source=order.source,
         target=order.target,

@@ -86,7 +86,7 @@ class _Sides:
         self._spec = spec
         self._epoch = epoch
         self._work_dir = work_dir
-        self.structure_source = MyStructureForPostgres(spec.source, job_id=spec.job_id)
+        self.structure_source = MyStructureForPostgres(spec.source, job_id=spec.job_id, conversion=spec.conversion)
         self.structure_target = PgStructureTarget(spec.target, job_id=spec.job_id, epoch=epoch)
         self.copy_source = MyCopySource(
             spec.source,
@@ -148,6 +148,7 @@ class _StreamSides:
             carries_indexes=True,
             copied=TargetColumns(self._spec.target, job_id=self._spec.job_id),
             is_for_postgres=True,
+            conversion=self._spec.conversion,
         )
 
     def new_applier(self) -> PgApplier:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from towline.domain.conversion import read_conversion, render_conversion, require_possible
+from towline.domain.conversion import CHANGEABLE, read_conversion, render_conversion, require_possible
 from towline.domain.errors import (
     EndpointIncomplete,
     IllegalTransition,
@@ -240,12 +240,17 @@ def tune(values: Mapping[str, int] | None, wishes: Mapping[str, str]) -> DecideJ
         if job.status in _OVER:
             raise _not_now(job, "tuned")
         tuning = {} if values is None else {**(job.attributes.get("tuning") or {}), **values}
-        kept = {} if values is None else {**(job.attributes.get("conversion") or {}), **wishes}
+        before: Mapping[str, str] = job.attributes.get("conversion") or {}
+        is_made = job.status not in STARTABLE  # the target has the tables already
+        put_back = {name: text for name, text in before.items() if is_made and name not in CHANGEABLE}
+        kept = put_back if values is None else {**before, **wishes}
         conversion = read_conversion(kept)
         require_possible(conversion, source_family=job.source.family, target_family=job.target.family)
+        if is_made and conversion.structure != read_conversion(before).structure:
+            raise _not_now(job, "given other types or another collation")
         said = ", ".join(f"{name} {value}" for name, value in tuning.items()) or "as its node type says"
         events = [f"worker: {said}"]
-        if kept != (job.attributes.get("conversion") or {}):
+        if kept != before:
             told = ", ".join(f"{name} {value}" for name, value in render_conversion(conversion).items())
             events.append(f"values: {told}")
         attributes = _merged(job.attributes, {"tuning": tuning, "conversion": kept})

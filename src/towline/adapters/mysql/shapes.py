@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from towline.domain.conversion import PLAIN, ColumnType, Conversion
 from towline.domain.tables import TableName
 
 # One row per column, in the order of the binlog; generated columns are there as well.
@@ -75,13 +76,22 @@ def codec_name(charset: str | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ColumnShape:
-    """One column; `type_sql` is the full type as `information_schema.columns.column_type` has it."""
+    """One column; `type_sql` is the full type as `information_schema.columns.column_type` has it.
+
+    `wish`: the type that the job wants it to have on PostgreSQL, "" for the usual one.
+    """
 
     name: str
     type_sql: str
     charset: str | None = None
     is_generated: bool = False
     is_nullable: bool = True
+    wish: str = ""
+
+    def with_wish(self, wish: ColumnType | None) -> ColumnShape:
+        if wish is None:
+            return self
+        return replace(self, wish=wish.type_sql, is_nullable=self.is_nullable or wish.is_nullable)
 
     @property
     def type_name(self) -> str:
@@ -132,10 +142,13 @@ class TableShape:
     is_for_postgres: bool = False
 
 
-def build_shapes(rows: Iterable[Sequence[Any]], *, is_for_postgres: bool = False) -> dict[TableName, TableShape]:
+def build_shapes(
+    rows: Iterable[Sequence[Any]], *, is_for_postgres: bool = False, conversion: Conversion = PLAIN
+) -> dict[TableName, TableShape]:
     """Shapes from the answer to `READ_COLUMNS`, whose values may come as text or as bytes.
 
-    For PostgreSQL generated columns count as ordinary ones: their values are moved.
+    For PostgreSQL generated columns count as ordinary ones, because their values are moved, and columns have the types
+    that the job wishes.
     """
     found: dict[TableName, list[ColumnShape]] = {}
     versioned = set()
@@ -147,6 +160,7 @@ def build_shapes(rows: Iterable[Sequence[Any]], *, is_for_postgres: bool = False
         words = (extra or "").upper().replace("DEFAULT_GENERATED", "").split()
         is_generated = "GENERATED" in words and not is_for_postgres
         column = ColumnShape(name, type_sql, charset, is_generated, is_nullable=nullable == "YES")
+        column = column.with_wish(conversion.find_type(TableName(schema, table), name, type_sql))
         found.setdefault(TableName(schema, table), []).append(column)
         if (expression or "").upper() in ("ROW START", "ROW END"):
             versioned.add(TableName(schema, table))

@@ -27,7 +27,7 @@ from towline.adapters.mysql.copy_text import CellMisfit, CopyText
 from towline.adapters.mysql.gtid import BinlogPosition
 from towline.adapters.mysql.key_ranges import read_bounds, render_condition
 from towline.adapters.mysql.positions import choose_position, read_position
-from towline.adapters.mysql.postgres_types import choose_converter, skips_blanks
+from towline.adapters.mysql.postgres_wishes import choose_converter, skips_blanks
 from towline.adapters.mysql.quoting import qualified, quote_ident, quote_literal
 from towline.adapters.mysql.row_reader import RowReader
 from towline.adapters.mysql.session import Session, Wire
@@ -323,7 +323,8 @@ class MyChunkReader:
         form = self._forms.get(table.name)
         if form is None:
             name = f"({quote_literal(table.name.schema)}, {quote_literal(table.name.name)})"
-            found = build_shapes(await self._session.query(READ_COLUMNS.format(tables=name)))
+            rows = await self._session.query(READ_COLUMNS.format(tables=name))
+            found = build_shapes(rows, is_for_postgres=True, conversion=conversion)
             shapes = {shape.name: shape for shape in found[table.name].columns} if found else {}
             if not {column.name for column in table.columns} <= shapes.keys():
                 raise SourceChanged(f"the columns of table {table.name} were changed on the source", side=Side.SOURCE)

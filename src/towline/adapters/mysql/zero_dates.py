@@ -20,7 +20,8 @@ Numbers = Any  # numpy's arrays; their types are heavier than they help here
 
 
 def holds_dates(shape: ColumnShape) -> bool:
-    return shape.type_name in _TYPES
+    """Whether the column holds dates, also on PostgreSQL: as a text nothing is wrong with any."""
+    return shape.type_name in _TYPES and shape.wish != "text"
 
 
 def has_zero(date: bytes) -> bool:

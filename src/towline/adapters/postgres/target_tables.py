@@ -26,6 +26,8 @@ SELECT a.attname AS name, a.atttypid::bigint AS type_id,
        CASE WHEN base.type_id <> a.atttypid THEN pg_catalog.format_type(base.type_id, -1) END AS domain_of,
        a.attgenerated <> '' AS is_generated, a.attidentity = 'a' AS is_identity_always,
        NOT a.attnotnull AS is_nullable,
+       coalesce((SELECT NOT c.collisdeterministic FROM pg_catalog.pg_collation c WHERE c.oid = a.attcollation), false)
+           AS is_lax,
        coalesce((SELECT n.nspname FROM pg_catalog.pg_operator o
                  JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
                  WHERE o.oprname = '=' AND o.oprleft = o.oprright AND o.oprleft = base.type_id

@@ -13,7 +13,11 @@ from towline.domain.nodes import KNOBS, Knob, tuned_size
 
 GROUPS: Final = ("full_sync", "incre_capture", "incre_apply", "incre_relay")
 # What may be said, in words; only some jobs have these.
-_WISHES: Final = {("full_sync", "zero_dates"): "refuse,null"}
+_WISHES: Final = {
+    ("full_sync", "zero_dates"): "refuse,null",
+    ("full_sync", "collation"): "deterministic,case-insensitive",
+    ("full_sync", "column_types"): "DATABASE.TABLE.COLUMN=TYPE or SOURCETYPE=TYPE, with semicolons between",
+}
 _MAX_WISH: Final = 100_000
 
 
