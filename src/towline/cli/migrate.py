@@ -107,8 +107,8 @@ def migrate(
         list[str] | None,
         typer.Option(
             "--column-type",
-            help="From MySQL to PostgreSQL, another type: DATABASE.TABLE.COLUMN=TYPE or SOURCETYPE=TYPE, such as"
-            " 'tinyint(1)=boolean'; TYPE may end with, or be, the word null. May be repeated.",
+            help="Between PostgreSQL and MySQL, another type on the target: SCHEMA.TABLE.COLUMN=TYPE or"
+            " SOURCETYPE=TYPE, such as 'tinyint(1)=boolean'; docs/types.md has the list. May be repeated.",
         ),
     ] = None,
     copy_workers: Annotated[int, typer.Option(min=1, max=64, help="Chunks copied at the same time.")] = 2,

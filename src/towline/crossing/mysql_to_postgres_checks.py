@@ -16,8 +16,9 @@ from towline.adapters.postgres.check_facts import TargetFacts, read_target_facts
 from towline.adapters.postgres.check_rules import judge_target
 from towline.adapters.postgres.connection import connect as connect_target
 from towline.adapters.postgres.errors import translated
+from towline.crossing.wished_types import judge_types
 from towline.domain.conversion import Collation, Conversion
-from towline.domain.errors import BadConversion, Side, TowlineError
+from towline.domain.errors import Side, TowlineError
 from towline.domain.jobs import JobSpec, TaskMode
 from towline.domain.prechecks import PrecheckItem, Verdict
 from towline.domain.tables import Table
@@ -41,7 +42,7 @@ async def run_prechecks(spec: JobSpec) -> list[PrecheckItem]:
     items = [_judge_connection(source, Side.SOURCE), _judge_connection(target, Side.TARGET)]
     if isinstance(source, _Source):
         items += [_for_postgres(item) for item in judge_source(source.facts, mode=spec.mode)]
-        items.append(_judge_types(source.problems))
+        items.append(judge_types(source.problems))
     if isinstance(target, _Target):
         items += judge_target(target.facts, mode=spec.mode)
         items += [_judge_encoding(target.facts), _judge_collation(target, spec.conversion)]
@@ -77,14 +78,6 @@ async def _look_at_source(spec: JobSpec) -> _Source | TowlineError:
         return _Source(facts, problems)
     finally:
         session.terminate()
-
-
-def _judge_types(problems: Sequence[str]) -> PrecheckItem:
-    item = "srcColumnTypeCheck"
-    if not problems:
-        return PrecheckItem(item, _PARAMS, Verdict.PASSED)
-    message = f"Types that columns cannot have: {'; '.join(problems[:_NAMES_SHOWN])}."
-    return PrecheckItem(item, _PARAMS, Verdict.FAILED, "BAD_CONVERSION", message, BadConversion.remedy)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,10 @@ MAX_COLUMN_TYPES: Final = 1_000
 Word = TypeVar("Word", bound=Enum)
 CHANGEABLE: Final = frozenset({"zero_dates"})
 """The names of wishes that a job may change after its tables were made."""
+_POSSIBLE: Final = {
+    ("mysql", "postgresql"): frozenset({"zero_dates", "collation", "column_types"}),
+    ("postgresql", "mysql"): frozenset({"column_types"}),
+}
 _NULL_WORD: Final = "null"
 _ALIASES: Final = {
     "bool": "boolean",
@@ -77,15 +81,16 @@ class Conversion:
         collation = [] if self.collation is Collation.DETERMINISTIC else [self.collation.value]
         return collation + sorted(map(render_column_type, self.column_types))
 
-    def find_type(self, table: TableName, column: str, source_type: str) -> ColumnType | None:
-        """The wish for a column; one for itself counts more than one for its type.
+    def find_type(self, table: TableName, column: str, *source_types: str) -> ColumnType | None:
+        """The wish for a column; one for itself counts more than one for its type, whose spellings are given.
 
         A type without its parentheses stands for all of the name; with the parentheses it counts more.
         """
         if not self.column_types:
             return None
-        full = normalize_type(source_type)
-        places = ((table.schema, table.name, column), (full,), (_PARENTHESES.sub("", full),))
+        full = [normalize_type(text) for text in source_types]
+        bare = [_PARENTHESES.sub("", text) for text in full]
+        places = ((table.schema, table.name, column), *((text,) for text in full + bare))
         wishes = {wish.place: wish for wish in self.column_types}
         return next((wishes[place] for place in places if place in wishes), None)
 
@@ -131,15 +136,17 @@ def render_conversion(conversion: Conversion) -> dict[str, str]:
     }
 
 
-def has_wishes(source_family: str, target_family: str) -> bool:
-    """Whether a job between these families may have any."""
-    return (source_family, target_family) == ("mysql", "postgresql")
+def possible_wishes(source_family: str, target_family: str) -> frozenset[str]:
+    """The names of the wishes that a job between these families may have."""
+    return _POSSIBLE.get((source_family, target_family), frozenset())
 
 
 def require_possible(conversion: Conversion, *, source_family: str, target_family: str) -> None:
     """Raises NotBuilt when the job's families have no use for a wish."""
-    if conversion != PLAIN and not has_wishes(source_family, target_family):
-        raise NotBuilt("how values cross can be chosen for jobs from MySQL or MariaDB to PostgreSQL only")
+    possible, usual = possible_wishes(source_family, target_family), render_conversion(PLAIN)
+    for name, text in render_conversion(conversion).items():
+        if text != usual[name] and name not in possible:
+            raise NotBuilt(f"{name} cannot be chosen for jobs from {source_family} to {target_family}")
 
 
 _PARENTHESES: Final = re.compile(r"\(.*\)", re.DOTALL)

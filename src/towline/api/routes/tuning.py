@@ -5,7 +5,7 @@ from __future__ import annotations
 from towline.api.routing import Answer, Call, Route
 from towline.api.wire.fields import require_id
 from towline.api.wire.tuning import TuningAnswer, TuningRequest, read_tuning, render_tuning
-from towline.domain.conversion import has_wishes, read_conversion, render_conversion
+from towline.domain.conversion import possible_wishes, read_conversion, render_conversion
 from towline.service.jobs import JobService
 from towline.service.ports import Job, Outcome
 
@@ -46,7 +46,7 @@ def _render(outcome: Outcome[Job], *, modify_result: str | None = None) -> Tunin
     if job is None:
         raise outcome.error or LookupError()
     tuning = job.attributes.get("tuning") or {}
-    wishes = {}
-    if has_wishes(job.source.family, job.target.family):
-        wishes = render_conversion(read_conversion(job.attributes.get("conversion") or {}))
+    possible = possible_wishes(job.source.family, job.target.family)
+    texts = render_conversion(read_conversion(job.attributes.get("conversion") or {}))
+    wishes = {name: text for name, text in texts.items() if name in possible}
     return render_tuning(job.attributes.get("node_type"), tuning, wishes, modify_result=modify_result)
