@@ -125,7 +125,8 @@ async def test_catalog_names_keys_forms_and_rewrites(
         CREATE TYPE pair AS (a int, b int); CREATE TYPE span AS RANGE (subtype = float8);
         CREATE TABLE a (x int, y int, z int GENERATED ALWAYS AS (x + 1) STORED, PRIMARY KEY (y, x));
         CREATE TABLE b (m mood, s short, i int[], ip span);
-        CREATE TABLE c (m mood[]); CREATE TABLE i (v int2vector); CREATE TABLE d (p pair); CREATE TABLE e (r regclass); CREATE TABLE f (o pair[]);
+        CREATE TABLE i (v int2vector);
+        CREATE TABLE c (m mood[]); CREATE TABLE d (p pair); CREATE TABLE e (r regclass); CREATE TABLE f (o pair[]);
         CREATE TABLE g (k int NOT NULL, v text NOT NULL); CREATE UNIQUE INDEX g_v ON g (v);
         ALTER TABLE g REPLICA IDENTITY USING INDEX g_v;
         CREATE UNLOGGED TABLE h (i int);
