@@ -109,6 +109,10 @@ class Database:
                 if asyncio.get_running_loop().time() > deadline_s:
                     raise StoreUnavailable("the store is busy") from error
                 await asyncio.sleep(0.02)
+            except (DBAPIError, sqlite3.DatabaseError) as error:
+                raise StoreUnavailable(
+                    "the store cannot be opened: it is no SQLite file, or may not be read"
+                ) from error
 
     async def close(self) -> None:
         for engine in self.engines:
