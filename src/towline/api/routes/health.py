@@ -79,6 +79,7 @@ def _health_metrics(jobs: Sequence[JobHealth]) -> Iterable[Metric]:
     ready = _per_job("towline_job_switchover_ready", "1 if it is safe to switch over.")
     held = _per_job("towline_job_log_held_bytes", "What the source keeps of its log for the job.")
     left = _per_job("towline_job_log_hours_left", "Until the source gives up on the job, at the present growth.")
+    levels = _per_job("towline_job_log_level", "1 for how the log that the source keeps for the job will do.", "level")
     for entry in jobs:
         job_id, health = entry.job.job_id, entry.health
         if health.delay is not None:
@@ -89,11 +90,12 @@ def _health_metrics(jobs: Sequence[JobHealth]) -> Iterable[Metric]:
         if entry.job.progress is not None:
             stalled.add_metric((job_id,), 0 if health.stall is None else 1)
             ready.add_metric((job_id,), 1 if health.verdict.is_ready else 0)
+        levels.add_metric((job_id, health.retention.level.value), 1)
         if health.retention.held_bytes is not None:
             held.add_metric((job_id,), health.retention.held_bytes)
         if health.retention.hours_left is not None:
             left.add_metric((job_id,), health.retention.hours_left)
-    return (parts, waits, stalled, ready, held, left)
+    return (parts, waits, stalled, ready, held, left, levels)
 
 
 def _forecast_metrics(jobs: Sequence[JobHealth], scores: Mapping[str, Score]) -> Iterable[Metric]:
