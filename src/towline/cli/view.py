@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -28,6 +29,7 @@ UNKNOWN = "-"
 # A worker reports at least once a second; rates of one that has been silent for longer than this say nothing.
 STALE_AFTER_US = 15_000_000
 _SHOWN_TABLES = 6
+_SENTENCE_CHARS = 400
 _BAR_WIDTH = 28
 _SMALL_BAR_WIDTH = 12
 _LABEL_WIDTH = 26
@@ -175,8 +177,9 @@ def render_job(view: JobView) -> RenderableType:
     return Group(*lines)
 
 
-def _line(text: str, *, style: str = "") -> Text:
-    return Text("  " + _clip(text, WIDTH - 4), style=style)
+def _line(text: str, *, style: str = "") -> RenderableType:
+    """A sentence, on as many lines as it takes, within reason."""
+    return Padding(Text(_clip(text, _SENTENCE_CHARS), style=style), (0, 0, 0, 2))
 
 
 def _render_ready(view: JobView) -> str:

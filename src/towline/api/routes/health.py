@@ -17,7 +17,7 @@ from towline.api.wire.words import STATUS_WORD
 from towline.domain.forecast import Score, combine
 from towline.domain.jobs import JobStatus
 from towline.service.jobs import JobService
-from towline.service.ports import Clock, JobHealth
+from towline.service.ports import JobHealth
 
 METRICS_TYPE: Final = CONTENT_TYPE_LATEST
 _METHODS: Final = frozenset({"GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"})
@@ -131,10 +131,9 @@ def _per_job(name: str, documentation: str, *labels: str) -> GaugeMetricFamily:
 class HealthPages:
     """`/healthz` and `/metrics`."""
 
-    def __init__(self, jobs: JobService, meter: RequestMeter, *, clock: Clock, version: str) -> None:
+    def __init__(self, jobs: JobService, meter: RequestMeter, *, version: str) -> None:
         self._jobs = jobs
         self._meter = meter
-        self._clock = clock
         self._version = version
 
     def health(self) -> dict[str, str]:
@@ -143,5 +142,7 @@ class HealthPages:
 
     async def metrics(self) -> bytes:
         figures = CollectorRegistry()
-        figures.register(JobFigures(await self._jobs.health_of_all(), await self._jobs.scores(), self._clock.now_us()))
+        scores = await self._jobs.scores()
+        now_us, jobs = await self._jobs.health_of_all()
+        figures.register(JobFigures(jobs, scores, now_us))
         return generate_latest(self._meter.registry) + generate_latest(figures)
