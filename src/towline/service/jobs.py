@@ -179,10 +179,11 @@ class JobService:
         """How good the estimates of remaining time were, of all projects: for metrics only, never for a caller."""
         return await self._store.load_scores()
 
-    async def health_of_all(self) -> list[JobHealth]:
-        """Every job of every project that is not deleted: for metrics only, never for a caller."""
-        now_us = self._clock.now_us()
-        return [_judge(job, now_us) for job in await self._store.load_all_health()]
+    async def health_of_all(self) -> tuple[int, list[JobHealth]]:
+        """The moment, and every job of every project that is not deleted: for metrics only, never for a caller."""
+        jobs = await self._store.load_all_health()
+        now_us = self._clock.now_us()  # not before: reading many jobs takes its time, and delays go on growing
+        return now_us, [_judge(job, now_us) for job in jobs]
 
     async def table_progress(self, caller: Caller, job_id: str) -> Progress | None:
         """The figures of a job with its tables; None before a worker has reported.
