@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.api.harness import UNKNOWN_ID, Api, create_foreign_job, endpoint_body, job_body, refused
+from towline.domain.conversion import Collation, ZeroDates
 from towline.domain.jobs import ConflictPolicy, JobStatus, PauseMode
 from towline.domain.prechecks import PrecheckItem, Verdict
 from towline.domain.tables import TableName
@@ -381,6 +382,46 @@ async def test_new_password_is_stored_and_never_shown(api: Api) -> None:
     assert (spec.source.password, spec.target.password) == ("Secret-1-of-the-test", "Secret-2")
     result = await one(api, "PUT", "jobs/batch-modify-pwd", {**item, "kerberos": {"domain_name": "x"}})
     assert result["error_code"] == "DRS.M00300"
+
+
+async def test_job_between_families_is_told_how_values_cross(api: Api) -> None:
+    to_postgres = {"engine_type": "mysql-to-postgresql", "source_endpoint": endpoint_body(db_type="mysql")}
+    job_id, plain = await api.create_job(**to_postgres), await api.create_job(name="plain-job")
+    path = f"job/{job_id}/tuning-params"
+    shown = (await api.call("GET", f"{path}/query-params")).json()["full_sync"][2:]
+    assert shown[0] == {
+        "param_name": "zero_dates",
+        "param_value": "refuse",
+        "availability": "true",
+        "range": "refuse,null",
+    }
+    wishes = {"collation": "case-insensitive", "column_types": 'tinyint(1)=bool; shop."a;b".c=text null'}
+    answer = await api.put(f"{path}/modify-params", {"full_sync": wishes})
+    assert [each["param_value"] for each in answer.json()["full_sync"][2:]] == [
+        "refuse",
+        "case-insensitive",
+        'tinyint(1)=boolean; shop."a;b".c=text null',
+    ]
+    conversion = (await api.store.work.load_spec(job_id)).conversion
+    assert conversion.collation is Collation.CASE_INSENSITIVE
+    assert [wish.type_sql for wish in conversion.column_types] == ["boolean", "text"]
+    # Whoever met such a date in the copy may still choose, but the tables are there by now.
+    await api.bring_to(job_id, JobStatus.COPY_FAILED)
+    answer = await api.put(f"{path}/modify-params", {"full_sync": {"zero_dates": "null"}})
+    assert (answer.status_code, answer.json()["full_sync"][2]["param_value"]) == (200, "null")
+    assert (await api.store.work.load_spec(job_id)).conversion.zero_dates is ZeroDates.NULL
+    for job, name, word, code in (
+        (job_id, "zero_dates", "1970-01-01", "DRS.M00305"),
+        (job_id, "collation", "deterministic", "DRS.M00304"),
+        (job_id, "column_types", "", "DRS.M00304"),
+        (plain, "zero_dates", "null", "DRS.M00300"),
+    ):
+        refused = await api.put(f"job/{job}/tuning-params/modify-params", {"full_sync": {name: word}})
+        assert (refused.status_code, refused.json()["error_code"]) == (400, code)
+    answer = await api.put(f"{path}/modify-params", {"recovery": True})
+    assert answer.status_code == 200
+    conversion = (await api.store.work.load_spec(job_id)).conversion
+    assert (conversion.zero_dates, conversion.collation) == (ZeroDates.REFUSE, Collation.CASE_INSENSITIVE)
 
 
 # --- speed -----------------------------------------------------------------------------------------------

@@ -4,7 +4,8 @@ Reads one JSON object from standard input: source, target (URLs), job_id, follow
 times (die when the point is reached that often), signal (what to
 send itself there, SIGKILL by default), source_sql (run it on the source there, once, and live on), work_dir,
 copy_workers, memory_limit_bytes, conflict_policy, tables (of the schema public; all when left out), rename (as the
-option of migrate), edit (see `JobSpec`).  Prints one JSON line with the result.  SIGTERM asks for a
+option of migrate), edit (see `JobSpec`),
+conversion (by the names of its wishes).  Prints one JSON line with the result.  SIGTERM asks for a
 clean stop.
 """
 
@@ -25,6 +26,7 @@ from towline import bootstrap
 from towline.bootstrap import parse_url
 from towline.cli.endpoints import choose_selection, parse_renames
 from towline.clock import SystemClock
+from towline.domain.conversion import read_conversion
 from towline.domain.errors import TowlineError
 from towline.domain.jobs import ConflictPolicy, JobSpec, TaskMode
 from towline.domain.progress import Progress
@@ -137,6 +139,7 @@ async def main() -> None:
         copy_workers=order.get("copy_workers", 2),
         memory_limit_bytes=order.get("memory_limit_bytes", DEFAULT_MEMORY_BYTES),
         conflict_policy=ConflictPolicy(order.get("conflict_policy", "overwrite")),
+        conversion=read_conversion(order.get("conversion", {})),
     )
     figures = LastFigures()
     control = StopOnSignal()

@@ -87,6 +87,13 @@ class BadRename(RequestError):
     remedy = "Give each renamed object a name of its own on the target, as the message says; nothing was changed."
 
 
+class BadConversion(RequestError):
+    """A type or another wish for how values cross from one family to the other cannot be."""
+
+    code = "BAD_CONVERSION"
+    remedy = "Ask for a type of the list in docs/types.md for each column, as the message says; nothing was changed."
+
+
 class IllegalTransition(RequestError):
     code = "ILLEGAL_TRANSITION"
     remedy = "Wait for, or bring about, a status in which the call is allowed."

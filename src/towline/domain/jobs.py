@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any, Final
 
 from towline.domain.accounts import AccountWish
+from towline.domain.conversion import PLAIN, Conversion
 from towline.domain.errors import IllegalTransition
 from towline.domain.tables import ObjectSelection
 
@@ -163,6 +164,7 @@ class JobSpec:
     replaces_owners: bool = False  # all objects belong to the target's user
     accounts: AccountWish | None = None
     edit: int = 0  # grows with each change of the selection after the job has run
+    conversion: Conversion = PLAIN
 
     @property
     def stream_memory_bytes(self) -> int:

@@ -43,6 +43,7 @@ from towline.engine.full_phase import choose_planned, run_full_phase, start_over
 from towline.engine.joining import is_edited, join_objects
 from towline.engine.points import HANDOFF_BEFORE_STREAM, reach
 from towline.engine.ports import Clock, Control, CopyFacts, Reporter, Sides, StreamFigures, StreamGoal
+from towline.engine.replaced import ReplacedNotes, Told
 from towline.engine.retry import choose_failure, is_worth_retrying, retry_delays_s
 from towline.engine.run import Run, StopWanted, StructureReady
 from towline.engine.snapshot import choose_floors, choose_mixed, choose_replay
@@ -86,6 +87,7 @@ async def run_pipeline(
     delays_s = retry_delays_s()
     failures = 0
     was_open = False
+    told: Told = {}
     while not control.is_stop_wanted:
         done_before = _amount_done(figures)
         try:
@@ -93,7 +95,7 @@ async def run_pipeline(
             was_open = True
             try:
                 run = Run(spec, sides, control, reporter, clock, figures)
-                return await _Attempt(run, until_caught_up).to_the_goal()
+                return await _Attempt(run, until_caught_up, ReplacedNotes(run, told)).to_the_goal()
             finally:
                 await sides.close()
         except (TowlineError, BaseExceptionGroup) as failure:
@@ -140,6 +142,7 @@ class _Attempt:
 
     run: Run
     until_caught_up: bool
+    notes: ReplacedNotes
 
     async def to_the_goal(self) -> RunResult:
         self.run.reporter.attach(self._take_figures)
@@ -170,6 +173,7 @@ class _Attempt:
             facts = await self._full_phase(tables, await run.sides.copy_target.load_facts())
         for part in ("structure", "data", "index"):
             run.figures.finish(part)
+        await self.notes.look()
         if not run.follows:
             run.figures.phase = Phase.DONE
             return RunResult.COPIED
@@ -194,7 +198,8 @@ class _Attempt:
     async def _stream_phase(self, tables: Sequence[Table], facts: CopyFacts) -> RunResult:
         reach(HANDOFF_BEFORE_STREAM)
         self.run.figures.phase = Phase.CATCH_UP
-        watch = Watch(self.run, [table.name for table in tables], expects_tables=facts.renews_tables)
+        planned = [table.name for table in tables]
+        watch = Watch(self.run, planned, self.notes, expects_tables=facts.renews_tables)
         await watch.look()
         if self.until_caught_up:
             # Two rounds: the second one is short, so the proof is fresh when the run ends.
@@ -245,6 +250,7 @@ class _Attempt:
         """What the stream does not carry: sequences and the rows of materialised views."""
         await self.run.write_sequences()
         await self.run.sides.structure_target.refresh_views(on_report=self.run.reporter.note)
+        await self.notes.look(is_final=True)
 
     # --- odds and ends ------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from towline.domain.changes import RowChange
+from towline.domain.conversion import ReplacedValues
 from towline.domain.diagnosis import SourceFacts, TargetFacts
 from towline.domain.positions import Position
 from towline.domain.prechecks import PrecheckItem
@@ -187,6 +188,15 @@ class NamesRows(Protocol):
     async def read_key(self, table: Table, chunk: Chunk, *, row_number: int) -> str: ...
 
 
+@runtime_checkable
+class ReplacesValues(Protocol):
+    """A chunk reader that, where the job allows it, gives NULL for values that the target does not have."""
+
+    def replaced(self, table: Table) -> Mapping[str, int]:
+        """How many by column, of the chunk of this table that was read last, to its end."""
+        ...
+
+
 class Snapshot(Protocol):
     """A moment of the source that any number of sessions can read. Close it when all are open or done."""
 
@@ -282,6 +292,15 @@ class JoinTarget(Protocol):
 
         With new tables the copy, and with new items the full phase, is no longer marked as done.
         """
+        ...
+
+
+@runtime_checkable
+class CountsReplaced(Protocol):
+    """A `CopyTarget` that remembers, with the rows themselves, how many values became NULL."""
+
+    async def load_replaced(self) -> Sequence[ReplacedValues]:
+        """By table and column; nothing of columns without any."""
         ...
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from towline.domain.conversion import CHANGEABLE, read_conversion, render_conversion, require_possible
 from towline.domain.errors import (
     EndpointIncomplete,
     IllegalTransition,
@@ -229,15 +230,31 @@ def set_owners(*, replaces: bool) -> DecideJob:
     return decide
 
 
-def tune(values: Mapping[str, int] | None) -> DecideJob:
-    """Merge sizes of the job's worker; None puts all back. They hold from the next start of a worker on."""
+def tune(values: Mapping[str, int] | None, wishes: Mapping[str, str]) -> DecideJob:
+    """Merge sizes of the job's worker, and wishes for how values cross; None for sizes puts all back.
+
+    They hold from the next start of a worker on.
+    """
 
     def decide(job: Job) -> JobEdit:
         if job.status in _OVER:
             raise _not_now(job, "tuned")
         tuning = {} if values is None else {**(job.attributes.get("tuning") or {}), **values}
+        before: Mapping[str, str] = job.attributes.get("conversion") or {}
+        is_made = job.status not in STARTABLE  # the target has the tables already
+        put_back = {name: text for name, text in before.items() if is_made and name not in CHANGEABLE}
+        kept = put_back if values is None else {**before, **wishes}
+        conversion = read_conversion(kept)
+        require_possible(conversion, source_family=job.source.family, target_family=job.target.family)
+        if is_made and conversion.structure != read_conversion(before).structure:
+            raise _not_now(job, "given other types or another collation")
         said = ", ".join(f"{name} {value}" for name, value in tuning.items()) or "as its node type says"
-        return JobEdit(replace(job, attributes=_merged(job.attributes, {"tuning": tuning})), (f"worker: {said}",))
+        events = [f"worker: {said}"]
+        if kept != before:
+            told = ", ".join(f"{name} {value}" for name, value in render_conversion(conversion).items())
+            events.append(f"values: {told}")
+        attributes = _merged(job.attributes, {"tuning": tuning, "conversion": kept})
+        return JobEdit(replace(job, attributes=attributes), tuple(events))
 
     return decide
 

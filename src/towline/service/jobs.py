@@ -260,9 +260,11 @@ class JobService:
         """Whether objects belong to the target's user, or to whom they belong on the source."""
         return await _outcome(job_id, self._edit(caller, job_id, decisions.set_owners(replaces=replaces)))
 
-    async def tune(self, caller: Caller, job_id: str, values: Mapping[str, int] | None) -> Outcome[Job]:
-        """None puts the sizes of the node type back."""
-        return await _outcome(job_id, self._edit(caller, job_id, decisions.tune(values)))
+    async def tune(
+        self, caller: Caller, job_id: str, values: Mapping[str, int] | None, wishes: Mapping[str, str]
+    ) -> Outcome[Job]:
+        """Sizes of the worker, and wishes for how values cross; None puts all back."""
+        return await _outcome(job_id, self._edit(caller, job_id, decisions.tune(values, wishes)))
 
     async def set_attributes(self, caller: Caller, job_id: str, changes: Mapping[str, Any], event: str) -> Outcome[Job]:
         return await _outcome(job_id, self._edit(caller, job_id, decisions.set_attributes(changes, event)))

@@ -7,6 +7,7 @@ commit, and the log is flushed in order, so after it every chunk is durable.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 import asyncpg
@@ -15,8 +16,10 @@ from towline.adapters.postgres.bookkeeping import require_epoch
 from towline.adapters.postgres.connection import connect
 from towline.adapters.postgres.errors import place_in_copy, translate, translated, with_column
 from towline.adapters.postgres.quoting import qualified, quote_ident
+from towline.adapters.postgres.replaced import Replaced, add_replaced, load_replaced
 from towline.adapters.postgres.structure_plan import add_to_plan
 from towline.adapters.postgres.target_tables import read_same_key
+from towline.domain.conversion import ReplacedValues
 from towline.domain.errors import DataError, LeaseLost, Side, TowlineError
 from towline.domain.jobs import Endpoint
 from towline.domain.structure import StructureItem
@@ -29,6 +32,7 @@ from towline.engine.ports import (
     ChunkReader,
     CopyFacts,
     NamesRows,
+    ReplacesValues,
     SnapshotFact,
     TablePlan,
 )
@@ -138,7 +142,7 @@ class PgCopyTarget:
                 if tables:
                     listed = ", ".join(f"ONLY {qualified(self._names.target_name(name))}" for name in tables)
                     await connection.execute(f"TRUNCATE {listed}")
-                for relation in ("chunk", "table_plan"):
+                for relation in ("chunk", "table_plan", "replaced_value"):
                     await connection.execute(
                         f"""DELETE FROM towline.{relation} WHERE job_id = $1 AND (schema_name, table_name) IN
                             (SELECT * FROM unnest($2::text[], $3::text[]))""",
@@ -170,6 +174,11 @@ class PgCopyTarget:
                     bool(plans),
                     bool(items),
                 )
+
+    async def load_replaced(self) -> list[ReplacedValues]:
+        connection = await self._ledger()
+        with translated(Side.TARGET, what="reading the ledger"):
+            return await load_replaced(connection, self._job_id)
 
     async def mark_copied(self) -> None:
         await self._mark("copied_at")
@@ -242,6 +251,7 @@ class PgChunkWriter:
     ) -> list[ChunkDone]:
         connection = self._connection
         done: list[ChunkDone] = []
+        replaced: Replaced = Counter()
         with translated(Side.TARGET, what=f"writing {work[0][0].name}"):
             async with connection.transaction():
                 await require_epoch(connection, self._job_id, self._epoch)  # I6
@@ -257,8 +267,11 @@ class PgChunkWriter:
                     except asyncpg.PostgresError as error:
                         raise await _name_row(error, table, chunk, reader) from error
                     done.append(ChunkDone(chunk, snapshot_number, rows, counted.size_bytes))
+                    if isinstance(reader, ReplacesValues):
+                        replaced.update({(table.name, name): n for name, n in reader.replaced(table).items()})
                 points.reach(points.COPY_BEFORE_LEDGER)
                 await self._write_ledger(done)
+                await add_replaced(connection, self._job_id, replaced, is_copy=True)
                 points.reach(points.COPY_BEFORE_COMMIT)
             points.reach(points.COPY_AFTER_COMMIT)
         return done
