@@ -11,6 +11,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, M
 
 import asyncpg
 
+from towline.adapters.postgres import leaving
 from towline.adapters.postgres.bookkeeping import require_epoch
 from towline.adapters.postgres.connection import connect
 from towline.adapters.postgres.errors import place_in_copy, translate, translated, with_column
@@ -28,6 +29,7 @@ from towline.engine.ports import (
     ChunkDone,
     ChunkReader,
     CopyFacts,
+    Departure,
     NamesRows,
     SnapshotFact,
     TablePlan,
@@ -138,16 +140,27 @@ class PgCopyTarget:
                 if tables:
                     listed = ", ".join(f"ONLY {qualified(self._names.target_name(name))}" for name in tables)
                     await connection.execute(f"TRUNCATE {listed}")
-                for relation in ("chunk", "table_plan"):
-                    await connection.execute(
-                        f"""DELETE FROM towline.{relation} WHERE job_id = $1 AND (schema_name, table_name) IN
-                            (SELECT * FROM unnest($2::text[], $3::text[]))""",
-                        self._job_id,
-                        [name.schema for name in tables],
-                        [name.name for name in tables],
-                    )
+                await leaving.forget(connection, self._job_id, tables, ())
                 await self._write_plans(connection, plans)
                 await connection.execute("UPDATE towline.job SET copied_at = NULL WHERE job_id = $1", self._job_id)
+
+    async def leave(self, tables: Sequence[TableName], items: Sequence[int], *, edit: int | None) -> Departure:
+        connection = await self._ledger()
+        with translated(Side.TARGET, what="letting tables leave the job"):
+            async with connection.transaction():
+                # I6: earlier owners have no session any more and this one does not apply now, so the rows stand still.
+                await require_epoch(connection, self._job_id, self._epoch)
+                position = await leaving.read_standing(connection, self._job_id)
+                dropped = await leaving.drop_keys_across(connection, self._job_id, tables, items, self._names)
+                await leaving.forget(connection, self._job_id, tables, items)
+                if edit is not None:
+                    await self._note_edit(connection, edit)
+                points.reach(points.LEAVE_BEFORE_COMMIT)
+        reason = "dropped on the target: one of its two tables left the job"
+        return Departure(position, tuple((key, reason) for key in dropped))
+
+    async def finish_leaving(self) -> Sequence[str]:
+        return ()  # all of it was done in the transaction
 
     async def join(self, plans: Sequence[TablePlan], items: Sequence[StructureItem], *, edit: int) -> None:
         connection = await self._ledger()
@@ -156,12 +169,7 @@ class PgCopyTarget:
                 await require_epoch(connection, self._job_id, self._epoch)
                 await self._write_plans(connection, plans)
                 await add_to_plan(connection, self._job_id, items)
-                await connection.execute(
-                    """INSERT INTO towline.job_edit (job_id, edit) VALUES ($1, $2)
-                       ON CONFLICT (job_id) DO UPDATE SET edit = excluded.edit""",
-                    self._job_id,
-                    edit,
-                )
+                await self._note_edit(connection, edit)
                 await connection.execute(
                     """UPDATE towline.job SET copied_at = CASE WHEN $2 THEN NULL ELSE copied_at END,
                                               completed_at = CASE WHEN $2 OR $3 THEN NULL ELSE completed_at END
@@ -197,6 +205,14 @@ class PgCopyTarget:
                     f"UPDATE towline.job SET {column} = coalesce({column}, now()) WHERE job_id = $1",
                     self._job_id,
                 )
+
+    async def _note_edit(self, connection: asyncpg.Connection, edit: int) -> None:
+        await connection.execute(
+            """INSERT INTO towline.job_edit (job_id, edit) VALUES ($1, $2)
+               ON CONFLICT (job_id) DO UPDATE SET edit = excluded.edit""",
+            self._job_id,
+            edit,
+        )
 
     async def _write_plans(self, connection: asyncpg.Connection, plans: Sequence[TablePlan]) -> None:
         await connection.execute(
