@@ -250,6 +250,10 @@ class DatabaseProbes:
     async def run_prechecks(self, spec: JobSpec) -> list[PrecheckItem]:
         return await _pair(spec).run_prechecks(spec)
 
+    async def check_joining(self, spec: JobSpec) -> list[PrecheckItem]:
+        # Between other families nothing joins, see `domain.jobs.takes_objects_in`.
+        return await run_postgres_prechecks(spec, only_joining=True) if spec.takes_objects_in else []
+
     async def remove_traces(self, spec: JobSpec) -> None:
         await remove_traces(spec)
 
