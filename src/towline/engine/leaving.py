@@ -29,12 +29,13 @@ from towline.domain.structure import StructureItem, StructureReport
 from towline.domain.tables import ObjectSelection, Table, TableName
 from towline.engine.joining import is_edited
 from towline.engine.points import LEAVE_NARROWED, LEAVE_REMEMBERED, reach
-from towline.engine.ports import CopyFacts, EditTarget, NarrowingSource
+from towline.engine.ports import CopyFacts, Departure, EditTarget, NarrowingSource
 from towline.engine.run import Run
 from towline.engine.structure import without_owners
 
 # One item for many objects, of those that stay as well.
 _GROUPED: Final = frozenset({"OWNER", "ACL"})
+_VIEWS: Final = frozenset({"VIEW", "MATERIALIZED VIEW"})
 
 
 async def let_objects_leave(run: Run, tables: Sequence[Table], facts: CopyFacts) -> CopyFacts:
@@ -54,20 +55,15 @@ async def let_objects_leave(run: Run, tables: Sequence[Table], facts: CopyFacts)
     known, done = await run.sides.structure_target.load_structure()
     leaving = choose_leaving(tables, facts, run.spec.selection, find_parents(known))
     takes_in = run.spec.takes_objects_in
-    items = await _choose_items(run, known, done, leaving)
+    staying = {plan.table for plan in facts.plans} - set(leaving)
+    items = await _choose_items(run, known, done, staying) if leaving or not run.spec.selection.is_everything else []
     if takes_in and not leaving and not items:
         return facts
     # Without the last word of what joins, this is all that the edit is.
     numbers = [item.number for item in items]
     departure = await target.leave(leaving, numbers, edit=None if takes_in else run.spec.edit)
     reach(LEAVE_REMEMBERED)
-    for name in leaving:
-        said = f"left the job; on the target its rows are as of {departure.position}, and no longer the job's"
-        if not facts.is_complete:
-            said = "left the job before its copy was over; what the target has of it may not be whole"
-        run.reporter.note(StructureReport("TABLE", str(name), said))
-    for key, why in departure.keys:
-        run.reporter.note(StructureReport("FK CONSTRAINT", key, why))
+    _tell_left(run, leaving, items, departure, is_whole=facts.is_complete)
     _tell_dropped(run, await target.finish_leaving())
     return await target.load_facts()
 
@@ -134,17 +130,16 @@ def find_parents(items: Sequence[StructureItem]) -> dict[TableName, set[TableNam
 def plan_removed(
     known: Sequence[StructureItem],
     wanted: Sequence[StructureItem],
-    leaving: Sequence[TableName],
+    staying: Collection[TableName],
     *,
     pending: Collection[int] = (),
 ) -> list[StructureItem]:
     """Those of the items that go with what leaves: what the selection would not bring any more. Pure.
 
-    What the source dropped of a table that stays is not forgotten here, but for foreign keys: they may lead to a table
-    that leaves.  Owners and grants that are `pending` are forgotten as well; they come again with what joins.
+    What the source dropped of a table that is `staying` is not forgotten here, but for foreign keys: they may lead to a
+    table that leaves.  Owners and grants that are `pending` are forgotten as well; they come again with what joins.
     """
     still = {(item.kind, item.schema, item.name, item.table) for item in wanted}
-    staying = {item.table for item in wanted if item.table is not None} - set(leaving)
 
     def goes(item: StructureItem) -> bool:
         if item.kind in _GROUPED:
@@ -157,16 +152,31 @@ def plan_removed(
 
 
 async def _choose_items(
-    run: Run, known: Sequence[StructureItem], done: Collection[int], leaving: Sequence[TableName]
+    run: Run, known: Sequence[StructureItem], done: Collection[int], staying: Collection[TableName]
 ) -> list[StructureItem]:
-    if not leaving and run.spec.selection.is_everything:
-        return []
     # What it has to report, it says when the objects that join are read.
     wanted = await run.sides.structure_source.read_structure(run.spec.selection, on_report=lambda _: None)
     if run.spec.replaces_owners:
         wanted = without_owners(wanted)
     pending = {item.number for item in known if item.number not in done} if run.spec.takes_objects_in else set()
-    return plan_removed(known, wanted, leaving, pending=pending)
+    return plan_removed(known, wanted, staying, pending=pending)
+
+
+def _tell_left(
+    run: Run, tables: Sequence[TableName], items: Sequence[StructureItem], departure: Departure, *, is_whole: bool
+) -> None:
+    said = f"left the job; on the target its rows are as of {departure.position}, and no longer the job's"
+    if not is_whole:
+        said = "left the job before its copy was over; what the target has of it may not be whole"
+    for name in tables:
+        run.reporter.note(StructureReport("TABLE", str(name), said))
+    for item in items:
+        if item.kind in _VIEWS:
+            run.reporter.note(
+                StructureReport(item.kind, f"{item.schema}.{item.name}", "left the job; it stays as it is")
+            )
+    for key, why in departure.keys:
+        run.reporter.note(StructureReport("FK CONSTRAINT", key, why))
 
 
 def _tell_dropped(run: Run, keys: Sequence[str]) -> None:
