@@ -18,11 +18,15 @@ from tests.servers import Database
 from tests.servers.fixtures import DatabaseFactory
 from tests.servers.mysql import Product
 from tests.servers.mysql_fixtures import GetServer, MysqlDatabaseFactory
+from towline.adapters.postgres.bookkeeping import ensure_bookkeeping, take_over
 from towline.adapters.postgres.connection import connect, parse_url
+from towline.adapters.postgres.copy_target import PgCopyTarget
 from towline.adapters.postgres.slots import ensure_publication, extend_publication, narrow_publication
+from towline.domain.errors import LeaseLost
 from towline.domain.tables import TableName
 from towline.embedded import EmbeddedPostgres
 from towline.engine import points
+from towline.engine.ports import TablePlan
 
 # `visit` leaves; one foreign key leads from it to a table that stays, and one from such a table to it.
 SCHEMA = (
@@ -43,7 +47,14 @@ JOINED = [*STAY, "guest"]
 # All of it takes minutes: see `make fault-join`.
 is_campaign = pytest.mark.skipif("TOWLINE_CAMPAIGN" not in os.environ, reason="part of make fault-join")
 LEAVING = (points.LEAVE_BEFORE_COMMIT, points.LEAVE_REMEMBERED)
-JOINING = (points.JOIN_BEFORE_LEDGER, points.JOIN_REMEMBERED, points.JOIN_PUBLISHED, points.COPY_AFTER_COMMIT)
+JOINING = (
+    points.JOIN_BEFORE_LEDGER,
+    points.JOIN_REMEMBERED,
+    points.JOIN_PUBLISHED,
+    points.STRUCTURE_BEFORE_COMMIT,
+    points.COPY_BEFORE_COMMIT,
+    points.COPY_AFTER_COMMIT,
+)
 APPLYING = (points.APPLY_BEFORE_COMMIT, points.APPLY_AFTER_COMMIT, points.HANDOFF_BEFORE_STREAM)
 
 Execute = Callable[..., None]
@@ -192,6 +203,38 @@ async def test_i2_what_left_stands_where_the_checkpoint_stood(postgres: Leaving)
     total = runs.source.fetch_value("SELECT balance FROM account WHERE id = 1")
     assert runs.target.fetch_all(counted) == [(total, left)]
     assert total > left
+
+
+@is_campaign
+@pytest.mark.postgres(source=18, target=18)
+async def test_a_partitioned_table_leaves_under_the_name_that_it_has_on_the_target(postgres: Leaving) -> None:
+    runs = postgres.runs
+    assert isinstance(runs, JobRuns)
+    postgres.execute(
+        "CREATE TABLE log (id int PRIMARY KEY, account int REFERENCES account) PARTITION BY RANGE (id)",
+        "CREATE TABLE log_old PARTITION OF log FOR VALUES FROM (0) TO (100)",
+        "CREATE TABLE log_new PARTITION OF log FOR VALUES FROM (100) TO (200)",
+        "INSERT INTO log SELECT n, 1 FROM generate_series(1, 199) n",
+        "CREATE VIEW logged AS SELECT account FROM log",
+    )
+    renames = {"rename": ["public.visit=public.call"]}
+    runs.run_to_the_end(**postgres.order([*FIRST, "log"]), **renames)
+    calls = postgres.target("call")
+    assert calls == postgres.source("visit")
+    postgres.write()
+    postgres.execute("DELETE FROM log WHERE id % 2 = 0")
+    outcome = runs.run_to_the_end(**postgres.order(STAY, edit=1), **renames)
+    told = [note.split(": ")[0] for note in outcome["notes"]]
+    for what in ("TABLE public.visit", "TABLE public.log_old", "FK CONSTRAINT public.call visit_account"):
+        assert what in told
+    assert "FK CONSTRAINT public.log log_account_fkey" in told
+    assert postgres.target("call") == calls
+    assert len(postgres.target("log")) == 199
+    postgres.assert_left(stayed=STAY, left={})
+    # What is selected and gone does not leave; it stops the job.
+    postgres.execute("DROP TABLE entry")
+    assert runs.run(**postgres.order(STAY, edit=2), **renames)["error"] == "SOURCE_CHANGED"
+    assert runs.run_to_the_end(**postgres.order(["account", "bill"], edit=3), **renames)["result"] == "caught_up"
 
 
 @pytest.fixture
@@ -343,7 +386,7 @@ def test_i1_i5_tables_leave_a_job_from_mysql_to_postgresql(
 
 @pytest.mark.postgres(source=18)
 async def test_i6_a_worker_that_was_frozen_does_not_take_away_what_has_joined_since(source_database: Database) -> None:
-    source_database.execute("CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int); CREATE TABLE c (id int)")
+    source_database.execute("CREATE TABLE a (id int); CREATE TABLE b (id int); CREATE TABLE c () INHERITS (b)")
     a, b, c = (TableName("public", name) for name in "abc")
     connection = await connect(parse_url(source_database.url), purpose="test")
     try:
@@ -355,5 +398,14 @@ async def test_i6_a_worker_that_was_frozen_does_not_take_away_what_has_joined_si
         assert await narrow_publication(connection, "feed", [a, c], edit=3)
         assert await connection.fetchval(published) == "a c"
         assert not await narrow_publication(connection, "feed", [a, c], edit=4)
+        await ensure_bookkeeping(connection)
+        await take_over(connection, "job", epoch=2, source_identity="x")
+        successor = PgCopyTarget(parse_url(source_database.url), job_id="job", epoch=2)
+        await successor.save_plan([TablePlan(a, 1, 1, 8192, 1, "1")])
+        frozen = PgCopyTarget(parse_url(source_database.url), job_id="job", epoch=1)
+        with pytest.raises(LeaseLost):
+            await frozen.leave([a], [], edit=1)
+        facts = await successor.load_facts()
+        assert ([plan.table for plan in facts.plans], facts.edit) == ([a], 0)
     finally:
         await connection.close()

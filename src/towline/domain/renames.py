@@ -69,14 +69,14 @@ def _has_some(selection: ObjectSelection, schema: str) -> bool:
     return any(each.schema == schema for each in selection.tables)
 
 
-def keep_names(known: NameMap, wanted: NameMap) -> NameMap:
-    """`wanted`, with what `known` says of other objects: those that left keep their names on the target."""
-    schemas = {each.source for each in wanted.schemas}
-    tables = {each.source for each in wanted.tables}
-    return NameMap(
-        (*wanted.schemas, *(each for each in known.schemas if each.source not in schemas)),
-        (*wanted.tables, *(each for each in known.tables if each.source not in tables)),
-    )
+def keep_names(known: NameMap, wanted: ObjectSelection) -> NameMap:
+    """The names of `wanted`, with what `known` says of objects that it does not select.
+
+    Those that left keep their names on the target.
+    """
+    schemas = (each for each in known.schemas if not _has_some(wanted, each.source))
+    tables = (each for each in known.tables if not (wanted.covers(each.source) or each.source in wanted.views))
+    return NameMap((*wanted.names.schemas, *schemas), (*wanted.names.tables, *tables))
 
 
 def judge_renames(there: Mapping[TableName, TableName], *, missing: str) -> PrecheckItem:

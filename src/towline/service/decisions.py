@@ -162,7 +162,7 @@ def choose_edited(job: Job) -> tuple[Mapping[str, Any], ObjectSelection]:
     wanted = msgspec.convert(edited["selection"], ObjectSelection)
     # Also of what leaves: the condition of a partitioned table holds for a partition that is selected by itself, and
     # the name of a table is still the one that it has on the target.
-    names = keep_names(job.selection.names, wanted.names)
+    names = keep_names(job.selection.names, wanted)
     return edited, replace(wanted, names=names, row_filters=job.selection.row_filters)
 
 

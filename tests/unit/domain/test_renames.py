@@ -105,8 +105,10 @@ def test_objects_that_a_job_has_keep_their_names() -> None:
             require_kept(known, ObjectSelection(tables=frozenset({A}), names=names))
     # What leaves needs no name, and keeps the one that it has on the target.
     require_kept(known, ObjectSelection(tables=frozenset({B})))
-    kept = keep_names(renaming((A, C), public="x"), renaming((B, C), public="y"))
-    assert kept == renaming((B, C), (A, C), public="y")
+    known = renaming((A, C), (B, C), gone="x", public="x")
+    assert keep_names(known, ObjectSelection(tables=frozenset({B}), names=renaming((B, A)))) == renaming(
+        (B, A), (A, C), gone="x"
+    )
 
 
 def _pair(table: TableName) -> tuple[tuple[TableName, TableName]]:

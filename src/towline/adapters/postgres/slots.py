@@ -307,6 +307,7 @@ async def narrow_publication(
             surplus = sorted(await _read_published(connection, name) - set(tables))
             if not surplus:
                 return False
+            # ONLY: a parent in an inheritance tree does not take children with it that stay.
             listed = ", ".join(f"ONLY {qualified(table)}" for table in surplus)
             await connection.execute(f"ALTER PUBLICATION {quote_ident(name)} DROP TABLE {listed}")
             return True
