@@ -141,6 +141,9 @@ async def test_i1_i5_a_table_leaves_and_another_joins_with_one_edit(postgres: Le
     assert (outcome["result"], outcome["percent"]) == ("caught_up", 100)
     postgres.assert_left(stayed=JOINED, left=rows)
     assert runs.target.fetch_value("SELECT count(*) FROM pg_constraint WHERE contype = 'f'") == 0
+    for key in ("visit visit_account", "bill bill_visit"):
+        dropped = f"FK CONSTRAINT public.{key}: dropped on the target: one of its two tables left the job"
+        assert dropped in outcome["notes"], "also when the run that dropped it could not say so"
     ledger = "SELECT count(*) FROM towline.structure_item WHERE table_name = 'visit' OR name = 'bill_visit'"
     assert runs.target.fetch_value(ledger) == 0
     published = "SELECT array_agg(tablename ORDER BY tablename)::text[] FROM pg_publication_tables"
@@ -166,7 +169,10 @@ async def test_i1_i5_tables_leave_wherever_the_worker_is_killed_and_come_back(po
     postgres.kill_at_each(LEAVING, fewer)
     postgres.write()
     outcome = runs.run_to_the_end(**fewer)
-    assert outcome["notes"] == [], "what left was told by the run before"
+    told = {note.split(": ")[0]: note for note in outcome["notes"]}
+    assert "before its copy was over" in told["TABLE public.late"], "the run that was killed could not say it"
+    assert "before it was in step" in told["TABLE public.bill"]
+    assert runs.run_to_the_end(**fewer)["notes"] == []
     postgres.assert_left(stayed=["account", "entry", "guest"], left=rows)
     assert postgres.target("late") == [], "it was made, and not copied"
     # Back it comes, as a table of its own: whole, and with its key.
@@ -284,6 +290,7 @@ def test_i1_i5_tables_leave_a_job_that_carries_ddl(product: Product, mysql: Leav
     assert (outcome["result"], outcome["percent"]) == ("caught_up", 100)
     mysql.assert_left(stayed=STAY, left=rows)
     assert runs.target.fetch_all(KEYS.format(mysql.schema)) == []
+    assert runs.target.fetch_value("SELECT count(*) FROM towline.departure") == 0
     notes = runs.run_to_the_end(**mysql.order(["account"], edit=2))["notes"]
     told = [note for note in notes if "left the job; on the target" in note]
     assert sorted(note.split(":")[0] for note in told) == [f"TABLE {mysql.schema}.{name}" for name in ("bill", "entry")]
@@ -404,8 +411,10 @@ async def test_i6_a_worker_that_was_frozen_does_not_take_away_what_has_joined_si
         await successor.save_plan([TablePlan(a, 1, 1, 8192, 1, "1")])
         frozen = PgCopyTarget(parse_url(source_database.url), job_id="job", epoch=1)
         with pytest.raises(LeaseLost):
-            await frozen.leave([a], [], edit=1)
+            await frozen.leave([a], [], edit=1, describe=lambda _: [])
         facts = await successor.load_facts()
         assert ([plan.table for plan in facts.plans], facts.edit) == ([a], 0)
+        await frozen.close()
+        await successor.close()
     finally:
         await connection.close()

@@ -51,6 +51,9 @@ class RunLog:
         if report not in self.reports:  # an attempt that starts over says the same again
             self.reports.append(report)
 
+    async def deliver(self) -> None:
+        pass  # what is noted is there
+
     @property
     def seconds(self) -> float:
         """Since the run began, prechecks included."""

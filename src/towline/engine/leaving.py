@@ -7,6 +7,7 @@ removes their plans, chunks and items of structure.  Every change up to C is in 
 no later one will be: from then on the stream passes on changes of planned tables only (`choose_followed`).  The tables
 stay on the target as they are, but for foreign keys that nobody would keep true any more, or that stood in the way of
 tables that stay; a target whose DDL commits by itself remembers in that transaction which ones it has still to drop.
+What the job's history is to say of all this is remembered there as well, until it has arrived.
 
 What the source sends is narrowed after that, and looked at again by every later attempt: published tables of which
 nothing is wanted cost the source some work, and no more.  The other order could lose rows: killed in between, with
@@ -19,6 +20,7 @@ taken in; where nothing can join, `leave` notes it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
@@ -27,9 +29,10 @@ from towline.domain.errors import InvariantBroken, TransientError
 from towline.domain.jobs import JobSpec
 from towline.domain.structure import StructureItem, StructureReport
 from towline.domain.tables import ObjectSelection, Table, TableName
+from towline.engine.chunking import count_chunks
 from towline.engine.joining import is_edited
 from towline.engine.points import LEAVE_NARROWED, LEAVE_REMEMBERED, reach
-from towline.engine.ports import CopyFacts, Departure, EditTarget, NarrowingSource
+from towline.engine.ports import CopyFacts, EditTarget, NarrowingSource
 from towline.engine.run import Run
 from towline.engine.structure import without_owners
 
@@ -49,7 +52,7 @@ async def let_objects_leave(run: Run, tables: Sequence[Table], facts: CopyFacts)
     target = run.sides.copy_target
     if not isinstance(target, EditTarget):
         raise InvariantBroken("objects were edited of a job whose target cannot let them go")
-    _tell_dropped(run, await target.finish_leaving())
+    await _finish(run, target)
     if not is_edited(run, facts):
         return facts
     known, done = await run.sides.structure_target.load_structure()
@@ -59,13 +62,15 @@ async def let_objects_leave(run: Run, tables: Sequence[Table], facts: CopyFacts)
     items = await _choose_items(run, known, done, staying) if leaving or not run.spec.selection.is_everything else []
     if takes_in and not leaving and not items:
         return facts
-    # Without the last word of what joins, this is all that the edit is.
-    numbers = [item.number for item in items]
-    departure = await target.leave(leaving, numbers, edit=None if takes_in else run.spec.edit)
+    await target.leave(
+        leaving,
+        [item.number for item in items],
+        edit=None if takes_in else run.spec.edit,  # what may still join has the last word
+        describe=lambda position: describe_left(leaving, items, facts, position),
+    )
     reach(LEAVE_REMEMBERED)
-    _tell_left(run, leaving, items, departure, is_whole=facts.is_complete)
-    _tell_dropped(run, await target.finish_leaving())
-    return await target.load_facts()
+    await _finish(run, target)
+    return await run.sides.copy_target.load_facts()
 
 
 async def narrow_feed(run: Run, facts: CopyFacts) -> None:
@@ -151,6 +156,28 @@ def plan_removed(
     return [item for item in known if goes(item)]
 
 
+def describe_left(
+    tables: Sequence[TableName], items: Sequence[StructureItem], facts: CopyFacts, position: str
+) -> list[StructureReport]:
+    """What the job's history says of what left it; `position`: where tables that are in step stand. Pure."""
+    copied = Counter(entry.chunk.table for entry in facts.done if entry.chunk.kind == "pages")
+    reports = []
+    for plan in facts.plans:
+        if plan.table not in tables:
+            continue
+        said = f"left the job; on the target its rows are as of {position}, and no longer the job's"
+        if not facts.is_copied and copied[plan.table] < count_chunks(plan):
+            said = "left the job before its copy was over; the target does not have all of it"
+        elif not facts.is_complete:
+            said = "left the job before it was in step; on the target it stays as it is"
+        reports.append(StructureReport("TABLE", str(plan.table), said))
+    for item in items:
+        if item.kind in _VIEWS:
+            reason = "left the job; on the target it stays as it is"
+            reports.append(StructureReport(item.kind, f"{item.schema}.{item.name}", reason))
+    return reports
+
+
 async def _choose_items(
     run: Run, known: Sequence[StructureItem], done: Collection[int], staying: Collection[TableName]
 ) -> list[StructureItem]:
@@ -162,24 +189,11 @@ async def _choose_items(
     return plan_removed(known, wanted, staying, pending=pending)
 
 
-def _tell_left(
-    run: Run, tables: Sequence[TableName], items: Sequence[StructureItem], departure: Departure, *, is_whole: bool
-) -> None:
-    said = f"left the job; on the target its rows are as of {departure.position}, and no longer the job's"
-    if not is_whole:
-        said = "left the job before its copy was over; what the target has of it may not be whole"
-    for name in tables:
-        run.reporter.note(StructureReport("TABLE", str(name), said))
-    for item in items:
-        if item.kind in _VIEWS:
-            run.reporter.note(
-                StructureReport(item.kind, f"{item.schema}.{item.name}", "left the job; it stays as it is")
-            )
-    for key, why in departure.keys:
-        run.reporter.note(StructureReport("FK CONSTRAINT", key, why))
-
-
-def _tell_dropped(run: Run, keys: Sequence[str]) -> None:
-    for key in keys:
-        reason = "dropped on the target: its table left the job, and it would stand in the way of one that stays"
-        run.reporter.note(StructureReport("FK CONSTRAINT", key, reason))
+async def _finish(run: Run, target: EditTarget) -> None:
+    """Nothing that is to be told is forgotten before it has arrived; killed in between, it is told twice."""
+    reports = await target.finish_leaving()
+    if reports:
+        for report in reports:
+            run.reporter.note(report)
+        await run.reporter.deliver()
+        await target.forget_told()

@@ -273,31 +273,34 @@ class CopyTarget(Protocol):
     async def open_writer(self) -> ChunkWriter: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Departure:
-    """What became of tables that left: every change before `position` is in their rows, and no later one.
-
-    `keys`: foreign keys between them and tables that stay, each with what became of it.
-    """
-
-    position: str
-    keys: tuple[tuple[str, str], ...]
-
-
 @runtime_checkable
 class EditTarget(Protocol):
     """What a `CopyTarget` can do besides if objects can leave a job that has run."""
 
-    async def leave(self, tables: Sequence[TableName], items: Sequence[int], *, edit: int | None) -> Departure:
+    async def leave(
+        self,
+        tables: Sequence[TableName],
+        items: Sequence[int],
+        *,
+        edit: int | None,
+        describe: Callable[[str], Sequence[StructureReport]],
+    ) -> None:
         """Forget plans, chunks and structure of these tables, in one transaction; their rows stay on the target.
 
-        `edit`: the number of the edit that is taken in with it; None: something is still to join.
+        `edit`: the number of the edit that is taken in with it; None: something is still to join.  `describe` says what
+        became of the tables, given the position up to which changes are in their rows.  It is remembered, together with
+        what becomes of foreign keys between them and tables that stay.
         """
         ...
 
-    async def finish_leaving(self) -> Sequence[str]:
-        """Drop the foreign keys that `leave` could not drop in its transaction, and name them; safe to repeat."""
+    async def finish_leaving(self) -> list[StructureReport]:
+        """Do what `leave` could not do in its transaction; what is to be told of it until `forget_told`.
+
+        Safe to repeat.
+        """
         ...
+
+    async def forget_told(self) -> None: ...
 
 
 @runtime_checkable
@@ -338,6 +341,9 @@ class Reporter(Protocol):
         ...
 
     def note(self, report: StructureReport) -> None: ...
+    async def deliver(self) -> None:
+        """What was noted so far is where it stays. Raises: LeaseLost."""
+        ...
 
 
 class Control(Protocol):

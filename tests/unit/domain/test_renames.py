@@ -105,8 +105,8 @@ def test_objects_that_a_job_has_keep_their_names() -> None:
             require_kept(known, ObjectSelection(tables=frozenset({A}), names=names))
     # What leaves needs no name, and keeps the one that it has on the target.
     require_kept(known, ObjectSelection(tables=frozenset({B})))
-    known = renaming((A, C), (B, C), gone="x", public="x")
-    assert keep_names(known, ObjectSelection(tables=frozenset({B}), names=renaming((B, A)))) == renaming(
+    names_of_all = renaming((A, C), (B, C), gone="x", public="x")
+    assert keep_names(names_of_all, ObjectSelection(tables=frozenset({B}), names=renaming((B, A)))) == renaming(
         (B, A), (A, C), gone="x"
     )
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from tests.unit.engine.test_joining import item
 from towline.domain.structure import StructureItem
 from towline.domain.tables import Column, ObjectSelection, Table, TableName
-from towline.engine.leaving import choose_leaving, find_parents, plan_removed
-from towline.engine.ports import CopyFacts, TablePlan
+from towline.engine.leaving import choose_leaving, describe_left, find_parents, plan_removed
+from towline.engine.ports import Chunk, ChunkDone, CopyFacts, TablePlan
 
 STAYS, GOES, PARENT, LEAF = (TableName("public", name) for name in ("stays", "goes", "parent", "leaf"))
 KNOWN = [
@@ -49,6 +49,22 @@ def test_owners_that_are_pending_go_and_come_again_for_what_stays() -> None:
 def test_a_table_that_only_a_view_reads_keeps_its_structure_but_for_its_keys() -> None:
     wanted = [entry for entry in KNOWN if entry.number in (1, 2, 3, 5, 9, 10)]
     assert numbers(plan_removed(KNOWN, wanted, [STAYS])) == [4, 6, 8]
+
+
+def test_the_history_says_what_the_target_has_of_a_table_that_left() -> None:
+    whole, part, view = STAYS, GOES, item(9, "VIEW", "seen")
+    done = (ChunkDone(Chunk(whole, 0, 0, None), 1, 1, 1), ChunkDone(Chunk(part, 0, 0, 1), 1, 1, 1))
+    plans = (TablePlan(whole, 1, 1, 8192, 1, "1"), TablePlan(part, 2, 1, 8192, 1, "1"))
+    known = CopyFacts((), plans, done, is_planned=True, is_copied=False, is_complete=False)
+    told = [report.reason for report in describe_left([whole, part], [view], known, "0/1")]
+    assert [reason.split(";")[0] for reason in told] == [
+        "left the job before it was in step",
+        "left the job before its copy was over",
+        "left the job",
+    ]
+    (report,) = describe_left([GOES], [], facts(STAYS, GOES), "0/1")
+    assert report.name == "public.goes"
+    assert "as of 0/1" in report.reason
 
 
 def test_what_is_selected_and_gone_from_the_source_does_not_leave() -> None:

@@ -94,6 +94,13 @@ _DDL: Final = (
         job_id varchar(64) NOT NULL PRIMARY KEY,
         edit int NOT NULL,
         keys_to_drop longtext NOT NULL) {_OPTIONS}""",
+    f"""CREATE TABLE IF NOT EXISTS towline.departure (
+        job_id varchar(64) NOT NULL,
+        number int NOT NULL,
+        kind varchar(64) NOT NULL,
+        name text NOT NULL,
+        reason text NOT NULL,
+        PRIMARY KEY (job_id, number)) {_OPTIONS}""",
     f"""CREATE TABLE IF NOT EXISTS towline.ddl_intent (
         job_id varchar(64) NOT NULL PRIMARY KEY,
         position longtext NOT NULL,
@@ -121,6 +128,7 @@ _JOB_TABLES: Final = (
     "chunk",
     "table_plan",
     "snapshot",
+    "departure",
     "job_edit",
     "job",
 )

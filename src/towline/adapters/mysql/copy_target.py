@@ -22,6 +22,7 @@ from towline.adapters.mysql.quoting import qualified
 from towline.adapters.mysql.session import Session
 from towline.domain.errors import LeaseLost, Side, SourceDdl
 from towline.domain.jobs import ConflictPolicy, Endpoint
+from towline.domain.structure import StructureReport
 from towline.domain.tables import EVERYTHING, SAME_NAMES, NameMap, ObjectSelection, Table, TableName
 from towline.engine import points
 from towline.engine.counted import Counted
@@ -30,7 +31,6 @@ from towline.engine.ports import (
     ChunkDone,
     ChunkReader,
     CopyFacts,
-    Departure,
     NamesRows,
     SnapshotFact,
     TablePlan,
@@ -151,26 +151,36 @@ class MyCopyTarget:
                 )
             await self._write_plans(session, plans)
 
-    async def leave(self, tables: Sequence[TableName], items: Sequence[int], *, edit: int | None) -> Departure:
+    async def leave(
+        self,
+        tables: Sequence[TableName],
+        items: Sequence[int],
+        *,
+        edit: int | None,
+        describe: Callable[[str], Sequence[StructureReport]],
+    ) -> None:
         covers = self._selection.covers
         is_forgotten = await leaving.settle_statement(await self._ledger(), self._endpoint, self._job_id, covers)
         async with self._transaction() as session:
             # Earlier owners have no session any more and this one does not apply now, so the rows stand still.
-            position = await leaving.read_standing(session, self._job_id)
-            to_drop, told = await leaving.find_keys(session, self._job_id, tables, self._names)
+            reports = list(describe(await leaving.read_standing(session, self._job_id)))
+            to_drop, of_keys = await leaving.find_keys(session, self._job_id, tables, self._names)
+            await leaving.remember_told(session, self._job_id, [*reports, *of_keys])
             await leaving.forget(session, self._job_id, tables, items)
             if is_forgotten:
                 await session.execute("DELETE FROM towline.ddl_intent WHERE job_id = %s", self._job_id)
             await leaving.note_edit(session, self._job_id, edit=edit or 0, to_drop=to_drop)
             points.reach(points.LEAVE_BEFORE_COMMIT)
-        return Departure(position, tuple(told))
 
-    async def finish_leaving(self) -> Sequence[str]:
-        dropped = await leaving.drop_keys(await self._ledger(), self._endpoint, self._job_id)
-        if dropped:
+    async def finish_leaving(self) -> list[StructureReport]:
+        if await leaving.drop_keys(await self._ledger(), self._endpoint, self._job_id):
             async with self._transaction() as session:
                 await leaving.note_edit(session, self._job_id, edit=0, to_drop=())
-        return dropped
+        return await leaving.load_told(await self._ledger(), self._job_id)
+
+    async def forget_told(self) -> None:
+        async with self._transaction() as session:
+            await session.execute("DELETE FROM towline.departure WHERE job_id = %s", self._job_id)
 
     async def mark_copied(self) -> None:
         await self._mark("copied_at")

@@ -26,12 +26,14 @@ from towline.adapters.mysql.quoting import qualified, quote_ident
 from towline.adapters.mysql.session import Session
 from towline.domain.errors import SetupError, Side, TowlineError
 from towline.domain.jobs import Endpoint
+from towline.domain.structure import StructureReport
 from towline.domain.tables import NameMap, TableName
 from towline.engine.points import LEAVE_KEY_DROPPED, reach
 
 _CANNOT_DROP: Final = 1091  # there is no such key
 _LOCK_TIMEOUT_S: Final = 10
-_KEEPS: Final = "kept on the target; the table that it refers to left the job, so its rows are not checked"
+_DROPPED: Final = "dropped on the target: its table left the job, and it could stand in the way of one that stays"
+_KEPT: Final = "kept on the target; the table that it refers to left the job, so its rows are not checked"
 _STANDS_AT: Final = """
 SELECT coalesce((SELECT position FROM towline.checkpoint WHERE job_id = %s),
                 (SELECT position FROM towline.snapshot WHERE job_id = %s ORDER BY number DESC LIMIT 1), '')
@@ -87,8 +89,8 @@ async def read_standing(session: Session, job_id: str) -> str:
 
 async def find_keys(
     session: Session, job_id: str, tables: Sequence[TableName], names: NameMap
-) -> tuple[list[Key], list[tuple[str, str]]]:
-    """Foreign keys of tables that leave to tables that stay, and what becomes of those the other way."""
+) -> tuple[list[Key], list[StructureReport]]:
+    """Foreign keys of tables that leave to tables that stay, and what becomes of all between them."""
     gone = {_lower(names.target_name(table)) for table in tables}
     planned = [TableName(*row) for row in await session.query(_PLANNED, job_id)]
     kept = {_lower(names.target_name(table)) for table in planned if table not in set(tables)}
@@ -97,8 +99,9 @@ async def find_keys(
         table, other = TableName(schema, name), TableName(other_schema, other_name)
         if _lower(table) in gone and _lower(other) in kept:
             to_drop.append((table, str(key)))
+            told.append(StructureReport("FK CONSTRAINT", f"{table} {key}", _DROPPED))
         elif _lower(table) in kept and _lower(other) in gone:
-            told.append((f"{table} {key}", _KEEPS))
+            told.append(StructureReport("FK CONSTRAINT", f"{table} {key}", _KEPT))
     return to_drop, told
 
 
@@ -136,15 +139,36 @@ async def note_edit(session: Session, job_id: str, *, edit: int, to_drop: Sequen
     await session.execute(_NOTE_EDIT, job_id, edit, listed, edit, listed)
 
 
-async def drop_keys(session: Session, endpoint: Endpoint, job_id: str) -> list[str]:
-    """Drop what is remembered, and name it; the caller then forgets it. Safe to repeat.
+async def remember_told(session: Session, job_id: str, reports: Sequence[StructureReport]) -> None:
+    """What the job's history is still to be told. Call inside a transaction."""
+    last = await session.query_value("SELECT coalesce(max(number), 0) FROM towline.departure WHERE job_id = %s", job_id)
+    for number, report in enumerate(reports, int(last) + 1):
+        await session.execute(
+            "INSERT INTO towline.departure (job_id, number, kind, name, reason) VALUES (%s, %s, %s, %s, %s)",
+            job_id,
+            number,
+            report.kind,
+            report.name,
+            report.reason,
+        )
+
+
+async def load_told(session: Session, job_id: str) -> list[StructureReport]:
+    rows = await session.query(
+        "SELECT kind, name, reason FROM towline.departure WHERE job_id = %s ORDER BY number", job_id
+    )
+    return [StructureReport(*row) for row in rows]
+
+
+async def drop_keys(session: Session, endpoint: Endpoint, job_id: str) -> bool:
+    """Drop what is remembered; False when there is nothing. The caller then forgets it. Safe to repeat.
 
     Raises:
         TargetBusy: somebody uses one of the tables.
     """
     keys = json.loads(await session.query_value(_KEYS_TO_DROP, job_id) or "[]")
     if not keys:
-        return []
+        return False
     settings = {"lock_wait_timeout": str(_LOCK_TIMEOUT_S)}
     runner = await connect(endpoint, purpose=f"{job_id}:keys", settings=settings, side=Side.TARGET)
     try:
@@ -162,7 +186,7 @@ async def drop_keys(session: Session, endpoint: Endpoint, job_id: str) -> list[s
             reach(LEAVE_KEY_DROPPED)
     finally:
         runner.terminate()
-    return [f"{schema}.{name} {key}" for schema, name, key in keys]
+    return True
 
 
 def _lower(table: TableName) -> tuple[str, str]:

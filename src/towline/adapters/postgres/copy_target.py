@@ -20,7 +20,7 @@ from towline.adapters.postgres.structure_plan import add_to_plan
 from towline.adapters.postgres.target_tables import read_same_key
 from towline.domain.errors import DataError, LeaseLost, Side, TowlineError
 from towline.domain.jobs import Endpoint
-from towline.domain.structure import StructureItem
+from towline.domain.structure import StructureItem, StructureReport
 from towline.domain.tables import SAME_NAMES, NameMap, Table, TableName
 from towline.engine import points
 from towline.engine.counted import Counted
@@ -29,7 +29,6 @@ from towline.engine.ports import (
     ChunkDone,
     ChunkReader,
     CopyFacts,
-    Departure,
     NamesRows,
     SnapshotFact,
     TablePlan,
@@ -144,23 +143,38 @@ class PgCopyTarget:
                 await self._write_plans(connection, plans)
                 await connection.execute("UPDATE towline.job SET copied_at = NULL WHERE job_id = $1", self._job_id)
 
-    async def leave(self, tables: Sequence[TableName], items: Sequence[int], *, edit: int | None) -> Departure:
+    async def leave(
+        self,
+        tables: Sequence[TableName],
+        items: Sequence[int],
+        *,
+        edit: int | None,
+        describe: Callable[[str], Sequence[StructureReport]],
+    ) -> None:
         connection = await self._ledger()
         with translated(Side.TARGET, what="letting tables leave the job"):
             async with connection.transaction():
                 # I6: earlier owners have no session any more and this one does not apply now, so the rows stand still.
                 await require_epoch(connection, self._job_id, self._epoch)
-                position = await leaving.read_standing(connection, self._job_id)
-                dropped = await leaving.drop_keys_across(connection, self._job_id, tables, items, self._names)
+                reports = list(describe(await leaving.read_standing(connection, self._job_id)))
+                reports += await leaving.drop_keys_across(connection, self._job_id, tables, items, self._names)
+                await leaving.remember_told(connection, self._job_id, reports)
                 await leaving.forget(connection, self._job_id, tables, items)
                 if edit is not None:
                     await self._note_edit(connection, edit)
                 points.reach(points.LEAVE_BEFORE_COMMIT)
-        reason = "dropped on the target: one of its two tables left the job"
-        return Departure(position, tuple((key, reason) for key in dropped))
 
-    async def finish_leaving(self) -> Sequence[str]:
-        return ()  # all of it was done in the transaction
+    async def finish_leaving(self) -> list[StructureReport]:
+        connection = await self._ledger()
+        with translated(Side.TARGET, what="reading the ledger"):
+            return await leaving.load_told(connection, self._job_id)
+
+    async def forget_told(self) -> None:
+        connection = await self._ledger()
+        with translated(Side.TARGET, what="writing the ledger"):
+            async with connection.transaction():
+                await require_epoch(connection, self._job_id, self._epoch)
+                await connection.execute("DELETE FROM towline.departure WHERE job_id = $1", self._job_id)
 
     async def join(self, plans: Sequence[TablePlan], items: Sequence[StructureItem], *, edit: int) -> None:
         connection = await self._ledger()

@@ -14,9 +14,11 @@ import asyncpg
 
 from towline.adapters.postgres.quoting import qualified, quote_ident
 from towline.adapters.postgres.structure_plan import remove_from_plan
+from towline.domain.structure import StructureReport
 from towline.domain.tables import NameMap, TableName
 
 _LOCK_TIMEOUT_S: Final = 10
+_DROPPED: Final = "dropped on the target: one of its two tables left the job"
 # Before the stream has begun, the rows are as of the newest snapshot.
 _STANDS_AT: Final = """
 SELECT coalesce((SELECT position FROM towline.checkpoint WHERE job_id = $1),
@@ -49,8 +51,8 @@ async def read_standing(connection: asyncpg.Connection, job_id: str) -> str:
 
 async def drop_keys_across(
     connection: asyncpg.Connection, job_id: str, tables: Sequence[TableName], items: Sequence[int], names: NameMap
-) -> list[str]:
-    """Drop the foreign keys between what leaves and what stays, and name them. Call inside a transaction."""
+) -> list[StructureReport]:
+    """Drop the foreign keys between what leaves and what stays, and say so. Call inside a transaction."""
     rows = await connection.fetch(_OF_ITEMS, job_id, list(items))
     gone = set(tables) | {_name(row) for row in rows if row["goes"]}
     kept = {_name(row) for row in rows if not row["goes"]} - gone
@@ -61,7 +63,7 @@ async def drop_keys_across(
     for row in await connection.fetch(_KEYS_ACROSS, *_columns(there), *_columns(staying)):
         table = qualified(TableName(row["schema"], row["name"]))
         await connection.execute(f"ALTER TABLE {table} DROP CONSTRAINT {quote_ident(row['key'])}")
-        dropped.append(f"{row['schema']}.{row['name']} {row['key']}")
+        dropped.append(StructureReport("FK CONSTRAINT", f"{row['schema']}.{row['name']} {row['key']}", _DROPPED))
     return dropped
 
 
@@ -77,6 +79,26 @@ async def forget(
             job_id,
             *_columns(tables),
         )
+
+
+async def remember_told(connection: asyncpg.Connection, job_id: str, reports: Sequence[StructureReport]) -> None:
+    """What the job's history is still to be told. Call inside a transaction."""
+    await connection.execute(
+        """INSERT INTO towline.departure (job_id, number, kind, name, reason)
+           SELECT $1, n + (SELECT coalesce(max(number), 0) FROM towline.departure WHERE job_id = $1), k, o, r
+           FROM unnest($2::text[], $3::text[], $4::text[]) WITH ORDINALITY AS u(k, o, r, n)""",
+        job_id,
+        [report.kind for report in reports],
+        [report.name for report in reports],
+        [report.reason for report in reports],
+    )
+
+
+async def load_told(connection: asyncpg.Connection, job_id: str) -> list[StructureReport]:
+    rows = await connection.fetch(
+        "SELECT kind, name, reason FROM towline.departure WHERE job_id = $1 ORDER BY number", job_id
+    )
+    return [StructureReport(row["kind"], row["name"], row["reason"]) for row in rows]
 
 
 def _columns(tables: Sequence[TableName]) -> tuple[list[str], list[str]]:
