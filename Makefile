@@ -117,7 +117,7 @@ sdk-oldest: $(SDK_OLDEST)/.ready ## Run the tests of the vendor's client with it
 
 fault-join: $(TEST_READY) ## Kill workers wherever objects join or leave a job that has run, and let writers at it
 	@scripts/system-packages test
-	@TOWLINE_CAMPAIGN=1 timeout 600 $(BIN)/python -m pytest tests/fault/test_join.py tests/fault/test_leave.py $(ARGS)
+	@TOWLINE_CAMPAIGN=1 timeout 900 $(BIN)/python -m pytest tests/fault/test_join.py tests/fault/test_leave.py $(ARGS)
 
 reference: $(TEST_READY) ## Make the reference page of the HTTP API from the code
 	@$(BIN)/python -m towline.api.reference > docs/reference.md
