@@ -73,7 +73,12 @@ class CrossSides:
         self.structure_target = CrossStructureTarget(spec.target, job_id=spec.job_id, epoch=epoch)
         self.copy_source = cast(CopySource, _CrossCopySource(spec, feed=feed, server_version=source_version))
         self.copy_target = MyCopyTarget(
-            spec.target, job_id=spec.job_id, epoch=epoch, policy=spec.conflict_policy, form=COPY_FORM
+            spec.target,
+            job_id=spec.job_id,
+            epoch=epoch,
+            policy=spec.conflict_policy,
+            form=COPY_FORM,
+            selection=spec.selection,
         )
 
     async def read_source_position(self) -> Lsn:
@@ -200,6 +205,7 @@ class _CrossCopySource(PgCopySource):
             feed=feed,
             server_version=server_version,
             render_column=select_value,
+            edit=spec.edit,
         )
         self._conversion = spec.conversion
 
