@@ -634,7 +634,7 @@ async def test_databases_of_mysql_may_have_other_names_but_not_in_another_family
     assert (result["status"], result["error_code"]) == (False, "DRS.M00300")
 
 
-async def test_objects_are_added_to_a_job_that_has_run_in_two_steps(api: Api) -> None:
+async def test_objects_join_and_leave_a_job_that_has_run_in_two_steps(api: Api) -> None:
     job_id = await api.create_job()
     narrow = {"job_id": job_id, "selected": True, "job": [TABLE]}
     await one(api, "PUT", "jobs/batch-select-objects", narrow)
@@ -642,10 +642,7 @@ async def test_objects_are_added_to_a_job_that_has_run_in_two_steps(api: Api) ->
     again = {"job_id": job_id, "is_sync_re_edit": True}
     refused = await one(api, "POST", "jobs/batch-retry-task", again)
     assert refused["error_code"] == "DRS.M00305", "nothing was edited"
-    # What the job has cannot leave it.
     other = {**TABLE, "id": "shop-*-*-stock-*-*-other", "object_name": "other"}
-    less = await one(api, "PUT", "jobs/batch-select-objects", {"job_id": job_id, "selected": True, "job": [other]})
-    assert (less["status"], less["error_code"]) == (False, "DRS.M00300")
     item = {"job_id": job_id, "selected": True, "job": [TABLE, other]}
     assert (await one(api, "PUT", "jobs/batch-select-objects", item))["status"] is True
     first, second = TableName("stock", "items"), TableName("stock", "other")
@@ -656,6 +653,9 @@ async def test_objects_are_added_to_a_job_that_has_run_in_two_steps(api: Api) ->
     assert job.status is JobStatus.STREAMING
     assert (await api.store.work.load_spec(job_id)).edit == 1
     assert len(job.selection_items) == 2
+    assert api.databases.joining == [job.selection], "what joins is looked at first"
+    events = [event.message for event in await api.jobs.events(api.caller, job_id)]
+    assert "srcDbPrivilegesIsEnough: m" in events, "a warning does not stand in the way"
     # The same from a pause.
     await api.bring_to(job_id, JobStatus.PAUSED)
     await one(api, "PUT", "jobs/batch-select-objects", {"job_id": job_id})
@@ -663,6 +663,45 @@ async def test_objects_are_added_to_a_job_that_has_run_in_two_steps(api: Api) ->
     job = await api.stored_job(job_id)
     assert (job.selection.is_everything, job.status) == (True, JobStatus.STARTING)
     assert (await api.store.work.load_spec(job_id)).edit == 2
+    # One goes.
+    await api.bring_to(job_id, JobStatus.STREAM_FAILED)
+    await one(api, "PUT", "jobs/batch-select-objects", {"job_id": job_id, "selected": True, "job": [other]})
+    await one(api, "POST", "jobs/batch-retry-task", again)
+    job = await api.stored_job(job_id)
+    assert job.selection.tables == {second}
+    assert job.status is JobStatus.STARTING
+
+
+async def test_objects_that_fail_their_precheck_do_not_join(api: Api) -> None:
+    job_id = await api.create_job()
+    await one(api, "PUT", "jobs/batch-select-objects", {"job_id": job_id, "selected": True, "job": [TABLE]})
+    await api.bring_to(job_id, JobStatus.STREAMING, full_complete_us=1)
+    await one(api, "PUT", "jobs/batch-select-objects", {"job_id": job_id})
+    before = await api.stored_job(job_id)
+    found = PrecheckItem(
+        "srcTablesWithoutKey", "db_params", Verdict.FAILED, "SRC_REPLICA_IDENTITY_NOTHING", "bad: a.b.", "Mend it."
+    )
+    api.databases.items = [found]
+    result = await one(api, "POST", "jobs/batch-retry-task", {"job_id": job_id, "is_sync_re_edit": True})
+    assert (result["status"], result["error_code"]) == ("failed", "DRS.M00305")
+    assert "srcTablesWithoutKey: bad: a.b. Mend it. Nothing was changed." in result["error_msg"]
+    assert await api.stored_job(job_id) == before
+
+
+async def test_between_other_families_objects_can_only_leave(api: Api) -> None:
+    sides = {side: endpoint_body(db_type="mysql", db_name="") for side in ("source_endpoint", "target_endpoint")}
+    job_id = await api.create_job(name="of-mysql", engine_type="mysql", **sides)
+    shop = {"id": "stock", "object_type": "database", "object_name": "stock", "select": "true"}
+    await one(api, "PUT", "jobs/batch-select-objects", {"job_id": job_id, "selected": True, "job": [shop]})
+    await api.bring_to(job_id, JobStatus.STREAMING, full_complete_us=1)
+    more = await one(api, "PUT", "jobs/batch-select-objects", {"job_id": job_id})
+    assert (more["status"], more["error_code"]) == (False, "DRS.M00300")
+    table = {"id": "stock-*-*-items", "object_type": "table", "object_name": "items", "select": "true"}
+    less = await one(api, "PUT", "jobs/batch-select-objects", {"job_id": job_id, "selected": True, "job": [table]})
+    assert less["status"] is True, less
+    await one(api, "POST", "jobs/batch-retry-task", {"job_id": job_id, "is_sync_re_edit": True})
+    assert (await api.stored_job(job_id)).selection.tables == {TableName("stock", "items")}
+    assert api.databases.joining == []
 
 
 async def test_selection_of_unknown_or_running_jobs(api: Api) -> None:

@@ -1,12 +1,11 @@
 """One run of a job's pipeline in a process of its own, which kills itself at a named point.
 
 Reads one JSON object from standard input: source, target (URLs), job_id, follow, until_caught_up, point (or null),
-times (die when the point is reached that often), signal (what to
-send itself there, SIGKILL by default), source_sql (run it on the source there, once, and live on), work_dir,
-copy_workers, memory_limit_bytes, conflict_policy, tables (of the schema public; all when left out), rename (as the
-option of migrate), edit (see `JobSpec`),
-conversion (by the names of its wishes).  Prints one JSON line with the result.  SIGTERM asks for a
-clean stop.
+times (die when the point is reached that often), signal (what to send
+itself there, SIGKILL by default), source_sql (run it on the source there, once, and live on), work_dir,
+copy_workers, memory_limit_bytes, conflict_policy, tables (of `schema`, which is public when left out; all when left
+out), rename (as the option of migrate), edit (see `JobSpec`), conversion (by the names of its wishes).  Prints one JSON
+line with the result.  SIGTERM asks for a clean stop.
 """
 
 from __future__ import annotations
@@ -79,6 +78,9 @@ class LastFigures:
     def note(self, report: StructureReport) -> None:
         self.notes.append(f"{report.kind} {report.name}: {report.reason}")
 
+    async def deliver(self) -> None:
+        pass  # what is noted is there
+
 
 def die_at(point: str, times: int, number: int) -> None:
     seen = 0
@@ -130,7 +132,7 @@ async def main() -> None:
         target=parse_url(order["target"]),
         selection=choose_selection(
             ObjectSelection(
-                tables=frozenset(TableName("public", name) for name in order.get("tables", ())),
+                tables=frozenset(TableName(order.get("schema", "public"), name) for name in order.get("tables", ())),
                 names=parse_renames(order.get("rename", [])),
             ),
             parse_url(order["source"]),

@@ -61,7 +61,7 @@ def create_app(
     """The API as an ASGI application. It owns neither service; whoever made them closes them."""
     meter = RequestMeter()
     gate = Gate(Authenticator(identity), clock)
-    pages = HealthPages(jobs, meter, clock=clock, version=version)
+    pages = HealthPages(jobs, meter, version=version)
     routes = all_routes(jobs, identity, outlets or Outlets())
     inner = Litestar(
         route_handlers=[

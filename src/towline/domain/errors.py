@@ -189,6 +189,13 @@ class RowFilterRefused(SetupError):
     )
 
 
+class ObjectsRefused(SetupError):
+    """Objects that would join a job which has run do not pass its prechecks; names the check and the objects."""
+
+    code = "OBJECTS_REFUSED"
+    remedy = "Do what the message says, or select other objects, and retry again; nothing was changed."
+
+
 class ParameterRefused(SetupError):
     code = "PARAMETER_REFUSED"
     remedy = "Give a value in the range that the comparison of parameters shows; nothing was changed."

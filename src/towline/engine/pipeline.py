@@ -11,7 +11,7 @@ Replay happens only when chunks come from more than one snapshot (see `engine/sn
 tolerantly until it covers the newest snapshot, before any further unique index or foreign key exists.
 
 Objects that were added to a job which has run join it here, which makes its full phase incomplete again (see
-`engine/joining.py`).
+`engine/joining.py`); those that were taken from it leave it before anything else (`engine/leaving.py`).
 
 Tasks of a run: the activity at hand, the ticker that reports figures, and a watcher that cancels the activity when
 the operator wants the job to stop.  Cancelling is safe anywhere: what is not committed is done again.
@@ -39,8 +39,9 @@ from towline.domain.progress import Phase, Progress
 from towline.domain.tables import Table, TableName
 from towline.engine.diagnose import run_diagnosis
 from towline.engine.figures import JobFigures
-from towline.engine.full_phase import choose_planned, run_full_phase, start_over
+from towline.engine.full_phase import choose_planned, run_full_phase, show_copied, start_over
 from towline.engine.joining import is_edited, join_objects
+from towline.engine.leaving import choose_followed, let_objects_leave, narrow_feed
 from towline.engine.points import HANDOFF_BEFORE_STREAM, reach
 from towline.engine.ports import Clock, Control, CopyFacts, Reporter, Sides, StreamFigures, StreamGoal
 from towline.engine.replaced import ReplacedNotes, Told
@@ -166,17 +167,22 @@ class _Attempt:
         run = self.run
         tables = await run.sides.copy_source.read_tables(run.spec.selection)
         facts = await run.sides.copy_target.load_facts()
+        # First: what is gone from the selection is not read any more, so it can be neither copied nor followed.
+        facts = await let_objects_leave(run, tables, facts)
         run.figures.board.take_copy(facts)
         facts = await self._full_phase(tables, facts)
         if is_edited(run, facts):
             await join_objects(run, tables, facts)
             facts = await self._full_phase(tables, await run.sides.copy_target.load_facts())
+        if run.spec.edit:
+            show_copied(run, choose_planned(tables, facts), facts)
         for part in ("structure", "data", "index"):
             run.figures.finish(part)
         await self.notes.look()
         if not run.follows:
             run.figures.phase = Phase.DONE
             return RunResult.COPIED
+        await narrow_feed(run, facts)
         return await self._stream_phase(choose_planned(tables, facts), facts)
 
     async def _full_phase(self, tables: Sequence[Table], facts: CopyFacts) -> CopyFacts:
@@ -228,6 +234,7 @@ class _Attempt:
             until=until,
             tolerant_until=parse(newest) if is_tolerant else None,
             table_floors={name: parse(text) for name, text in choose_floors(facts).items()},
+            only=choose_followed(self.run.spec, facts),
         )
         try:
             await run_stream(

@@ -64,6 +64,14 @@ JOB_DDL = (
     """CREATE TABLE IF NOT EXISTS towline.job_edit (
         job_id text PRIMARY KEY,
         edit int NOT NULL)""",
+    # What the job's history is still to be told of tables that left.
+    """CREATE TABLE IF NOT EXISTS towline.departure (
+        job_id text NOT NULL,
+        number int NOT NULL,
+        kind text NOT NULL,
+        name text NOT NULL,
+        reason text NOT NULL,
+        PRIMARY KEY (job_id, number))""",
 )
 
 _JOB_TABLES = (
@@ -74,6 +82,7 @@ _JOB_TABLES = (
     "chunk",
     "table_plan",
     "snapshot",
+    "departure",
     "job_edit",
     "job",
 )
