@@ -17,6 +17,11 @@ from tests.servers.fixtures import DatabaseFactory
 from tests.servers.mysql import MysqlServer, Product
 from tests.servers.mysql_fixtures import MysqlDatabaseFactory
 from tests.servers.to_postgres_equality import assert_same_values
+from towline import bootstrap
+from towline.domain.conversion import read_conversion
+from towline.domain.jobs import JobSpec, TaskMode
+from towline.domain.prechecks import Verdict
+from towline.domain.tables import ObjectSelection
 from towline.embedded import EmbeddedPostgres
 from towline.engine import points
 
@@ -228,67 +233,7 @@ ZEROS = """CREATE TABLE z (id int PRIMARY KEY, day date, at datetime(3), seen ti
     said varchar(20))"""
 # Without a key rows are found by all of their values.
 BARE = "CREATE TABLE bare (day date, word varchar(20))"
-AS_NULL = {"zero_dates": "null"}
-ZERO_COLUMNS = ["bare.day", "z.at", "z.day", "z.seen"]
-
-
-def insert_zeros(first: int) -> tuple[str, ...]:
-    """Three zero dates and a row without any, in both tables; and a real NULL, which does not count."""
-    return (
-        "SET SESSION sql_mode = 'ALLOW_INVALID_DATES'",
-        f"""INSERT INTO z VALUES ({first}, '0000-00-00', '2024-00-01 10:00:00', '0000-00-00', '2020-02-02', 'a\tb'),
-            ({first + 1}, '2024-02-29', NULL, NULL, '2020-02-02', NULL)""",
-        f"INSERT INTO bare VALUES ('2024-05-00', '{first}'), ('2024-05-06', '{first}')",
-    )
-
-
-def test_zero_dates_become_null_where_the_job_says_so(
-    mariadb10: MysqlServer, to_postgres: Callable[[MysqlServer], ToPostgresRuns]
-) -> None:
-    runs = to_postgres(mariadb10)
-    runs.source.execute(ZEROS, BARE, *insert_zeros(1))
-    runs.run_until_killed(points.COPY_BEFORE_COMMIT, conversion=AS_NULL)
-    runs.run_until_killed(points.HANDOFF_BEFORE_STREAM, conversion=AS_NULL)
-    runs.source.execute(
-        *insert_zeros(11),
-        # With the values still in the row, with one more, and gone again.
-        "UPDATE z SET said = 'touched', at = NULL WHERE id = 1",
-        "UPDATE z SET day = '2024-00-00' WHERE id = 2",
-        "UPDATE bare SET word = 'found' WHERE day = '2024-05-00' AND word = '1'",
-        "DELETE FROM bare WHERE word = '11' AND day <> '2024-05-06'",
-        "DELETE FROM z WHERE id = 11",
-        # Must not be NULL: by the job's policy, as any value that does not fit.
-        "SET SESSION sql_mode = 'ALLOW_INVALID_DATES'",
-        "INSERT INTO z (id, must) VALUES (20, '0000-00-00')",
-    )
-    outcome = runs.run(conversion=AS_NULL, conflict_policy="stop")
-    assert outcome["error"] == "UNREPRESENTABLE_VALUE"
-    assert "'must'" in outcome["message"]
-    outcome = runs.run_to_the_end(conversion=AS_NULL, conflict_policy="ignore")
-    schema = runs.source.name
-    told = [note for note in outcome["notes"] if "became NULL: 1 in the copy and " in note]
-    assert [note.split()[1] for note in told[-4:]] == [f"{schema}.{name}:" for name in ZERO_COLUMNS]
-    # Exact, whatever was killed: of the copy every value once, of the stream those that were written.
-    counts = runs.target.fetch_all(
-        "SELECT concat(table_name, '.', column_name), copied, streamed FROM towline.replaced_value"
-    )
-    assert sorted((name, copied) for name, copied, _ in counts) == [(name, 1) for name in ZERO_COLUMNS]
-    assert all(1 <= streamed <= 4 for _, _, streamed in counts), counts
-    shown = runs.target.fetch_all(
-        f"SELECT id, day::text, at::text, seen::text, must::text, said FROM {schema}.z ORDER BY id"
-    )
-    assert shown == [
-        (1, None, None, None, "2020-02-02", "touched"),
-        (2, None, None, None, "2020-02-02", None),
-        (12, "2024-02-29", None, None, "2020-02-02", None),
-    ]
-    assert runs.target.fetch_all(f"SELECT day::text, word FROM {schema}.bare ORDER BY 1, 2") == [
-        ("2024-05-06", "1"),
-        ("2024-05-06", "11"),
-        (None, "found"),
-    ]
-
-
+ZERO_COLUMNS = ["bare.day", "w.c16", "z.at", "z.day", "z.seen"]
 # Type on the source, wish, value, and that value as PostgreSQL shows it.
 WISHES = [
     ("tinyint(1) NOT NULL DEFAULT 1", "boolean", "1", "true"),
@@ -309,50 +254,82 @@ WISHES = [
     ("set('a','b')", "text", "'a,b'", "a,b"),
     ("date NOT NULL", "null", "'0000-00-00'", None),
 ]
+WISHED_COLUMNS = ", ".join(f"c{number} {kind}" for number, (kind, _, _, _) in enumerate(WISHES))
+WISHED_VALUES = ", ".join(value for _, _, value, _ in WISHES)
 
 
-def test_columns_have_the_types_that_the_job_wishes(
-    mysql9: MysqlServer, to_postgres: Callable[[MysqlServer], ToPostgresRuns]
-) -> None:
-    runs = to_postgres(mysql9)
-    schema, count = runs.source.name, len(WISHES)
-    values = ", ".join(value for _, _, value, _ in WISHES)
-    columns = ", ".join(f"c{number} {kind}" for number, (kind, _, _, _) in enumerate(WISHES))
-    wishes = "; ".join(f"{schema}.w.c{number}={wish}" for number, (_, wish, _, _) in enumerate(WISHES))
-    order: dict[str, Any] = {"conversion": {"zero_dates": "null", "column_types": f"{wishes}; bit(1)=smallint"}}
-    runs.source.execute(
+def insert_zeros(first: int) -> tuple[str, ...]:
+    """Zero dates, a row without any in each table, and a real NULL, which does not count."""
+    return (
         MODE,
         "SET time_zone = '+00:00'",
-        f"CREATE TABLE w (id int PRIMARY KEY, {columns})",
-        f"INSERT INTO w VALUES (1, {values})",
+        f"""INSERT INTO z VALUES ({first}, '0000-00-00', '2024-00-01 10:00:00', '0000-00-00', '2020-02-02', 'a\\tb'),
+            ({first + 1}, '2024-02-29', NULL, NULL, '2020-02-02', NULL)""",
+        f"INSERT INTO bare VALUES ('2024-05-00', '{first}'), ('2024-05-06', '{first}')",
+        f"INSERT INTO w VALUES ({first}, {WISHED_VALUES})",
     )
-    # A type that is not on the list stops the job before it makes anything.
-    outcome = runs.run(conversion={"column_types": f"{schema}.w.c0=uuid"})
-    assert outcome["error"] == "BAD_CONVERSION"
-    assert "boolean" in outcome["message"]
+
+
+def test_zero_dates_and_columns_become_what_the_job_says(
+    mariadb10: MysqlServer, to_postgres: Callable[[MysqlServer], ToPostgresRuns]
+) -> None:
+    runs = to_postgres(mariadb10)
+    schema = runs.source.name
+    wishes = "; ".join(f"{schema}.w.c{number}={wish}" for number, (_, wish, _, _) in enumerate(WISHES))
+    order: dict[str, Any] = {"conversion": {"zero_dates": "null", "column_types": f"{wishes}; tinyint(1)=smallint"}}
+    runs.source.execute(MODE, ZEROS, BARE, f"CREATE TABLE w (id int PRIMARY KEY, {WISHED_COLUMNS})", *insert_zeros(1))
+    runs.run_until_killed(points.COPY_BEFORE_COMMIT, **order)
     runs.run_until_killed(points.HANDOFF_BEFORE_STREAM, **order)
     runs.source.execute(
-        MODE,
-        "SET time_zone = '+00:00'",
-        f"INSERT INTO w VALUES (2, {values}), (3, {values})",
-        "UPDATE w SET c0 = 0, c2 = b'0' WHERE id = 3",
+        *insert_zeros(11),
+        # With the values still in the row, with one more, and gone again.
+        "UPDATE z SET said = 'touched', at = NULL WHERE id = 1",
+        "UPDATE z SET day = '2024-00-00' WHERE id = 2",
+        "UPDATE bare SET word = 'found' WHERE day = '2024-05-00' AND word = '1'",
+        "DELETE FROM bare WHERE word = '11' AND day <> '2024-05-06'",
+        "DELETE FROM z WHERE id = 11",
+        "UPDATE w SET c0 = 0, c2 = b'0' WHERE id = 1",
+        # By the job's policy, as any value that does not fit.
+        "INSERT INTO z (id, must) VALUES (20, '0000-00-00')",
+        "INSERT INTO w (id, c0, c16) VALUES (20, 2, '2024-01-01')",
     )
-    runs.run_to_the_end(conflict_policy="stop", **order)
-    shown = ", ".join(f"c{number}::text" for number in range(count))
+    outcome = runs.run_to_the_end(conflict_policy="ignore", **order)
+    told = [note for note in outcome["notes"] if "became NULL: 1 in the copy and " in note]
+    assert [note.split()[1] for note in told[-5:]] == [f"{schema}.{name}:" for name in ZERO_COLUMNS]
+    # Exact, whatever was killed: of the copy every value once, of the stream those that were written.
+    counts = runs.target.fetch_all(
+        "SELECT concat(table_name, '.', column_name), copied, streamed FROM towline.replaced_value"
+    )
+    assert sorted((name, copied) for name, copied, _ in counts) == [(name, 1) for name in ZERO_COLUMNS]
+    assert all(1 <= streamed <= 4 for _, _, streamed in counts), counts
+    rejects = runs.target.fetch_all("SELECT reason, key_values::jsonb ->> 'id' FROM towline.reject ORDER BY id")
+    assert [("'must'" in reason, "'c0'" in reason, key) for reason, key in rejects] == [
+        (True, False, "20"),
+        (False, True, "20"),
+    ]
+    shown = runs.target.fetch_all(
+        f"SELECT id, day::text, at::text, seen::text, must::text, said FROM {schema}.z ORDER BY id"
+    )
+    assert shown == [
+        (1, None, None, None, "2020-02-02", "touched"),
+        (2, None, None, None, "2020-02-02", None),
+        (12, "2024-02-29", None, None, "2020-02-02", None),
+    ]
+    assert runs.target.fetch_all(f"SELECT day::text, word FROM {schema}.bare ORDER BY 1, 2") == [
+        ("2024-05-06", "1"),
+        ("2024-05-06", "11"),
+        (None, "found"),
+    ]
     expected = tuple(text for _, _, _, text in WISHES)
+    columns = ", ".join(f"c{number}::text" for number in range(len(WISHES)))
     with runs.target.connect() as connection:
         connection.execute("SET timezone = 'UTC'")
-        found = connection.execute(f"SELECT {shown} FROM {schema}.w ORDER BY id".encode()).fetchall()
-        assert found == [expected, expected, ("false", expected[1], "false", *expected[3:])]
+        found = connection.execute(f"SELECT {columns} FROM {schema}.w ORDER BY id DESC".encode()).fetchall()
+        assert found == [expected, ("false", expected[1], "false", *expected[3:])]
         made = connection.execute(
-            f"INSERT INTO {schema}.w (id) VALUES (4) RETURNING c0, c2, c7 IS NOT NULL, c{count - 1}".encode()
+            f"INSERT INTO {schema}.w (id) VALUES (4) RETURNING c0, c2, c7 IS NOT NULL, c16".encode()
         ).fetchone()
     assert made == (True, True, True, None)
-    # What does not fit the wished type meets the job's policy, by name.
-    runs.source.execute(MODE, f"INSERT INTO w (id, c0, c{count - 1}) VALUES (5, 2, '2024-01-01')")
-    outcome = runs.run(conflict_policy="stop", **order)
-    assert outcome["error"] == "UNREPRESENTABLE_VALUE"
-    assert "'c0'" in outcome["message"]
 
 
 PEOPLE = (
@@ -362,7 +339,7 @@ PEOPLE = (
     # Without a key rows are found by all of their values, and then not by any that are equal.
     "CREATE TABLE word (said varchar(20), n int)",
     """INSERT INTO person VALUES ('Ada', 'ada', 'Paris', 'a@x', 'a'), ('bob', 'Ada', 'PARIS', 'b@x', 'b'),
-        ('eve', NULL, 'paris', NULL, 'a')""",
+        ('eve', NULL, 'paris', NULL, 'a'), ('Zoé', NULL, NULL, NULL, 'a')""",
     "INSERT INTO pet VALUES (1, 'ADA')",
     "INSERT INTO word VALUES ('x', 1), ('X', 1), ('é', 1), ('e', 1)",
 )
@@ -373,6 +350,7 @@ PEOPLE_CHANGES = (
     "UPDATE person SET name = 'BOB', city = 'Rome' WHERE name = 'bob'",
     "DELETE FROM person WHERE name = 'EVE'",
     "INSERT INTO person (name, city) VALUES ('Eve', 'rome')",
+    "UPDATE person SET name = 'zoé' WHERE name = 'zoe'",
     "DELETE FROM word WHERE BINARY said = 'X'",
     "UPDATE word SET n = 2 WHERE BINARY said = 'e'",
     "INSERT INTO pet VALUES (2, 'eve')",
@@ -395,9 +373,6 @@ def test_keys_and_conditions_ignore_case_where_the_job_says_so(
     runs.source.execute(*PEOPLE_CHANGES)
     runs.run_to_the_end(**order)
     assert_same_values(runs.source, runs.target)
-    runs.source.execute("INSERT INTO person (name) VALUES ('Zoé')", "UPDATE person SET name = 'zoé' WHERE name = 'zoe'")
-    runs.run_to_the_end(**order)
-    assert_same_values(runs.source, runs.target)
     with runs.target.connect() as connection:
         connection.execute(f"SET search_path = {schema}".encode())
         found = connection.execute("SELECT name FROM person WHERE city = 'ROME' ORDER BY name").fetchall()
@@ -415,16 +390,18 @@ def test_keys_and_conditions_ignore_case_where_the_job_says_so(
         connection.execute("INSERT INTO person (name, nick) VALUES ('new', 'ADA')")
 
 
-def test_target_without_icu_is_told_before_the_start(
+async def test_wishes_that_cannot_be_are_told_before_the_start(
     mysql9: MysqlServer, to_postgres: Callable[[MysqlServer], ToPostgresRuns]
 ) -> None:
     runs = to_postgres(mysql9)
     runs.source.execute("CREATE TABLE t (id int PRIMARY KEY)")
-    urls = url_of(mysql9, runs.source.name), runs.target.url
-    code, command = run("migrate", *urls, "--collation", "case-insensitive", "--column-type", "int=uuid")
-    assert code == 1
-    assert "built without ICU" in command.told()
-    assert f"{runs.source.name}.t.id (int) cannot be uuid" in command.told()
+    source, target = map(bootstrap.parse_url, runs.urls())
+    conversion = read_conversion({"collation": "case-insensitive", "column_types": "int=uuid"})
+    selection = ObjectSelection(schemas=frozenset({runs.source.name}))
+    spec = JobSpec("job", TaskMode.FULL, source, target, selection=selection, conversion=conversion)
+    failed = [each for each in await bootstrap.DatabaseProbes().run_prechecks(spec) if each.verdict is Verdict.FAILED]
+    assert [each.reason for each in failed] == ["BAD_CONVERSION", "TARGET_WITHOUT_ICU"]
+    assert f"{runs.source.name}.t.id (int) cannot be uuid: integer, smallint, bigint, numeric" in failed[0].message
 
 
 SHOP = (
