@@ -9,8 +9,8 @@ BIN := $(VENV)/bin
 CODE := $(wildcard src tests bench)
 # Arguments for the command behind a target: make test ARGS="tests/unit -k lsn"
 ARGS ?=
-# How many tests run at once; each of these processes has servers of its own.
-JOBS ?= 2
+# How many tests run at once, more than cores as they often wait; each of these processes has servers of its own.
+JOBS ?= 3
 
 # One stamp per set of packages, younger than the lock it was installed from.
 DEMO_READY := $(VENV)/.ready-demo

@@ -76,6 +76,17 @@ async def test_full_copy_alone_needs_nothing_of_replication(
     assert "restart" in both["srcWalLevel"].remedy
 
 
+async def test_selection_of_what_is_not_there_is_told(source_database: Database, target_database: Database) -> None:
+    source_database.execute("CREATE TABLE t (a int PRIMARY KEY)")
+    gone, there = TableName("public", "T"), TableName("public", "t")
+    spec = job(source_database, target_database)
+    nothing = await check(replace(spec, selection=ObjectSelection(frozenset({"nope"}), frozenset({gone}))))
+    assert trouble(nothing) == {"srcSelectedObjectsExist": "SRC_NOTHING_SELECTED"}
+    assert "public.T, schema nope" in nothing["srcSelectedObjectsExist"].message
+    some = await check(replace(spec, selection=ObjectSelection(tables=frozenset({gone, there}))))
+    assert trouble(some) == {"srcSelectedObjectsExist": "SRC_SELECTED_OBJECTS_MISSING"}
+
+
 async def test_everything_wrong_at_once_is_told_item_by_item(
     private_server: ServerFactory, target_database: Database
 ) -> None:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import Any, Final, cast
 
 import msgspec
@@ -64,7 +66,7 @@ def create_app(
     inner = Litestar(
         route_handlers=[
             *(_build_handler(route, gate) for route in routes),
-            *_pages(pages, render_openapi(routes, version=version)),
+            *_pages(pages, cache(lambda: render_openapi(routes, version=version))),
         ],
         exception_handlers={Exception: _answer_exception},
         request_max_body_size=None,  # the gate counts, and answers in the API's own shape
@@ -105,7 +107,7 @@ def _build_handler(route: Route, gate: Gate) -> HTTPRouteHandler:
     return HTTPRouteHandler(path, http_method=_METHODS[route.method], status_code=status)(serve)
 
 
-def _pages(pages: HealthPages, openapi: bytes) -> list[HTTPRouteHandler]:
+def _pages(pages: HealthPages, openapi: Callable[[], bytes]) -> list[HTTPRouteHandler]:
     async def healthz(request: Request[Any, Any, Any]) -> Response[bytes]:
         request.scope["state"]["route"] = "/healthz"
         return Response(msgspec.json.encode(pages.health()), media_type="application/json")
@@ -116,7 +118,7 @@ def _pages(pages: HealthPages, openapi: bytes) -> list[HTTPRouteHandler]:
 
     async def describe(request: Request[Any, Any, Any]) -> Response[bytes]:
         request.scope["state"]["route"] = "/openapi.json"
-        return Response(openapi, media_type="application/json")
+        return Response(openapi(), media_type="application/json")
 
     return [
         HTTPRouteHandler("/openapi.json", http_method="GET")(describe),

@@ -105,6 +105,9 @@ def parse_selection(texts: list[str]) -> ObjectSelection:
                 schemas.add(parts[0])
             else:
                 tables.add(TableName(*parts))
+    if texts and not schemas and not tables:
+        # A variable of a script that is empty must not mean everything.
+        raise RequestError("--tables names no table: write SCHEMA.TABLE or SCHEMA.*, or leave the option out")
     return ObjectSelection(frozenset(schemas), frozenset(tables))
 
 

@@ -189,6 +189,9 @@ class PostgresToMysql:
     async def run_prechecks(self, spec: JobSpec) -> list[PrecheckItem]:
         return await run_prechecks(spec)
 
+    async def check_joining(self, spec: JobSpec) -> list[PrecheckItem]:
+        return []  # nothing can, see `domain.jobs.takes_objects_in`
+
 
 # --- copy -------------------------------------------------------------------------------------------
 
@@ -238,15 +241,13 @@ class _CrossReader:
 
     def __init__(self, reader: PgChunkReader) -> None:
         self._reader = reader
-        self._changed_since: SnapshotFact | None = None
 
     async def read(self, table: Table, chunk: Chunk, *, changed_since: SnapshotFact | None) -> AsyncIterator[bytes]:
-        self._changed_since = changed_since
         async for block in self._reader.read(table, chunk, changed_since=changed_since):
             yield fit_block(block)
 
     async def read_key(self, table: Table, chunk: Chunk, *, row_number: int) -> str:
-        return await self._reader.read_key(table, chunk, changed_since=self._changed_since, row_number=row_number)
+        return await self._reader.read_key(table, chunk, row_number=row_number)
 
     async def close(self) -> None:
         await self._reader.close()

@@ -94,6 +94,12 @@ def test_unreadable_table_names_are_refused(text: str) -> None:
         parse_selection([text])
 
 
+@pytest.mark.parametrize("text", ["", ","])
+def test_empty_selection_is_not_everything(text: str) -> None:
+    with pytest.raises(RequestError, match="names no table"):
+        parse_selection([text])
+
+
 def test_same_command_is_the_same_job_and_another_is_not() -> None:
     selection = ObjectSelection(tables=frozenset({TableName("a", "b"), TableName("c", "d")}))
     job_id = derive_job_id("s/1", "t/2", mode=TaskMode.FULL, selection=selection)

@@ -88,6 +88,8 @@ class SourceFacts:
     names: NameMap = SAME_NAMES  # with what lies where its table does
     missing: tuple[TableName, ...] = ()  # renamed, but not there
     indexes: tuple[tuple[TableName, TableName], ...] = ()  # each with its table; read only for a job that renames
+    unknown: tuple[str, ...] = ()  # what was selected but is not there
+    has_selected: bool = True  # whether any of the selection is there
 
     def names_there(self) -> dict[TableName, TableName]:
         """What each relation, and in a job that renames each index, will be called on the target."""
@@ -143,6 +145,8 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND c.relpersistence <> 't'
                   AND d.objid = c.oid AND d.deptype = 'e')
 ORDER BY n.nspname, c.relname
 """
+
+_SCHEMAS = "SELECT nspname AS name FROM pg_catalog.pg_namespace WHERE nspname = ANY($1::text[])"
 
 _FOREIGN_KEYS = """
 SELECT n.nspname AS schema, c.relname AS name, fn.nspname AS other_schema, f.relname AS other_name
@@ -277,6 +281,7 @@ async def read_source_facts(
     with translated(Side.SOURCE, what="looking at the source"):
         server = await _read_server(connection)
         rows = await connection.fetch(_RELATIONS)
+        schemas = await connection.fetch(_SCHEMAS, sorted(selection.schemas))
         keys = await connection.fetch(_FOREIGN_KEYS)
         roles = await connection.fetch(_ROLES_IN_USE)
         extensions = await connection.fetch(_EXTENSIONS)
@@ -298,6 +303,8 @@ async def read_source_facts(
 
     links = [(TableName(row["schema"], row["name"]), TableName(row["other_schema"], row["other_name"])) for row in keys]
     present = {_name(row) for row in rows}
+    wanted = {f"schema {name}" for name in selection.schemas} | set(map(str, selection.tables | selection.views))
+    there = {f"schema {row['name']}" for row in schemas} | set(map(str, present))
     out = [link for link in links if covers(link[0]) and not selection.covers(link[1])]
     return SourceFacts(
         server=server,
@@ -322,6 +329,8 @@ async def read_source_facts(
             for row in indexes
             if covers(table := TableName(row["schema"], row["table_name"]))
         ),
+        unknown=tuple(sorted(wanted - there)),
+        has_selected=selection.is_everything or not wanted.isdisjoint(there),
     )
 
 

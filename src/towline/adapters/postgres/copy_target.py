@@ -364,5 +364,8 @@ async def _name_row(error: asyncpg.PostgresError, table: Table, chunk: Chunk, re
     if place is None or not isinstance(translated_error, DataError) or not isinstance(reader, NamesRows):
         return translated_error
     line, column = place
-    key = await reader.read_key(table, chunk, row_number=line)
+    try:
+        key = await reader.read_key(table, chunk, row_number=line)
+    except TowlineError:
+        key = ""  # the row that does not fit is what the operator has to hear of, not why it cannot be named
     return with_column(translated_error, column, schema=table.name.schema, table=table.name.name, key=key)
