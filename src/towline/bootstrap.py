@@ -27,6 +27,7 @@ class _Pair(Protocol):
     async def open_sides(self, spec: JobSpec, *, epoch: int | None, work_dir: Path) -> Sides: ...
     async def remove_traces(self, spec: JobSpec) -> None: ...
     async def run_prechecks(self, spec: JobSpec) -> list[PrecheckItem]: ...
+    async def check_joining(self, spec: JobSpec) -> list[PrecheckItem]: ...
 
 
 class _Family(_Pair, Protocol):
@@ -163,12 +164,7 @@ class DatabaseProbes:
         return await _pair(spec).run_prechecks(spec)
 
     async def check_joining(self, spec: JobSpec) -> list[PrecheckItem]:
-        # Between other families nothing joins, see `domain.jobs.takes_objects_in`.
-        if not spec.takes_objects_in:
-            return []
-        from towline.adapters.postgres.checks import run_prechecks
-
-        return await run_prechecks(spec, only_joining=True)
+        return await _pair(spec).check_joining(spec)
 
     async def remove_traces(self, spec: JobSpec) -> None:
         await remove_traces(spec)

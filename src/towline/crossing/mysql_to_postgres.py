@@ -78,6 +78,9 @@ class MysqlToPostgres:
     async def run_prechecks(self, spec: JobSpec) -> list[PrecheckItem]:
         return await run_prechecks(spec)
 
+    async def check_joining(self, spec: JobSpec) -> list[PrecheckItem]:
+        return []  # nothing can, see `domain.jobs.takes_objects_in`
+
 
 class _Sides:
     """Implements `engine.ports.Sides`."""

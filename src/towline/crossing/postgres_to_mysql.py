@@ -191,6 +191,9 @@ class PostgresToMysql:
     async def run_prechecks(self, spec: JobSpec) -> list[PrecheckItem]:
         return await run_prechecks(spec)
 
+    async def check_joining(self, spec: JobSpec) -> list[PrecheckItem]:
+        return []  # nothing can, see `domain.jobs.takes_objects_in`
+
 
 # --- copy -------------------------------------------------------------------------------------------
 

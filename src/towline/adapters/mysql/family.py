@@ -35,6 +35,9 @@ class MysqlFamily:
     async def run_prechecks(self, spec: JobSpec) -> list[PrecheckItem]:
         return await run_prechecks(spec)
 
+    async def check_joining(self, spec: JobSpec) -> list[PrecheckItem]:
+        return []  # nothing can, see `domain.jobs.takes_objects_in`
+
     async def check_connection(self, endpoint: Endpoint, *, side: Side) -> None:
         session = await connect(endpoint, purpose="test", with_database=True, side=side)
         session.terminate()

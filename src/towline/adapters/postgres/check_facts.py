@@ -304,7 +304,7 @@ async def read_source_facts(
     links = [(TableName(row["schema"], row["name"]), TableName(row["other_schema"], row["other_name"])) for row in keys]
     present = {_name(row) for row in rows}
     wanted = {f"schema {name}" for name in selection.schemas} | set(map(str, selection.tables | selection.views))
-    existing = {f"schema {row['name']}" for row in schemas} | set(map(str, present))
+    there = {f"schema {row['name']}" for row in schemas} | set(map(str, present))
     out = [link for link in links if covers(link[0]) and not selection.covers(link[1])]
     return SourceFacts(
         server=server,
@@ -329,8 +329,8 @@ async def read_source_facts(
             for row in indexes
             if covers(table := TableName(row["schema"], row["table_name"]))
         ),
-        unknown=tuple(sorted(wanted - existing)),
-        has_selected=selection.is_everything or not wanted.isdisjoint(existing),
+        unknown=tuple(sorted(wanted - there)),
+        has_selected=selection.is_everything or not wanted.isdisjoint(there),
     )
 
 

@@ -72,7 +72,7 @@ async def _check(
     target_facts = await _look_at_target(spec, target, names)
     items = [_judge_connection(source_facts, Side.SOURCE), _judge_connection(target_facts, Side.TARGET)]
     if only_joining:
-        if not isinstance(source_facts, SourceFacts) or not source_facts.relations:
+        if not isinstance(source_facts, SourceFacts) or not (source_facts.relations or source_facts.unknown):
             return items
         if isinstance(target_facts, TargetFacts):
             target_facts = replace(target_facts, is_ours=False)  # nothing of what joins is the job's own

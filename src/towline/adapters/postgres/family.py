@@ -36,6 +36,9 @@ class PostgresFamily:
     async def run_prechecks(self, spec: JobSpec) -> list[PrecheckItem]:
         return await run_prechecks(spec)
 
+    async def check_joining(self, spec: JobSpec) -> list[PrecheckItem]:
+        return await run_prechecks(spec, only_joining=True)
+
     async def check_connection(self, endpoint: Endpoint, *, side: Side) -> None:
         connection = await connect(endpoint, purpose="test", side=side)
         connection.terminate()
