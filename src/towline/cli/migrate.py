@@ -33,6 +33,7 @@ from towline.domain.renames import require_sound
 from towline.domain.tables import ObjectSelection
 from towline.engine.pipeline import RunResult, run_pipeline
 from towline.engine.tasks import end_tasks
+from towline.settings import read_heartbeat
 
 SOURCE_VARIABLE = "TOWLINE_SOURCE_URL"
 TARGET_VARIABLE = "TOWLINE_TARGET_URL"
@@ -57,6 +58,7 @@ class Order:
     index_workers: int
     limit_bytes_per_s: int | None
     memory_limit_bytes: int
+    writes_heartbeat: bool = True
 
 
 def migrate(
@@ -122,6 +124,7 @@ def migrate(
             index_workers=index_workers,
             limit_bytes_per_s=None if limit_mb_s is None else int(limit_mb_s * 1_000_000),
             memory_limit_bytes=memory_mb * 1024 * 1024,
+            writes_heartbeat=read_heartbeat(os.environ),
         )
     except RequestError as error:
         _print_error(error)
@@ -196,6 +199,7 @@ async def _identify(order: Order, mode: TaskMode) -> JobSpec:
         copy_workers=order.copy_workers,
         index_workers=order.index_workers,
         memory_limit_bytes=order.memory_limit_bytes,
+        writes_heartbeat=order.writes_heartbeat,
     )
 
 
