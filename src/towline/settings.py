@@ -34,6 +34,7 @@ class Settings:
     tls_certificate: Path | None
     tls_key: Path | None
     zone: str = DEFAULT_ZONE
+    writes_heartbeat: bool = True
     outside: OutsideConfig = field(default_factory=OutsideConfig, repr=False)
 
 
@@ -74,8 +75,17 @@ def read_settings(
         tls_certificate=certificate,
         tls_key=key,
         zone=_zone(environment),
+        writes_heartbeat=read_heartbeat(environment),
         outside=read_outside_config(config or _path(environment, "CONFIG")),
     )
+
+
+def read_heartbeat(environment: Mapping[str, str]) -> bool:
+    """Whether a heartbeat may be written into the log of a source. Raises RequestError."""
+    word = (environment.get("TOWLINE_HEARTBEAT") or "on").lower()
+    if word not in ("on", "off"):
+        raise RequestError("TOWLINE_HEARTBEAT is neither on nor off")
+    return word == "on"
 
 
 def _default_data_dir(environment: Mapping[str, str]) -> Path:

@@ -59,6 +59,7 @@ async def _run(assignment: Assignment, run: RunJob) -> ExitCode:
             ttl_s=assignment.ttl_s,
             work_dir=data_dir / "work" / assignment.job_id,
             shutdown=shutdown,
+            writes_heartbeat=assignment.writes_heartbeat,
         )
         code = await run_worker(setup, run)
     watch.cancel()

@@ -143,6 +143,29 @@ async def test_delay_is_measured_on_this_clock(api: Api) -> None:
     assert (await api.progress_of(job_id))["incre_trans_delay_millis"] == "2000"
 
 
+@pytest.mark.parametrize("reading", ["load_progress", "load_all_health"])
+async def test_a_slow_store_makes_no_delay_look_small(api: Api, monkeypatch: pytest.MonkeyPatch, reading: str) -> None:
+    """While a request waits for the store, delays go on growing."""
+    job_id = await api.create_job()
+    await api.bring_to(job_id, JobStatus.STREAMING)
+    await api.report(job_id, streaming(api))
+    read = getattr(api.store.jobs, reading)
+
+    async def read_slowly(*args: Any, **options: Any) -> Any:
+        rows = await read(*args, **options)
+        api.clock.advance(3)
+        return rows
+
+    monkeypatch.setattr(api.store.jobs, reading, read_slowly)
+    if reading == "load_progress":
+        assert (await api.progress_of(job_id))["incre_trans_delay_millis"] == "3250"
+        return
+    text = (await api.client.get("/metrics")).text
+    assert f'towline_job_delay_seconds{{job_id="{job_id}"}} 3.25' in text
+    parts = [line for line in text.splitlines() if line.startswith("towline_job_delay_part_seconds{")]
+    assert sum(float(line.split()[-1]) for line in parts) == pytest.approx(3.25)
+
+
 async def test_dead_worker_cannot_keep_a_figure_fresh(api: Api) -> None:
     job_id = await api.create_job()
     await api.bring_to(job_id, JobStatus.STREAMING)

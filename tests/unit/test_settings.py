@@ -21,6 +21,8 @@ def test_without_anything_the_data_lies_in_the_home_folder():
     settings = read_settings({"XDG_DATA_HOME": "/somewhere"})
     assert settings.data_dir == Path("/somewhere/towline")
     assert (settings.listen_host, settings.listen_port) == ("127.0.0.1", 8080)
+    assert settings.writes_heartbeat
+    assert not read_settings({"TOWLINE_HEARTBEAT": "off"}).writes_heartbeat
 
 
 @pytest.mark.parametrize(
@@ -31,6 +33,7 @@ def test_without_anything_the_data_lies_in_the_home_folder():
         {"TOWLINE_LISTEN": ":80"},
         {"TOWLINE_LOG_LEVEL": "loud"},
         {"TOWLINE_MAX_WORKERS": "none"},
+        {"TOWLINE_HEARTBEAT": "sometimes"},
         {"TOWLINE_TLS_KEY": "only-the-key.pem"},
     ],
 )

@@ -35,6 +35,7 @@ from towline.domain.structure import StructureReport
 from towline.domain.tables import ObjectSelection
 from towline.engine.pipeline import RunResult, run_pipeline
 from towline.engine.tasks import end_tasks
+from towline.settings import read_heartbeat
 
 SOURCE_VARIABLE = "TOWLINE_SOURCE_URL"
 TARGET_VARIABLE = "TOWLINE_TARGET_URL"
@@ -60,6 +61,7 @@ class Order:
     limit_bytes_per_s: int | None
     memory_limit_bytes: int
     conversion: Conversion = PLAIN
+    writes_heartbeat: bool = True
 
 
 def migrate(
@@ -151,6 +153,7 @@ def migrate(
             limit_bytes_per_s=None if limit_mb_s is None else int(limit_mb_s * 1_000_000),
             memory_limit_bytes=memory_mb * 1024 * 1024,
             conversion=conversion,
+            writes_heartbeat=read_heartbeat(os.environ),
         )
     except RequestError as error:
         print_error(error)
@@ -226,6 +229,7 @@ async def _identify(order: Order, mode: TaskMode) -> JobSpec:
         index_workers=order.index_workers,
         memory_limit_bytes=order.memory_limit_bytes,
         conversion=order.conversion,
+        writes_heartbeat=order.writes_heartbeat,
     )
 
 

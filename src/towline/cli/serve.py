@@ -144,6 +144,7 @@ def _supervise(settings: Settings, store: Store, probes: DatabaseProbes, clock: 
         data_dir=str(settings.data_dir),
         ttl_s=LEASE_TTL_S,
         log_level=settings.log_level,
+        writes_heartbeat=settings.writes_heartbeat,
     )
     supervision = SupervisorSettings(
         work_root=settings.data_dir / "work",

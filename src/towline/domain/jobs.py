@@ -171,6 +171,7 @@ class JobSpec:
     only_structure: bool = False  # rest when what rows need is on the target; the next run goes on from there
     replaces_owners: bool = False  # all objects belong to the target's user
     accounts: AccountWish | None = None
+    writes_heartbeat: bool = True  # into the source's log, when nothing else moves an idle one on
     edit: int = 0  # grows with each change of the selection after the job has run
     conversion: Conversion = PLAIN
 

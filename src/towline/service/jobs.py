@@ -137,16 +137,17 @@ class JobService:
 
     async def progress(self, caller: Caller, job_ids: JobIds) -> list[Outcome[JobLine]]:
         """One outcome per id, in request order, duplicates included; all read in one query."""
-        lines = await self.progress_lines(caller, job_ids)
+        _, lines = await self.progress_lines(caller, job_ids)
         return [
             Outcome(job_id, line) if isinstance(line, JobLine) else Outcome(job_id, error=line)
             for job_id, line in zip(job_ids, lines, strict=True)
         ]
 
-    async def progress_lines(self, caller: Caller, job_ids: JobIds) -> list[JobLine | Exception]:
-        """As `progress`, without an `Outcome` around each line, as there may be thousands."""
+    async def progress_lines(self, caller: Caller, job_ids: JobIds) -> tuple[int, list[JobLine | Exception]]:
+        """The moment, and as `progress`, without an `Outcome` around each line, as there may be thousands."""
         known = await self._store.load_progress(job_ids, project_id=caller.project_id)
-        return [
+        now_us = self._clock.now_us()  # not that of the request: while it waited, delays went on growing
+        return now_us, [
             line
             if (line := known.get(job_id)) is not None and line.status is not JobStatus.DELETED
             else _unknown(job_id, is_deleted=line is not None)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -74,6 +74,7 @@ class WorkerSetup:
     ttl_s: float
     work_dir: Path
     shutdown: asyncio.Event
+    writes_heartbeat: bool = True
     follow_interval_s: float = FOLLOW_INTERVAL_S
     stop_grace_s: float = STOP_GRACE_S
     pause_grace_s: float = PAUSE_GRACE_S
@@ -176,7 +177,7 @@ class _Run:
         )
         controls.append(control)
         control.follow(job)
-        spec = await setup.store.load_spec(setup.lease.job_id)
+        spec = replace(await setup.store.load_spec(setup.lease.job_id), writes_heartbeat=setup.writes_heartbeat)
         setup.work_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         return cls(setup, spec, control, keeper)
 

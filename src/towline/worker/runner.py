@@ -22,6 +22,7 @@ class Assignment(msgspec.Struct, frozen=True):
     epoch: int
     ttl_s: float
     log_level: str = "info"
+    writes_heartbeat: bool = True
 
     def __repr__(self) -> str:
         return f"Assignment(job_id={self.job_id!r}, epoch={self.epoch})"
@@ -55,13 +56,21 @@ class ChildProcessRunner:
     """
 
     def __init__(
-        self, command: Sequence[str], *, store_url: str, data_dir: str, ttl_s: float, log_level: str = "info"
+        self,
+        command: Sequence[str],
+        *,
+        store_url: str,
+        data_dir: str,
+        ttl_s: float,
+        log_level: str = "info",
+        writes_heartbeat: bool = True,
     ) -> None:
         self._command = tuple(command)
         self._store_url = store_url
         self._data_dir = data_dir
         self._ttl_s = ttl_s
         self._log_level = log_level
+        self._writes_heartbeat = writes_heartbeat
 
     async def start(self, lease: Lease) -> WorkerHandle:
         process = await asyncio.create_subprocess_exec(
@@ -78,6 +87,7 @@ class ChildProcessRunner:
             epoch=lease.epoch,
             ttl_s=self._ttl_s,
             log_level=self._log_level,
+            writes_heartbeat=self._writes_heartbeat,
         )
         assert process.stdin is not None
         process.stdin.write(msgspec.json.encode(assignment) + b"\n")

@@ -23,7 +23,7 @@ async def test_position_of_an_idle_source_is_one_that_a_reader_comes_to(private_
     source = Database(private_server(18, settings={"autovacuum": "off"}), "postgres")
     endpoint = parse_url(source.url)
     connection = await connect(endpoint, purpose="test")
-    probe = PgProbe(endpoint, job_id="test")
+    probe, silent = (PgProbe(endpoint, job_id="test", writes_heartbeat=writes) for writes in (True, False))
     try:
         # The next record begins behind the header of a new file, the last one ends before it.
         await connection.execute("CHECKPOINT; SELECT pg_switch_wal()")
@@ -31,6 +31,10 @@ async def test_position_of_an_idle_source_is_one_that_a_reader_comes_to(private_
         assert (await probe.sample()).position == position
         assert Lsn.parse(await connection.fetchval("SELECT pg_current_wal_flush_lsn()::text")).covers(position)
         assert position < Lsn.parse(await connection.fetchval("SELECT pg_current_wal_insert_lsn()::text"))
+        await silent.nudge()
+        assert (await probe.sample()).position == position
+        await probe.nudge()
+        assert (await probe.sample()).position != position
     finally:
         await probe.close()
         await connection.close()

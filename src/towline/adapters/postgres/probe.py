@@ -55,8 +55,9 @@ async def read_current_position(connection: asyncpg.Connection) -> Lsn:
 class PgProbe:
     """Implements `engine.ports.SourceProbe`; connects when first asked, and anew after a failure."""
 
-    def __init__(self, endpoint: Endpoint, *, job_id: str) -> None:
+    def __init__(self, endpoint: Endpoint, *, job_id: str, writes_heartbeat: bool = True) -> None:
         self._endpoint = endpoint
+        self._writes_heartbeat = writes_heartbeat
         self._purpose = f"{job_id}:probe"
         self._connection: asyncpg.Connection | None = None
 
@@ -72,6 +73,8 @@ class PgProbe:
         return SourceSample(row["time_us"], self._form.parse_current(row["position"]))
 
     async def nudge(self) -> None:
+        if not self._writes_heartbeat:
+            return
         connection = await self._open()
         # Not allowed everywhere; an idle source then moves on by its own housekeeping, some seconds later.
         with suppress(TowlineError), translated(Side.SOURCE, what="writing a heartbeat"):

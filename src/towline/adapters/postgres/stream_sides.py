@@ -67,4 +67,5 @@ class PgStreamSides:
         return PgApplier(spec.target, options)
 
     def new_probe(self) -> PgProbe:
-        return PgProbe(self._spec.source, job_id=self._spec.job_id)
+        heartbeat = self._spec.writes_heartbeat
+        return PgProbe(self._spec.source, job_id=self._spec.job_id, writes_heartbeat=heartbeat)
