@@ -111,7 +111,8 @@ async def test_health_names_who_holds_the_job_up(api: Api) -> None:
     assert (wait["session"]["pid"], wait["session"]["statement"]) == (4711, "LOCK TABLE t")
     assert "pg_terminate_backend(4711)" in wait["remedy"]
     assert health["stall"]["is_stalled"]
-    assert health["retention"]["level"] == "ok"
+    assert health["retention"]["level"] == "unknown"
+    assert "how long its disk has room for that is not known" in health["retention"]["text"]
     assert (health["retention"]["held_bytes"], health["retention"]["hours_left"]) == (5000, None)
     assert (health["source_position"], health["queued_bytes"], health["cpu_share"]) == ("0/1C", 70, 0.12)
     assert [reason["code"] for reason in health["switchover"]["reasons"]] == ["DELAY_LARGE", "TARGET_LOCK"]
@@ -171,6 +172,7 @@ async def test_metrics_tell_what_holds_jobs_up_and_name_nobody(api: Api) -> None
         f'towline_job_stalled{{job_id="{job_id}"}} 1.0',
         f'towline_job_switchover_ready{{job_id="{job_id}"}} 0.0',
         f'towline_job_log_held_bytes{{job_id="{job_id}"}} 5000.0',
+        f'towline_job_log_level{{job_id="{job_id}",level="unknown"}} 1.0',
     ):
         assert sample in text
     assert "LOCK TABLE" not in text

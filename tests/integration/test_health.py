@@ -81,9 +81,14 @@ async def test_a_lock_on_the_target_is_named_and_the_verdict_waits_for_it(
     async with followed(tmp_path / "towline", source_database, target_database) as job:
         ready = await job.until(lambda health: health.verdict.is_ready)
         assert (ready.stall, ready.waits) == (None, ())
-        assert ready.retention.level is Level.OK
+        assert ready.retention.level is Level.UNKNOWN  # the source sets no limit, and does not show its disk
         assert ready.retention.held_bytes is not None
-        assert {advisory.code for advisory in ready.verdict.advisories} == {"SEQUENCES", "COMPARE", "TRIGGERS"}
+        assert {advisory.code for advisory in ready.verdict.advisories} == {
+            "SEQUENCES",
+            "COMPARE",
+            "TRIGGERS",
+            "LOG_RETENTION",
+        }
 
         with target_database.connect() as blocker:
             pid = blocker.info.backend_pid

@@ -10,7 +10,9 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import Any, Final, cast
 
 import msgspec
@@ -59,12 +61,12 @@ def create_app(
     """The API as an ASGI application. It owns neither service; whoever made them closes them."""
     meter = RequestMeter()
     gate = Gate(Authenticator(identity), clock)
-    pages = HealthPages(jobs, meter, clock=clock, version=version)
+    pages = HealthPages(jobs, meter, version=version)
     routes = all_routes(jobs, identity, outlets or Outlets())
     inner = Litestar(
         route_handlers=[
             *(_build_handler(route, gate) for route in routes),
-            *_pages(pages, render_openapi(routes, version=version)),
+            *_pages(pages, cache(lambda: render_openapi(routes, version=version))),
         ],
         exception_handlers={Exception: _answer_exception},
         request_max_body_size=None,  # the gate counts, and answers in the API's own shape
@@ -105,7 +107,7 @@ def _build_handler(route: Route, gate: Gate) -> HTTPRouteHandler:
     return HTTPRouteHandler(path, http_method=_METHODS[route.method], status_code=status)(serve)
 
 
-def _pages(pages: HealthPages, openapi: bytes) -> list[HTTPRouteHandler]:
+def _pages(pages: HealthPages, openapi: Callable[[], bytes]) -> list[HTTPRouteHandler]:
     async def healthz(request: Request[Any, Any, Any]) -> Response[bytes]:
         request.scope["state"]["route"] = "/healthz"
         return Response(msgspec.json.encode(pages.health()), media_type="application/json")
@@ -116,7 +118,7 @@ def _pages(pages: HealthPages, openapi: bytes) -> list[HTTPRouteHandler]:
 
     async def describe(request: Request[Any, Any, Any]) -> Response[bytes]:
         request.scope["state"]["route"] = "/openapi.json"
-        return Response(openapi, media_type="application/json")
+        return Response(openapi(), media_type="application/json")
 
     return [
         HTTPRouteHandler("/openapi.json", http_method="GET")(describe),

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol, TextIO
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
@@ -33,18 +33,22 @@ class Display(Protocol):
     def close(self) -> None: ...
 
 
-def open_display(*, is_json: bool, stream: TextIO | None = None) -> Display:
-    """The display that fits the stream (standard output)."""
+def open_display(*, is_json: bool, stream: TextIO | None = None, is_live: bool = True) -> Display:
+    """The display that fits the stream (standard output). Not `is_live`: for one look, which is shown whole."""
     out = stream or sys.stdout
     if is_json:
         return JsonDisplay(out)
-    return TerminalDisplay(out) if out.isatty() else PlainDisplay(out)
+    return TerminalDisplay(out, is_live=is_live) if out.isatty() else PlainDisplay(out)
 
 
 class TerminalDisplay:
-    """Redraws one block of lines at the bottom of the terminal."""
+    """Redraws one block of lines at the bottom of the terminal; it is never higher than the terminal.
 
-    def __init__(self, out: TextIO) -> None:
+    Not `is_live`: writes it once, however high it is.
+    """
+
+    def __init__(self, out: TextIO, *, is_live: bool = True) -> None:
+        self._is_live = is_live
         console = Console(file=out, highlight=False)
         if console.width > WIDTH:
             console.width = WIDTH
@@ -52,6 +56,9 @@ class TerminalDisplay:
         self._live: Live | None = None
 
     def show(self, views: Sequence[JobView], records: Sequence[dict[str, Any]] = ()) -> None:
+        if not self._is_live:
+            self._console.print(self._draw(views))
+            return
         if self._live is None:
             self._live = Live(console=self._console, auto_refresh=False, transient=False)
             self._live.start()
@@ -70,7 +77,9 @@ class TerminalDisplay:
             return Text("no jobs", style="dim")
         if len(views) == 1:
             return render_job(views[0])
-        return Group(render_jobs(views, max_rows=max(3, self._console.height - 6)))
+        # One line stays free, as the cursor stands below the block.
+        max_lines = self._console.height - 1 if self._is_live else None
+        return render_jobs(views, max_lines=max_lines, width=self._console.width)
 
 
 class PlainDisplay:
@@ -89,10 +98,11 @@ class PlainDisplay:
             _write_line(self._out, "no jobs")
         self._was_empty = not views
         for view in views:
-            is_due = now_s - self._written_s.get(view.label, -LINE_INTERVAL_S) >= LINE_INTERVAL_S
-            if is_due or self._states.get(view.label) != view.state:
-                self._states[view.label] = view.state
-                self._written_s[view.label] = now_s
+            job = view.job_id or view.label  # jobs of two projects may share a name
+            is_due = now_s - self._written_s.get(job, -LINE_INTERVAL_S) >= LINE_INTERVAL_S
+            if is_due or self._states.get(job) != view.state:
+                self._states[job] = view.state
+                self._written_s[job] = now_s
                 _write_line(self._out, f"{time.strftime('%H:%M:%S')}  {render_line(view)}")
 
     def say(self, text: str, *, style: str = "") -> None:

@@ -26,6 +26,7 @@ from towline.cli.stopping import INTERRUPTED, StopWish, stopped_by_signals
 from towline.cli.summary import RunLog, record_of_report, render_result, render_summary
 from towline.cli.view import render_record, render_report, view_of
 from towline.clock import SystemClock
+from towline.domain.conversion import PLAIN, Collation, Conversion, ZeroDates, parse_column_types, require_possible
 from towline.domain.errors import RequestError, SetupError, Side, TowlineError
 from towline.domain.jobs import Endpoint, JobSpec, TaskMode
 from towline.domain.prechecks import PrecheckItem, Verdict
@@ -58,6 +59,7 @@ class Order:
     index_workers: int
     limit_bytes_per_s: int | None
     memory_limit_bytes: int
+    conversion: Conversion = PLAIN
 
 
 def migrate(
@@ -87,6 +89,29 @@ def migrate(
             help="SCHEMA.TABLE=SCHEMA.TABLE or SCHEMA.*=SCHEMA.*, the source's name to the left; may be repeated.",
         ),
     ] = None,
+    zero_dates: Annotated[
+        ZeroDates,
+        typer.Option(
+            "--zero-dates",
+            help="From MySQL to PostgreSQL, dates such as 0000-00-00: refuse them, or write NULL where a column may be"
+            " NULL.",
+        ),
+    ] = ZeroDates.REFUSE,
+    collation: Annotated[
+        Collation,
+        typer.Option(
+            "--collation",
+            help="From MySQL to PostgreSQL, texts that ignore case on the source: compare with regard to case, or not.",
+        ),
+    ] = Collation.DETERMINISTIC,
+    column_type: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column-type",
+            help="Between PostgreSQL and MySQL, another type on the target: SCHEMA.TABLE.COLUMN=TYPE or"
+            " SOURCETYPE=TYPE, such as 'tinyint(1)=boolean'; docs/types.md has the list. May be repeated.",
+        ),
+    ] = None,
     copy_workers: Annotated[int, typer.Option(min=1, max=64, help="Chunks copied at the same time.")] = 2,
     index_workers: Annotated[int, typer.Option(min=1, max=64, help="Indexes built at the same time.")] = 2,
     limit_mb_s: Annotated[
@@ -112,6 +137,8 @@ def migrate(
         asked = replace(parse_selection(tables or []), names=parse_renames(rename or []))
         selection = choose_selection(asked, source)
         require_sound(selection, source_family=source.family, target_family=target.family)
+        conversion = Conversion(zero_dates, parse_column_types(column_type or []), collation)
+        require_possible(conversion, source_family=source.family, target_family=target.family)
         order = Order(
             source=source,
             target=target,
@@ -123,6 +150,7 @@ def migrate(
             index_workers=index_workers,
             limit_bytes_per_s=None if limit_mb_s is None else int(limit_mb_s * 1_000_000),
             memory_limit_bytes=memory_mb * 1024 * 1024,
+            conversion=conversion,
         )
     except RequestError as error:
         print_error(error)
@@ -189,7 +217,7 @@ async def _identify(order: Order, mode: TaskMode) -> JobSpec:
     if source == target:
         raise RequestError("source and target are the same database")
     return JobSpec(
-        job_id=derive_job_id(source, target, mode=mode, selection=order.selection),
+        job_id=derive_job_id(source, target, mode=mode, selection=order.selection, conversion=order.conversion),
         mode=mode,
         source=order.source,
         target=order.target,
@@ -197,6 +225,7 @@ async def _identify(order: Order, mode: TaskMode) -> JobSpec:
         copy_workers=order.copy_workers,
         index_workers=order.index_workers,
         memory_limit_bytes=order.memory_limit_bytes,
+        conversion=order.conversion,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
@@ -16,6 +17,7 @@ from towline.cli.score import show_scores
 from towline.cli.view import JobView, render_record, view_of
 from towline.clock import SystemClock
 from towline.domain.errors import JobNotFound
+from towline.domain.health import BY_BADNESS, Level
 from towline.domain.jobs import JobStatus
 from towline.domain.progress import Phase, Progress
 from towline.service.ports import Job, JobFilter, JobProgress
@@ -61,7 +63,7 @@ def progress(
         if score:
             asyncio.run(show_scores(settings, [job_id.lower() for job_id in ids or []], is_json=as_json))
             return
-        display = open_display(is_json=as_json)
+        display = open_display(is_json=as_json, is_live=watch)
         try:
             asyncio.run(
                 _show(settings, [job_id.lower() for job_id in ids or []], display, watch=watch, is_json=as_json)
@@ -79,9 +81,8 @@ async def _show(settings: Settings, ids: Sequence[str], display: Display, *, wat
             rows = await read_rows(store, ids)
             now_us = clock.now_us()
             # Of ten thousand jobs each takes a good part of a second, so neither is made twice or for nothing.
-            ordered = sorted(
-                ((view_of_row(row, now_us=now_us), row) for row in rows), key=lambda viewed: rank(viewed[0])
-            )
+            views = tell_apart([view_of_row(row, now_us=now_us) for row in rows])
+            ordered = sorted(zip(views, rows, strict=True), key=lambda viewed: rank(viewed[0]))
             records = [record_of_row(row, now_us=now_us) for _, row in ordered] if is_json else []
             display.show([view for view, _ in ordered], records)
             if not watch:
@@ -118,8 +119,8 @@ def view_of_row(row: Row, *, now_us: int) -> JobView:
     note = job.failure.message if job.failure else ""
     state = status.value.replace("_", " ")
     if row.progress is None:
-        return JobView(job.name, state, is_failed=status in _FAILED, note=note)
-    view = view_of(job.name, row.progress, now_us=now_us)
+        return JobView(job.name, state, is_failed=status in _FAILED, note=note, job_id=job.job_id)
+    view = replace(view_of(job.name, row.progress, now_us=now_us, status=status), job_id=job.job_id)
     if status in _LIVE:
         is_phase_known = status is not JobStatus.STARTING
         return replace(view, state=view.state if is_phase_known else state, note=note or view.note)
@@ -136,7 +137,18 @@ def view_of_row(row: Row, *, now_us: int) -> JobView:
         split=None if status in _OVER else view.split,
         tables=(),
         note=note,
+        remedy=job.failure.remedy if job.failure else "",
+        is_ready=None,
+        not_ready_because=(),
     )
+
+
+def tell_apart(views: Sequence[JobView]) -> list[JobView]:
+    """The same, those that share a name (in two projects) with the beginning of their ids behind it. Pure."""
+    count = Counter(view.label for view in views)
+    return [
+        replace(view, label=f"{view.label} ({view.job_id[:8]})") if count[view.label] > 1 else view for view in views
+    ]
 
 
 def record_of_row(row: Row, *, now_us: int) -> dict[str, Any]:
@@ -160,11 +172,18 @@ def record_of_row(row: Row, *, now_us: int) -> dict[str, Any]:
     }
 
 
-def rank(view: JobView) -> tuple[bool, bool, int, int, str]:
-    """Sorts the worst first: failed, then stalled, then the longest delay, then the lowest percent. Pure."""
+def rank(view: JobView) -> tuple[bool, int, bool, bool, int, int, str]:
+    """Sorts the worst first. Pure.
+
+    Failed, then the source's log gone or nearly, then stalled, then a log that will not do for long, then the longest
+    delay, then the lowest percent.
+    """
+    badness = BY_BADNESS.index(view.log_level)
     return (
         not view.is_failed,
+        -badness if badness >= BY_BADNESS.index(Level.CRITICAL) else 0,
         not view.is_stalled,
+        not view.is_log_short,
         -(view.delay_ms or 0),
         view.percent if view.percent is not None else 101,
         view.label,

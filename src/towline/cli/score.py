@@ -56,7 +56,10 @@ def score_record(scores: Mapping[str, Score], names: Mapping[str, str]) -> dict[
 def render_overall(overall: Overall) -> str:
     """One sentence. Pure."""
     if not overall.jobs:
-        return "No job has been scored yet: a job is scored when it has copied everything and is in step."
+        return (
+            "No job has been scored yet. A job is scored when it has copied everything and is in step, by what it said"
+            " two seconds before and earlier."
+        )
     return (
         f"{overall.jobs} jobs: remaining time wrong by {format_share(overall.median_error)} (median), by"
         f" {format_share(overall.tenth_error)} after a tenth; {format_share(overall.within)} of the ranges held the"

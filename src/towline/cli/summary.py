@@ -56,6 +56,9 @@ class RunLog:
             self.reports.append(report)
             self._on_report(report)
 
+    async def deliver(self) -> None:
+        pass  # what is noted is there
+
     @property
     def seconds(self) -> float:
         """Since the run began, prechecks included."""

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from towline.domain.health import judge
+from towline.domain.health import Health, Level, Retention, judge
 from towline.domain.jobs import JobStatus
 from towline.domain.progress import DelaySplit, PartProgress, Phase, Progress, TableProgress, delay_ms, split_delay
 from towline.domain.structure import StructureReport
@@ -28,7 +29,13 @@ UNKNOWN = "-"
 # A worker reports at least once a second; rates of one that has been silent for longer than this say nothing.
 STALE_AFTER_US = 15_000_000
 _SHOWN_TABLES = 6
+_SENTENCE_CHARS = 400
 _BAR_WIDTH = 28
+_SMALL_BAR_WIDTH = 12
+_LABEL_WIDTH = 26
+_STATE_WIDTH = 16
+_WIDTH_WITH_BARS = 96
+_WIDTH_WITH_SPEEDS = 66
 
 PHASE_WORDS = {
     Phase.PRECHECK: "checking",
@@ -64,10 +71,29 @@ class JobView:
     index: PartProgress | None = None
     tables: tuple[TableProgress, ...] = ()
     note: str = ""
+    remedy: str = ""
+    log_level: Level = Level.NONE
+    log_note: str = ""
+    is_ready: bool | None = None
+    not_ready_because: tuple[str, ...] = ()
+    job_id: str = ""
+
+    @property
+    def is_log_short(self) -> bool:
+        """The source will soon no longer have what the job needs, or has given up on it."""
+        return self.log_level in (Level.WARNING, Level.CRITICAL, Level.LOST)
+
+    @property
+    def alarm(self) -> str:
+        """What somebody should read of it among many jobs."""
+        if self.note and (self.is_failed or self.is_stalled):
+            return self.note
+        return self.log_note if self.is_log_short else ""
 
 
-def view_of(label: str, progress: Progress, *, now_us: int) -> JobView:
-    """The view of a job whose worker said `progress`, looked at now."""
+def view_of(label: str, progress: Progress, *, now_us: int, status: JobStatus | None = None) -> JobView:
+    """The view of a job whose worker said `progress`, looked at now. `status` None: of a job that runs."""
+    health = judge(status or _status_of(progress), progress, now_us=now_us)
     is_streaming = progress.phase in _STREAMING
     is_stale = now_us - progress.at_us > STALE_AFTER_US
     rows_per_s = progress.apply_rows_per_s if is_streaming else progress.copy_rows_per_s
@@ -83,13 +109,18 @@ def view_of(label: str, progress: Progress, *, now_us: int) -> JobView:
         bytes_per_s=None if is_stale else bytes_per_s,
         remaining_s=None if is_stale or is_streaming else progress.remaining_s,
         remaining_range_s=None if is_stale or is_streaming else _range_s(progress),
-        is_stalled=judge(_status_of(progress), progress, now_us=now_us).stall is not None,
+        is_stalled=health.stall is not None,
         delay_ms=delay_ms(progress, now_us=now_us),
         split=split_delay(progress, now_us=now_us),
         structure=progress.structure,
         index=progress.index,
         tables=progress.tables if progress.phase is Phase.COPY else (),
-        note=_render_note(progress, is_stale=is_stale, now_us=now_us),
+        note=_render_note(progress, health, is_stale=is_stale, now_us=now_us),
+        remedy=health.stall.remedy if health.stall else health.waits[0].remedy if health.waits else "",
+        log_level=health.retention.level,
+        log_note=_render_log(health.retention),
+        is_ready=health.verdict.is_ready if is_streaming else None,
+        not_ready_because=tuple(reason.text for reason in health.verdict.reasons) if is_streaming else (),
     )
 
 
@@ -98,10 +129,16 @@ def _range_s(progress: Progress) -> tuple[int, int] | None:
     return None if low_s is None or high_s is None or not progress.remaining_s else (low_s, high_s)
 
 
-def _render_note(progress: Progress, *, is_stale: bool, now_us: int) -> str:
+def _render_log(retention: Retention) -> str:
+    if retention.level in (Level.NONE, Level.OK):
+        return ""
+    return f"the source's log: {retention.text}"
+
+
+def _render_note(progress: Progress, health: Health, *, is_stale: bool, now_us: int) -> str:
     if is_stale and progress.phase is not Phase.DONE:
         return f"no word from the worker for {format_seconds((now_us - progress.at_us) // 1_000_000)}"
-    waits = judge(_status_of(progress), progress, now_us=now_us).waits
+    waits = health.waits
     return f"waiting: {waits[0].text}" if waits and progress.phase is not Phase.DONE else ""
 
 
@@ -130,45 +167,100 @@ def render_job(view: JobView) -> RenderableType:
         lines.append(_render_parts(view))
         lines.extend(_render_tables(view.tables))
     if view.note:
-        lines.append(Text("  " + _clip(view.note, WIDTH - 4), style="red" if view.is_failed else "yellow"))
+        lines.append(_line(view.note, style="red" if view.is_failed else "yellow"))
+    if view.remedy and (view.is_stalled or view.is_failed):
+        lines.append(_line(f"to do: {view.remedy}"))
+    if view.log_note:
+        lines.append(_line(view.log_note, style="yellow" if view.is_log_short else "dim"))
+    if view.is_ready is not None:
+        lines.append(_line(f"switch-over: {_render_ready(view)}", style="green" if view.is_ready else "dim"))
     return Group(*lines)
 
 
-def render_jobs(views: Sequence[JobView], *, max_rows: int | None = None) -> RenderableType:
-    """Many jobs, one line each, in the order given; the rest beyond `max_rows` as a count."""
-    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
-    for name in ("job", "state", "", ""):
-        table.add_column(name, no_wrap=True, overflow="ellipsis", max_width=26 if name == "job" else None)
-    for name in ("left", "delay", "rows/s", "MB/s"):
-        table.add_column(name, justify="right", no_wrap=True)
-    shown = views if max_rows is None else views[:max_rows]
-    for view in shown:
-        table.add_row(
-            Text(view.label),
-            Text(view.state, style=_style(view)),
-            _bar(view.percent, width=12),
-            Text(format_percent(view.percent), justify="right"),
-            format_seconds(view.remaining_s),
-            format_delay(view.delay_ms),
-            _rate(view.rows_per_s, 1, 0),
-            _rate(view.bytes_per_s, 1_000_000, 1),
-        )
-    rest = len(views) - len(shown)
+def _line(text: str, *, style: str = "") -> RenderableType:
+    """A sentence, on as many lines as it takes, within reason."""
+    return Padding(Text(_clip(text, _SENTENCE_CHARS), style=style), (0, 0, 0, 2))
+
+
+def _render_ready(view: JobView) -> str:
+    if view.is_ready:
+        return "ready"
+    first, *others = view.not_ready_because or (UNKNOWN,)
+    return f"not yet: {first}" + (f", and {len(others)} more" if others else "")
+
+
+def render_jobs(views: Sequence[JobView], *, max_lines: int | None = None, width: int = WIDTH) -> RenderableType:
+    """Many jobs in the order given, as many as fit into the lines, and how many others there are.
+
+    One line each; what is wrong with those that are in trouble stands below.
+    """
+    shown, told = choose_shown(views, max_lines=max_lines)
+    table = _table_of_jobs(views[:shown], width)
     notes = [
-        Text(f"  {view.label}: {_clip(view.note, 90)}", style=_style(view))
-        for view in shown
-        if view.note and (view.is_failed or view.is_stalled)
+        Text(_clip(f"  {_clip(view.label, _LABEL_WIDTH)}: {view.alarm}", width), style=_style(view))
+        for view in _in_trouble(views)[:told]
     ]
+    rest = len(views) - shown
     ends = [Text(f"and {rest:,} more", style="dim")] if rest else []
-    return Group(Text(summarize(views), style="dim"), table, *notes, *ends)
+    return Group(Text(_clip(summarize(views), width), style="dim"), table, *notes, *ends)
+
+
+def _table_of_jobs(views: Sequence[JobView], width: int) -> Table:
+    """On a narrow screen bars go first, then speeds, then ends of names; no figure does from 60 columns on."""
+    has_bar, has_speed = width >= _WIDTH_WITH_BARS, width >= _WIDTH_WITH_SPEEDS
+    others = _STATE_WIDTH + 25 + (_SMALL_BAR_WIDTH + 1 if has_bar else 0) + (17 if has_speed else 0)
+    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
+    for name, longest in (("job", max(8, min(_LABEL_WIDTH, width - others))), ("state", _STATE_WIDTH)):
+        table.add_column(name, no_wrap=True, overflow="ellipsis", max_width=longest)
+    if has_bar:
+        table.add_column("", no_wrap=True)
+    for name in ("", "left", "delay", *(("rows/s", "MB/s") if has_speed else ())):
+        table.add_column(name, justify="right", no_wrap=True)
+    for view in views:
+        cells: list[RenderableType] = [
+            Text(view.label),
+            Text(f"{view.state}, ready" if view.is_ready else view.state, style=_style(view)),
+        ]
+        cells += [_bar(view.percent, width=_SMALL_BAR_WIDTH)] if has_bar else []
+        cells += [format_percent(view.percent), format_seconds(view.remaining_s), format_delay(view.delay_ms)]
+        cells += [_rate(view.rows_per_s, 1, 0), _rate(view.bytes_per_s, 1_000_000, 1)] if has_speed else []
+        table.add_row(*cells)
+    return table
+
+
+def choose_shown(views: Sequence[JobView], *, max_lines: int | None) -> tuple[int, int]:
+    """How many of the first jobs are listed, and of how many in trouble it is told what is wrong. Pure.
+
+    The table comes with three lines that are no jobs.  Up to a third of the lines tells what is wrong.
+    """
+    troubled = len(_in_trouble(views))
+    if max_lines is None:
+        return len(views), troubled
+    room = max(1, max_lines - 3)
+    told = min(troubled, room // 3)
+    shown = min(len(views), room - told)
+    return shown, min(told, len(_in_trouble(views[:shown])))
+
+
+def _in_trouble(views: Sequence[JobView]) -> list[JobView]:
+    return [view for view in views if view.alarm]
 
 
 def summarize(views: Sequence[JobView]) -> str:
     """How many jobs there are in which state, the states that want somebody's eyes first."""
+    short = sum(view.is_log_short for view in views)
+    ready = sum(bool(view.is_ready) for view in views)
+    counted = [f"{len(views):,} jobs"]
+    counted += [f"{short:,} short of log"] if short else []
+    counted += [f"{ready:,} ready to switch over"] if ready else []
+    return f"{', '.join(counted)}: {_count_states(views)}"
+
+
+def _count_states(views: Sequence[JobView]) -> str:
     states = Counter("failed" if view.is_failed else "stalled" if view.is_stalled else view.state for view in views)
     worst = {state: states.pop(state) for state in ("failed", "stalled") if state in states}
     counted = [f"{count:,} {state}" for state, count in (*worst.items(), *states.most_common())]
-    return f"{len(views):,} jobs: {', '.join(counted)}"
+    return ", ".join(counted)
 
 
 def _render_parts(view: JobView) -> RenderableType:
@@ -240,7 +332,7 @@ def _bar(percent: int | None, *, width: int) -> ProgressBar:
 
 
 def _style(view: JobView) -> str:
-    if view.is_stalled and not view.is_failed:
+    if (view.is_stalled or view.is_log_short) and not view.is_failed:
         return "yellow"
     return "red" if view.is_failed else "green" if view.is_streaming else "cyan"
 
@@ -264,6 +356,7 @@ def render_line(view: JobView) -> str:
         render_figures(view),
         f"delay {format_delay(view.delay_ms)}" if view.is_streaming else _remaining(view),
         view.note,
+        view.log_note if view.is_log_short else "",
     ]
     return "  ".join(part for part in parts if part)
 
@@ -329,9 +422,18 @@ def render_record(job_id: str, progress: Progress, *, now_us: int, status: JobSt
         "stalled": health.stall.reason if health.stall else None,
         "remedy": health.stall.remedy if health.stall else None,
         "waits": [{"kind": wait.kind.value, "text": wait.text, "remedy": wait.remedy} for wait in health.waits],
-        "log": {"level": health.retention.level.value, "text": health.retention.text},
+        "log": _log_record(health.retention),
         "ready": health.verdict.is_ready,
         "not_ready_because": [reason.text for reason in health.verdict.reasons],
+    }
+
+
+def _log_record(retention: Retention) -> dict[str, Any]:
+    return {
+        "level": retention.level.value,
+        "text": retention.text,
+        "remedy": retention.remedy,
+        "hours_left": retention.hours_left,
     }
 
 

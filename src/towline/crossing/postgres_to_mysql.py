@@ -67,11 +67,18 @@ class CrossSides:
         self._source_version = source_version
         self._feed = feed
         self._owner = owner
-        self.structure_source = CrossStructureSource(spec.source, job_id=spec.job_id, target=target)
+        self.structure_source = CrossStructureSource(
+            spec.source, job_id=spec.job_id, target=target, conversion=spec.conversion
+        )
         self.structure_target = CrossStructureTarget(spec.target, job_id=spec.job_id, epoch=epoch)
         self.copy_source = cast(CopySource, _CrossCopySource(spec, feed=feed, server_version=source_version))
         self.copy_target = MyCopyTarget(
-            spec.target, job_id=spec.job_id, epoch=epoch, policy=spec.conflict_policy, form=COPY_FORM
+            spec.target,
+            job_id=spec.job_id,
+            epoch=epoch,
+            policy=spec.conflict_policy,
+            form=COPY_FORM,
+            selection=spec.selection,
         )
 
     async def read_source_position(self) -> Lsn:
@@ -198,11 +205,13 @@ class _CrossCopySource(PgCopySource):
             feed=feed,
             server_version=server_version,
             render_column=select_value,
+            edit=spec.edit,
         )
+        self._conversion = spec.conversion
 
     async def read_tables(self, selection: ObjectSelection) -> list[Table]:
         async with self._session("catalog") as connection:
-            return await read_tables(connection, selection)
+            return await read_tables(connection, selection, self._conversion)
 
     async def open_base_snapshot(self, tables: Sequence[Table], *, follow: bool) -> PgSnapshot:
         return cast(PgSnapshot, _CrossSnapshot(await super().open_base_snapshot(tables, follow=follow)))

@@ -31,12 +31,19 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class LockWait:
-    """One of the job's own sessions waits for locks that others hold. `purpose`: what the session is for."""
+    """One of the job's own sessions waits for locks that others hold. `purpose`: what the session is for.
+
+    `statement`: what it wants the lock for.  No `blockers`: the server does not say who they are; `state` is then its
+    own word for the wait, and `how_to_see` what would make it say so.
+    """
 
     purpose: str
     pid: int
     waited_s: float | None
     blockers: tuple[Session, ...]
+    statement: str = ""
+    state: str = ""
+    how_to_see: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,8 @@ class KeptLog:
     `keeps_for_s` is set: what is older is removed, needed or not; 0 is never.  `limit_bytes` is then how much the
     source keeps in all.
 
+    `disk_left_bytes`: free room on the disk that the log is on, None where the source does not say.
+
     `state`: the source's own word for it.  `held_bytes`: from the oldest byte that is kept until now.  `is_limited`:
     whether the source gives up on the job at some size; `limit_bytes` is that size and `left_bytes` what may still be
     written until then.
@@ -76,6 +85,7 @@ class KeptLog:
     limit_bytes: int | None = None
     left_bytes: int | None = None
     keeps_for_s: float | None = None
+    disk_left_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +94,7 @@ class SourceFacts:
 
     `log_end_bytes`: grows by what the source writes into its log, None if that is not shown.  `transactions`: the
     oldest ones, oldest first, the job's own left out.  `hidden_sessions`: those whose transactions the worker's user
-    may not see.
+    may not see; not `are_transactions_shown`: it may see none.  `lock_waits`: of the job's own sessions there.
     """
 
     at_us: int
@@ -92,6 +102,8 @@ class SourceFacts:
     log: KeptLog
     transactions: tuple[OpenTransaction, ...] = ()
     hidden_sessions: int = 0
+    are_transactions_shown: bool = True
+    lock_waits: tuple[LockWait, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

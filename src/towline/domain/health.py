@@ -62,6 +62,7 @@ class WaitKind(Enum):
     SOURCE_UNREACHABLE = "source_unreachable"
     TARGET_UNREACHABLE = "target_unreachable"
     TARGET_LOCK = "target_lock"
+    SOURCE_LOCK = "source_lock"
     PAUSE = "pause"
     SPEED_LIMIT = "speed_limit"
     TARGET_WORK = "target_work"
@@ -104,6 +105,10 @@ class Level(Enum):
     CRITICAL = "critical"
     LOST = "lost"
     UNKNOWN = "unknown"
+
+
+BY_BADNESS: Final = (Level.NONE, Level.OK, Level.UNKNOWN, Level.WARNING, Level.CRITICAL, Level.LOST)
+"""The worst last. What is not known is no good news, and no alarm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,24 +255,32 @@ def _outages(seen: Diagnosis, now_us: int) -> Iterator[Wait]:
 
 
 def _locks(seen: Diagnosis, now_us: int) -> Iterator[Wait]:
-    target = _fresh_target(seen, now_us)
-    for wait in target.lock_waits if target else ():
-        for blocker in wait.blockers:
-            yield Wait(
-                WaitKind.TARGET_LOCK,
-                Part.APPLY,
-                Side.TARGET,
-                f"a lock on the target that {render_session(blocker)} holds; session {wait.purpose} needs it",
-                _end_remedy(blocker, "target"),
-                session=blocker,
-                since_us=_since(wait, seen),
-            )
+    target, source = _fresh_target(seen, now_us), _fresh_source(seen, now_us)
+    for lock_wait in target.lock_waits if target else ():
+        yield from _lock_waits(lock_wait, Wait(WaitKind.TARGET_LOCK, Part.APPLY, Side.TARGET, "", ""), target)
+    for lock_wait in source.lock_waits if source else ():
+        yield from _lock_waits(lock_wait, Wait(WaitKind.SOURCE_LOCK, Part.READ, Side.SOURCE, "", ""), source)
 
 
-def _since(wait: LockWait, seen: Diagnosis) -> int | None:
-    if wait.waited_s is None or seen.target is None:
+def _lock_waits(lock_wait: LockWait, wait: Wait, facts: SourceFacts | TargetFacts | None) -> Iterator[Wait]:
+    """One for each holder, or one that says that the holder is not known."""
+    side = wait.side.value
+    since_us = _since(lock_wait, facts)
+    wanted = f" for {lock_wait.statement}" if lock_wait.statement else ""
+    needs = f"session {lock_wait.purpose} needs it{wanted}"
+    for blocker in lock_wait.blockers:
+        text = f"a lock on the {side} that {render_session(blocker)} holds; {needs}"
+        yield replace(wait, text=text, remedy=_end_remedy(blocker, side), session=blocker, since_us=since_us)
+    if not lock_wait.blockers:
+        word = f" ({lock_wait.state})" if lock_wait.state else ""
+        text = f"a lock on the {side}{word}; who holds it is not known; {needs}"
+        yield replace(wait, text=text, remedy=lock_wait.how_to_see, since_us=since_us)
+
+
+def _since(wait: LockWait, facts: SourceFacts | TargetFacts | None) -> int | None:
+    if wait.waited_s is None or facts is None:
         return None
-    return seen.target.at_us - int(wait.waited_s * 1e6)
+    return facts.at_us - int(wait.waited_s * 1e6)
 
 
 def _own_limits(progress: Progress, seen: Diagnosis, now_us: int) -> Iterator[Wait]:
@@ -312,7 +325,8 @@ def _open_transaction(transaction: OpenTransaction) -> Wait:
 
 def _end_remedy(session: Session, side: str) -> str:
     if session.prepared_as is not None:
-        return f"Finish it on the {side}: COMMIT PREPARED, or {session.end_with}."
+        commit = "XA COMMIT" if session.end_with.startswith("XA") else "COMMIT PREPARED"
+        return f"Finish it on the {side}: {commit}, or {session.end_with}."
     return f"Let it commit or roll back, or end it on the {side}: {session.end_with}."
 
 
@@ -423,11 +437,10 @@ def _grade(
         return Level.CRITICAL, f"{held}, more than its limit: it gives up at its next checkpoint", _MAKE_ROOM
     if not log.is_limited:
         bound = "without a limit" if log.is_limited is False else "and does not say up to which limit"
-        text = f"{held}, {bound}; how long its disk has room for that is not known"
-        is_much = held_bytes >= _MUCH_LOG_BYTES and growth is not None and growth > 0
-        if log.is_limited is None:
-            return Level.UNKNOWN, text, ""
-        return (Level.WARNING if is_much else Level.OK), text, ("Watch the free space of its disk." if is_much else "")
+        text = f"{held}, {bound}; {_DISK_UNKNOWN}"
+        is_much = held_bytes >= _MUCH_LOG_BYTES and growth is not None and growth > 0 and log.is_limited is False
+        remedy = "" if log.is_limited is None else _WATCH_DISK_OR_LIMIT
+        return (Level.WARNING if is_much else Level.UNKNOWN), text, remedy
     if left_bytes is None:
         return Level.UNKNOWN, f"{held}; how much more it will keep is not known", ""
     text = f"{held} and has room for {render_bytes(left_bytes)} more"
@@ -445,6 +458,9 @@ def _grade(
     return Level.OK, text, ""
 
 
+_DISK_UNKNOWN: Final = "how long its disk has room for that is not known"
+_WATCH_DISK: Final = "Watch the free space of its disk: the source does not show it."
+_WATCH_DISK_OR_LIMIT: Final = "Watch the free space of its disk, or set max_slot_wal_keep_size on the source."
 _KEEP_LONGER: Final = (
     "Remove what holds the job up, or raise binlog_expire_logs_seconds on the source (older servers: expire_logs_days)"
     " while there is room on its disk."
@@ -452,24 +468,29 @@ _KEEP_LONGER: Final = (
 
 
 def _outlook_by_age(log: KeptLog, progress: Progress, seen: Diagnosis, *, is_running: bool, now_us: int) -> Retention:
-    """Of a log that is removed when it is old, whether the job still needs it or not.
-
-    A file goes when its last change is too old, so what the job needs is safe at least until its oldest change is.
-    """
-    keeps_for_s = _keeps_for_s(log, seen.log_bytes_per_s)
+    """Of a log that is removed when it is old, whether the job still needs it or not; and its disk may fill before."""
     facts = Retention(
         Level.OK,
-        "the source does not remove its log by age; how long its disk has room for that is not known",
+        "the source does not remove its log by age",
         held_bytes=log.held_bytes,
         limit_bytes=log.limit_bytes,
+        left_bytes=log.disk_left_bytes,
         is_limited=bool(log.keeps_for_s or log.limit_bytes),
         growth_bytes_per_s=seen.log_bytes_per_s,
     )
-    if keeps_for_s is None:
-        if not log.limit_bytes:
-            return facts
+    keeps_for_s = _keeps_for_s(log, seen.log_bytes_per_s)
+    if keeps_for_s is not None:
+        facts = _until_removed(facts, keeps_for_s, progress, seen, is_running=is_running, now_us=now_us)
+    elif log.limit_bytes:
         kept = f"the source keeps {render_bytes(log.limit_bytes)} of its log"
-        return replace(facts, level=Level.UNKNOWN, text=f"{kept}; how soon that is over is not known yet")
+        facts = replace(facts, level=Level.UNKNOWN, text=f"{kept}; how soon that is over is not known yet")
+    return _until_disk_is_full(facts, log)
+
+
+def _until_removed(
+    facts: Retention, keeps_for_s: float, progress: Progress, seen: Diagnosis, *, is_running: bool, now_us: int
+) -> Retention:
+    """A file goes when its last change is too old, so what the job needs is safe until its oldest change is."""
     kept = f"the source keeps its log for {render_age(keeps_for_s)}"
     proven_us = proven_here_us(progress)
     needed_us = seen.log_needed_since_us if proven_us is None else proven_us
@@ -493,6 +514,42 @@ def _outlook_by_age(log: KeptLog, progress: Progress, seen: Diagnosis, *, is_run
         hours_left=hours_left,
         hours_left_if_stopped=left_s / 3600,
     )
+
+
+def _until_disk_is_full(facts: Retention, log: KeptLog) -> Retention:
+    """The same, but no longer than the source's disk has room: what is not known of it is not good news."""
+    if log.limit_bytes and log.limit_bytes - (log.held_bytes or 0) <= (log.disk_left_bytes or log.limit_bytes):
+        return facts  # it does not grow beyond what there is room for; unless shown, the operator has made that
+    if log.disk_left_bytes is None:
+        return replace(
+            facts,
+            level=_worse(facts.level, Level.UNKNOWN),
+            text=f"{facts.text}; {_DISK_UNKNOWN}",
+            remedy=facts.remedy or _WATCH_DISK,
+        )
+    hours = _hours(log.disk_left_bytes, facts.growth_bytes_per_s)
+    text = f"{facts.text}; its disk has room for {render_bytes(log.disk_left_bytes)} more"
+    if hours is not None:
+        text += f", full in {render_age(hours * 3600)} at the present growth"
+    level = Level.UNKNOWN if facts.growth_bytes_per_s is None else _grade_hours(hours)
+    if level is Level.UNKNOWN:
+        text += "; how fast that fills is not known yet"
+    return replace(
+        facts,
+        level=_worse(facts.level, level),
+        text=text,
+        remedy=facts.remedy or ("" if level is Level.OK else _WATCH_DISK),
+        hours_left=_sooner(facts.hours_left, hours),
+        hours_left_if_stopped=_sooner(facts.hours_left_if_stopped, hours),
+    )
+
+
+def _worse(one: Level, other: Level) -> Level:
+    return max(one, other, key=BY_BADNESS.index)
+
+
+def _sooner(*hours: float | None) -> float | None:
+    return min((entry for entry in hours if entry is not None), default=None)
 
 
 def _keeps_for_s(log: KeptLog, log_bytes_per_s: float | None) -> float | None:
@@ -554,6 +611,7 @@ _BLOCKING_WAITS: Final = (
     WaitKind.SOURCE_UNREACHABLE,
     WaitKind.TARGET_UNREACHABLE,
     WaitKind.TARGET_LOCK,
+    WaitKind.SOURCE_LOCK,
     WaitKind.PAUSE,
 )
 _WAIT_FOR_LOOK: Final = "Wait some seconds; if it stays so, look at the job's waits and at the worker's log."
@@ -584,6 +642,9 @@ def _source_reasons(seen: Diagnosis | None, now_us: int) -> Iterator[Reason]:
     if source.hidden_sessions:
         text = f"the transactions of {source.hidden_sessions} sessions of the source cannot be seen"
         yield Reason("TRANSACTIONS_UNKNOWN", text, "GRANT pg_read_all_stats to the job's user on the source.")
+    if not source.are_transactions_shown:
+        text = "open transactions of other sessions of the source cannot be seen"
+        yield Reason("TRANSACTIONS_UNKNOWN", text, "GRANT PROCESS ON *.* to the job's user on the source.")
     for transaction in source.transactions:
         is_prepared = transaction.session.prepared_as is not None
         if transaction.is_in_database and (is_prepared or _is_long(transaction)):
@@ -601,7 +662,7 @@ def _find_advisories(progress: Progress | None, retention: Retention, now_us: in
         yield Reason("SEQUENCES", text, "Stop the applications, then end the job, then let them use the target.")
     yield Reason("COMPARE", "whether source and target hold the same rows has not been compared: not built yet")
     yield Reason("TRIGGERS", "whether triggers and scheduled jobs of the target are as wanted has not been checked")
-    if retention.level in (Level.WARNING, Level.CRITICAL):
+    if retention.level in (Level.UNKNOWN, Level.WARNING, Level.CRITICAL):
         yield Reason("LOG_RETENTION", retention.text, retention.remedy)
 
 

@@ -179,10 +179,11 @@ class JobService:
         """How good the estimates of remaining time were, of all projects: for metrics only, never for a caller."""
         return await self._store.load_scores()
 
-    async def health_of_all(self) -> list[JobHealth]:
-        """Every job of every project that is not deleted: for metrics only, never for a caller."""
-        now_us = self._clock.now_us()
-        return [_judge(job, now_us) for job in await self._store.load_all_health()]
+    async def health_of_all(self) -> tuple[int, list[JobHealth]]:
+        """The moment, and every job of every project that is not deleted: for metrics only, never for a caller."""
+        jobs = await self._store.load_all_health()
+        now_us = self._clock.now_us()  # not before: reading many jobs takes its time, and delays go on growing
+        return now_us, [_judge(job, now_us) for job in jobs]
 
     async def table_progress(self, caller: Caller, job_id: str) -> Progress | None:
         """The figures of a job with its tables; None before a worker has reported.
@@ -259,9 +260,11 @@ class JobService:
         """Whether objects belong to the target's user, or to whom they belong on the source."""
         return await _outcome(job_id, self._edit(caller, job_id, decisions.set_owners(replaces=replaces)))
 
-    async def tune(self, caller: Caller, job_id: str, values: Mapping[str, int] | None) -> Outcome[Job]:
-        """None puts the sizes of the node type back."""
-        return await _outcome(job_id, self._edit(caller, job_id, decisions.tune(values)))
+    async def tune(
+        self, caller: Caller, job_id: str, values: Mapping[str, int] | None, wishes: Mapping[str, str]
+    ) -> Outcome[Job]:
+        """Sizes of the worker, and wishes for how values cross; None puts all back."""
+        return await _outcome(job_id, self._edit(caller, job_id, decisions.tune(values, wishes)))
 
     async def set_attributes(self, caller: Caller, job_id: str, changes: Mapping[str, Any], event: str) -> Outcome[Job]:
         return await _outcome(job_id, self._edit(caller, job_id, decisions.set_attributes(changes, event)))
@@ -328,8 +331,8 @@ class JobService:
         return await _outcome(job_id, self._edit(caller, job_id, decisions.retry))
 
     async def retry_edited(self, caller: Caller, job_id: str) -> Outcome[Job]:
-        """As `retry`, and the objects that were added to the selection join the job."""
-        return await _outcome(job_id, self._edit(caller, job_id, decisions.retry_edited))
+        """As `retry`, and objects join and leave the job as they were edited; those that join are prechecked first."""
+        return await _outcome(job_id, self._retry_edited(caller, job_id))
 
     async def end(self, caller: Caller, job_id: str, *, force: bool = False) -> Outcome[Job]:
         """Stops the job and removes its traces on both sides; with `force` also if one is out of reach."""
@@ -393,6 +396,12 @@ class JobService:
         job = await self._store.edit(job_id, decide, project_id=caller.project_id)
         self._on_change()
         return job
+
+    async def _retry_edited(self, caller: Caller, job_id: str) -> Job:
+        edited, selection = decisions.choose_edited(await self._require_known(caller, job_id))
+        async with self._asking:
+            notes = await self._databases.check_joining(caller, job_id, selection)
+        return await self._edit(caller, job_id, decisions.retry_edited(edited, notes))
 
     async def _delete(self, caller: Caller, job_id: str) -> Job:
         job = await self._edit(caller, job_id, decisions.delete)

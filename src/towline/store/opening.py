@@ -17,7 +17,6 @@ from towline.store.identity import SqlIdentityStore
 from towline.store.jobs import SqlJobStore
 from towline.store.keyring import ensure_keyring, load_keyring
 from towline.store.outside import SqlOutsideStore
-from towline.store.schema import ensure_schema
 from towline.store.work import SqlWorkStore
 
 SERVER_POOL_SIZE = 5
@@ -65,6 +64,9 @@ async def opened_store(
             if may_create:
                 await database.ensure_wal()
         if checks_schema:
+            # Only here: a worker, whose server has checked, need not load what upgrades tables.
+            from towline.store.schema import ensure_schema
+
             await ensure_schema(database, may_create=may_create)
         # After the tables, so that a mistyped URL leaves no key behind.
         with _making(data_dir):

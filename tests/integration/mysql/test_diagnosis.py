@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from tests.integration.mysql.reading import endpoint_of
 from tests.servers.mysql import MysqlServer
 from towline.adapters.mysql.diagnosis import MySourceDiagnosis
@@ -26,11 +28,13 @@ async def test_how_long_the_source_keeps_its_binlog(mysql_server: MysqlServer) -
         assert before.log.keeps_for_s == 2 * DAY_S
         assert before.log_end_bytes is not None
         assert before.log.held_bytes == before.log_end_bytes
-        mysql_server.execute(
-            "FLUSH BINARY LOGS",
-            f"SET GLOBAL {name} = 0",
-            f"PURGE BINARY LOGS TO '{newest_binlog(mysql_server)}'",
-        )
+        oldest = oldest_binlog(mysql_server)
+        mysql_server.execute("FLUSH BINARY LOGS", f"SET GLOBAL {name} = 0")
+        async with asyncio.timeout(20):
+            # MariaDB keeps a file until its own checkpoint has passed it.
+            while oldest_binlog(mysql_server) == oldest:
+                mysql_server.execute(f"PURGE BINARY LOGS TO '{newest_binlog(mysql_server)}'")
+                await asyncio.sleep(0.01)
         after = await look(diagnosis)
         assert after.log.keeps_for_s == 0
         assert after.log.held_bytes is not None
@@ -45,6 +49,10 @@ async def test_how_long_the_source_keeps_its_binlog(mysql_server: MysqlServer) -
 
 def newest_binlog(server: MysqlServer) -> str:
     return str(server.fetch_all("SHOW BINARY LOGS")[-1][0])
+
+
+def oldest_binlog(server: MysqlServer) -> str:
+    return str(server.fetch_all("SHOW BINARY LOGS")[0][0])
 
 
 async def test_an_account_that_may_not_see_the_binlog_does_not_make_it_lost(mysql_server: MysqlServer) -> None:

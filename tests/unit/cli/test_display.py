@@ -87,6 +87,23 @@ def test_no_jobs_are_said_once() -> None:
     assert out.getvalue() == "no jobs\n"
 
 
+def test_one_look_at_a_terminal_shows_all_jobs_and_watching_only_as_many_as_fit() -> None:
+    views = [JobView(label=f"job-{number}", state="paused") for number in range(100)]
+    for is_live in (False, True):
+        out = io.StringIO()
+        display = TerminalDisplay(out, is_live=is_live)
+        display.show(views)
+        display.close()
+        assert ("job-99 " in out.getvalue()) != is_live
+        assert (" more" in out.getvalue()) == is_live
+
+
+def test_jobs_of_one_name_each_have_their_plain_line() -> None:
+    out = io.StringIO()
+    PlainDisplay(out).show([JobView(label="shop", state="paused", job_id=job_id) for job_id in "ab"])
+    assert len(out.getvalue().splitlines()) == 2
+
+
 def test_closed_pipe_does_not_end_the_work() -> None:
     class Closed(io.StringIO):
         def write(self, _text: str, /) -> int:

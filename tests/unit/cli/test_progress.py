@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from towline.cli.progress import Row, rank, record_of_row, view_of_row
-from towline.cli.view import summarize
-from towline.domain.diagnosis import Diagnosis
+from towline.cli.progress import Row, rank, record_of_row, tell_apart, view_of_row
+from towline.cli.view import JobView, summarize
+from towline.domain.diagnosis import Diagnosis, KeptLog, SourceFacts
 from towline.domain.jobs import ConflictPolicy, Endpoint, Failure, JobStatus, TaskMode
 from towline.domain.progress import Phase, Progress
 from towline.domain.tables import ObjectSelection
@@ -60,6 +60,36 @@ def test_a_stalled_job_comes_right_after_the_failed_ones_and_is_counted() -> Non
     )
     assert [view.label for view in sorted((behind, stalled, failed), key=rank)] == ["failed", "stalled", "behind"]
     assert summarize([behind, stalled, failed]).startswith("3 jobs: 1 failed, 1 stalled, 1 ")
+
+
+def test_a_job_whose_log_runs_out_comes_before_others_also_when_it_is_paused() -> None:
+    def kept(left_bytes: int, name: str, status: JobStatus = JobStatus.PAUSED) -> Row:
+        log = KeptLog("slot", is_there=True, is_limited=True, held_bytes=1, limit_bytes=10**9, left_bytes=left_bytes)
+        seen = Diagnosis(NOW_US, source=SourceFacts(NOW_US, 1, log))
+        return Row(job(status, name=name), replace(STREAM, diagnosis=seen))
+
+    stood = replace(COPY, diagnosis=Diagnosis(NOW_US, moved_at_us=NOW_US - 60_000_000))
+    rows = [
+        Row(job(JobStatus.STREAMING, name="behind"), replace(STREAM, proven_source_time_us=NOW_US - 9_000_000)),
+        kept(900_000_000, "enough"),
+        kept(10**8, "short"),
+        Row(job(JobStatus.COPYING, name="stalled"), stood),
+        kept(0, "gone"),
+        kept(0, "failed", JobStatus.STREAM_FAILED),
+    ]
+    views = sorted((view_of_row(row, now_us=NOW_US) for row in rows), key=rank)
+    assert [view.label for view in views] == ["failed", "gone", "stalled", "short", "behind", "enough"]
+    assert "room for 0.0 kB more" in views[1].alarm
+    assert summarize(views).startswith("6 jobs, 3 short of log: 1 failed, 1 stalled, ")
+
+
+def test_jobs_of_two_projects_with_one_name_are_told_apart() -> None:
+    views = [
+        JobView("shop", "x", job_id="11111111-a"),
+        JobView("shop", "x", job_id="22222222-b"),
+        JobView("other", "x"),
+    ]
+    assert [view.label for view in tell_apart(views)] == ["shop (11111111)", "shop (22222222)", "other"]
 
 
 @pytest.mark.parametrize("status", [JobStatus.PAUSED, JobStatus.STREAM_FAILED])

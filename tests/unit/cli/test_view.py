@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from towline.cli.view import (
     STALE_AFTER_US,
     WIDTH,
     JobView,
+    choose_shown,
     format_bytes,
     format_delay,
     format_seconds,
@@ -22,15 +24,16 @@ from towline.cli.view import (
     render_record,
     view_of,
 )
+from towline.domain.diagnosis import Diagnosis, KeptLog, SourceFacts, TargetFacts
 from towline.domain.progress import PartProgress, Phase, Progress, TableProgress
 from towline.domain.tables import TotalOrigin
 
 NOW_US = 1_700_000_000_000_000
 
 
-def drawn(what: RenderableType) -> str:
+def drawn(what: RenderableType, *, width: int = WIDTH) -> str:
     out = io.StringIO()
-    Console(file=out, width=WIDTH, highlight=False).print(what)
+    Console(file=out, width=width, highlight=False).print(what)
     return out.getvalue()
 
 
@@ -107,10 +110,81 @@ def test_table_that_outgrew_its_statistics_claims_no_total() -> None:
 
 def test_many_jobs_are_one_line_each_and_the_rest_is_counted() -> None:
     views = [JobView(label=f"job-{number}", state="copying", percent=number) for number in range(30)]
-    text = drawn(render_jobs(views, max_rows=10))
+    text = drawn(render_jobs(views, max_lines=13))
     assert "job-9" in text
     assert "job-10" not in text
     assert "and 20 more" in text
+    whole = drawn(render_jobs(views))
+    assert "job-29" in whole
+    assert "more" not in whole
+
+
+@pytest.mark.parametrize(("height", "width"), [(24, 80), (50, 100), (12, 60), (8, 80)])
+def test_a_thousand_jobs_in_all_states_fit_the_screen(height: int, width: int) -> None:
+    note = "the target refuses a row, and says so in a sentence that is longer than any screen is wide " * 3
+    trouble = [JobView(f"failed-{number}-{'x' * 60}", "stream failed", 100, is_failed=True, note=note)
+               for number in range(300)]  # fmt: skip
+    states = ("in step", "building indexes", "catching up", "copying rows", "creating tables", "paused", "configuring")
+    others = [
+        JobView(f"job-{number}", states[number % 7], 99, rows_per_s=1e6, bytes_per_s=1e9, remaining_s=90_000,
+                delay_ms=187_200_000, is_ready=number % 7 == 0)
+        for number in range(700)
+    ]  # fmt: skip
+    for views in (trouble + others, others):
+        lines = drawn(render_jobs(views, max_lines=height - 1, width=width), width=width).splitlines()
+        assert len(lines) < height
+        assert max(map(len, lines)) <= width
+        assert lines[0].startswith(
+            "1,000 jobs, 100 ready to switch over: 300 fail" if views[0].is_failed else "700 jobs, 100 "
+        )
+        shown = sum("99 %" in line or "100 %" in line for line in lines)
+        assert lines[-1].strip() == f"and {len(views) - shown:,} more"
+        assert all("…" not in line for line in lines if "99 %" in line)
+        assert any("in step, ready" in line for line in lines) or views[0].is_failed
+
+
+@given(
+    troubled=st.integers(0, 40), healthy=st.integers(0, 40), max_lines=st.integers(4, 60), is_worst_first=st.booleans()
+)
+def test_what_is_shown_fits_and_leaves_out_only_what_does_not(
+    troubled: int, healthy: int, max_lines: int, is_worst_first: bool
+) -> None:
+    views = [JobView("t", "x", is_failed=True, note="n")] * troubled
+    views = views + [JobView("h", "x")] * healthy if is_worst_first else [JobView("h", "x")] * healthy + views
+    shown, told = choose_shown(views, max_lines=max_lines)
+    assert shown + told + 3 <= max_lines
+    assert told <= sum(view.is_failed for view in views[:shown])
+    assert choose_shown(views, max_lines=None) == (len(views), troubled)
+    assert (shown, told) == (len(views), troubled) or shown + told >= max_lines - 3 - (max_lines - 3) // 3
+
+
+def test_one_job_says_whether_it_is_ready_what_to_do_and_how_long_its_log_lasts() -> None:
+    log = KeptLog("slot", is_there=True, is_read=True, held_bytes=5000, is_limited=False)
+    seen = Diagnosis(
+        NOW_US,
+        source=SourceFacts(NOW_US, 1, log),
+        target=TargetFacts(NOW_US),
+        moved_at_us=NOW_US,
+        sequences_at_us=NOW_US,
+    )
+    proven = {"proven_source_time_us": NOW_US - 400_000, "source_clock_offset_us": 0, "percent": 100}
+    streaming = copying(phase=Phase.STREAM, diagnosis=seen, **proven)
+    text = drawn(render_job(view_of("x", streaming, now_us=NOW_US)))
+    assert "switch-over: ready" in text
+    words = " ".join(text.split())
+    assert (
+        "the source's log: the source keeps 5.0 kB of its log for the job, without a limit; how long its disk" in words
+    )
+    assert "not known" in words
+    lost = replace(seen, source=SourceFacts(NOW_US, 1, replace(log, is_lost=True)), moved_at_us=NOW_US - 30_000_000)
+    old = {**proven, "proven_source_time_us": NOW_US - 30_000_000}
+    view = view_of("x", copying(phase=Phase.STREAM, diagnosis=lost, **old), now_us=NOW_US)
+    text = drawn(render_job(view))
+    assert "switch-over: not yet: the target is 30 s behind" in text
+    assert "and 2 more" in text
+    assert "to do: Look at the load of both servers" in text
+    assert "changes are lost to the job" in text
+    assert view.is_log_short
 
 
 def test_failure_is_told_under_the_table_of_jobs() -> None:

@@ -18,11 +18,13 @@ from towline.domain.diagnosis import (
     SourceFacts,
     TargetFacts,
 )
+from towline.domain.errors import Side
 from towline.domain.health import (
     FACTS_OLD_AFTER_US,
     SILENT_AFTER_US,
     Health,
     Level,
+    Part,
     WaitKind,
     judge,
     render_age,
@@ -143,6 +145,7 @@ def transaction(**changes: object) -> Progress:
         (seen(sequences_at_us=None), "SEQUENCES_UNKNOWN"),
         (replace(seen(moved_at_us=NOW_US - 20_000_000), proven_source_time_us=NOW_US - 20_000_000), "STALLED"),
         (source(hidden_sessions=1), "TRANSACTIONS_UNKNOWN"),
+        (source(are_transactions_shown=False), "TRANSACTIONS_UNKNOWN"),
         (log(is_there=False), "LOG_LOST"),
         (log(is_lost=True), "LOG_LOST"),
         (log(is_doomed=True), "LOG_DOOMED"),
@@ -235,6 +238,27 @@ def test_a_lock_is_named_with_its_holder_and_how_to_end_it():
     )
     assert "pg_terminate_backend(4711)" in wait.remedy
     assert wait.since_us == NOW_US - 12_000_000
+
+
+def test_a_wait_whose_holder_is_not_known_is_told_with_what_would_tell_it():
+    wait = LockWait("ddl", 99, 12.0, (), "ALTER TABLE t", "Waiting for table metadata lock", "Install the plugin.")
+    found = health(seen(target=replace(TARGET, lock_waits=(wait,))))
+    (told,) = found.waits
+    assert told.text == (
+        "a lock on the target (Waiting for table metadata lock); who holds it is not known; session ddl needs it for "
+        "ALTER TABLE t"
+    )
+    assert (told.kind, told.remedy, told.since_us) == (WaitKind.TARGET_LOCK, "Install the plugin.", NOW_US - 12_000_000)
+    assert codes(found) == ["TARGET_LOCK"]
+
+
+def test_a_lock_on_the_source_holds_up_reading():
+    wait = LockWait("reader", 99, 12.0, (replace(BLOCKER, pid=None, prepared_as="x", end_with="XA ROLLBACK"),))
+    found = health(source(lock_waits=(wait,)))
+    (told,) = found.waits
+    assert (told.kind, told.part, told.side) == (WaitKind.SOURCE_LOCK, Part.READ, Side.SOURCE)
+    assert told.remedy == "Finish it on the source: XA COMMIT, or XA ROLLBACK."
+    assert codes(found) == ["SOURCE_LOCK"]
 
 
 def test_a_standstill_has_the_reason_of_its_first_wait():
@@ -357,7 +381,7 @@ def test_once_nobody_reads_all_that_the_source_writes_is_kept(status: JobStatus)
 @pytest.mark.parametrize(
     ("changes", "level", "words"),
     [
-        ({"is_limited": False, "limit_bytes": None, "left_bytes": None}, Level.OK, "without a limit"),
+        ({"is_limited": False, "limit_bytes": None, "left_bytes": None}, Level.UNKNOWN, "its disk has room for that"),
         ({"is_limited": None, "left_bytes": None}, Level.UNKNOWN, "does not say up to which limit"),
         ({"left_bytes": None}, Level.UNKNOWN, "not known"),
         ({"left_bytes": GB}, Level.WARNING, "room for 1.0 GB"),
@@ -405,8 +429,8 @@ def behind(hours: float, **changes: object) -> Progress:
 @pytest.mark.parametrize(
     ("progress", "level", "hours_left", "if_stopped"),
     [
-        (behind(0.001, remaining_s=0), Level.OK, None, 48.0),
-        (behind(10, remaining_s=3600), Level.OK, None, 38.0),
+        (behind(0.001, remaining_s=0), Level.UNKNOWN, None, 48.0),
+        (behind(10, remaining_s=3600), Level.UNKNOWN, None, 38.0),
         (behind(30, remaining_s=None), Level.WARNING, 18.0, 18.0),
         (behind(47.5, remaining_s=None), Level.CRITICAL, 0.5, 0.5),
         (behind(40, remaining_s=9 * 3600), Level.CRITICAL, 8.0, 8.0),
@@ -420,7 +444,39 @@ def test_a_log_that_is_removed_by_age_is_left_for_as_long_as_the_job_is_not_that
     assert retention.level is level
     assert retention.hours_left == (None if hours_left is None else pytest.approx(hours_left, abs=0.01))
     assert retention.hours_left_if_stopped == pytest.approx(if_stopped, abs=0.01)
+    assert retention.remedy
+    # When it is removed by age is known; whether its disk is full before, is not, and no good news (UNKNOWN).
+    assert "the source keeps its log for 2 days" in retention.text
+    assert "how long its disk has room for that is not known" in retention.text
+
+
+@pytest.mark.parametrize(
+    ("left_bytes", "log_bytes_per_s", "level", "hours_left", "words"),
+    [
+        (900 * GB, 1000.0, Level.OK, None, "its disk has room for 900.0 GB more"),
+        (36 * GB, 1_000_000.0, Level.WARNING, 10.0, "full in 10.0 h at the present growth"),
+        (3 * GB, 1_000_000.0, Level.CRITICAL, 0.83, "full in 50 min at the present growth"),
+        (900 * GB, 0.0, Level.OK, None, "its disk has room for 900.0 GB more"),
+        (900 * GB, None, Level.UNKNOWN, None, "how fast that fills is not known yet"),
+    ],
+)
+def test_where_the_source_shows_its_disk_the_log_ends_when_that_is_full(
+    left_bytes: int, log_bytes_per_s: float | None, level: Level, hours_left: float | None, words: str
+):
+    log = replace(BINLOG, keeps_for_s=0.0, disk_left_bytes=left_bytes)
+    facts = replace(SEEN, source=replace(SOURCE, log=log), log_bytes_per_s=log_bytes_per_s)
+    retention = health(behind(0.001, remaining_s=0, diagnosis=facts)).retention
+    assert (retention.level, retention.left_bytes) == (level, left_bytes)
+    assert words in retention.text
     assert bool(retention.remedy) == (level is not Level.OK)
+    if hours_left is not None:
+        assert retention.hours_left == pytest.approx(hours_left, abs=0.01)
+
+
+def test_a_log_whose_end_is_not_known_is_something_to_mind_and_no_obstacle():
+    found = health(behind(0.001, remaining_s=0))
+    assert found.verdict.is_ready
+    assert "LOG_RETENTION" in [advisory.code for advisory in found.verdict.advisories]
 
 
 def test_a_stopped_job_comes_nearer_to_the_purge_by_itself():
@@ -444,10 +500,12 @@ def test_a_copy_needs_the_log_since_its_snapshot():
 @pytest.mark.parametrize(
     ("changes", "log_bytes_per_s", "level", "words"),
     [
-        ({"keeps_for_s": 0.0}, 1000.0, Level.OK, "disk has room for that is not known"),
+        ({"keeps_for_s": 0.0}, 1000.0, Level.UNKNOWN, "disk has room for that is not known"),
         ({"keeps_for_s": 0.0, "limit_bytes": 10 * GB}, None, Level.UNKNOWN, "10.0 GB"),
         ({"keeps_for_s": 0.0, "limit_bytes": 10 * GB}, 500_000.0, Level.OK, "keeps its log for 5.6 h"),
         ({"limit_bytes": 10 * GB}, 1.0, Level.OK, "keeps its log for 2 days"),
+        ({"limit_bytes": 10 * GB, "disk_left_bytes": 5 * GB}, 1.0, Level.OK, "keeps its log for 2 days"),
+        ({"limit_bytes": 10 * GB, "disk_left_bytes": GB}, 1e6, Level.CRITICAL, "disk has room for 1.0 GB more"),
     ],
 )
 def test_a_log_without_an_age_or_with_a_size_too(

@@ -27,10 +27,10 @@ from towline.adapters.mysql.bookkeeping import BEGIN, hold_name
 from towline.adapters.mysql.connection import connect
 from towline.adapters.mysql.ddl_applier import DdlApplier
 from towline.adapters.mysql.ddl_plan import DdlOrder
-from towline.adapters.mysql.diagnosis import read_blocker
 from towline.adapters.mysql.fold_writer import Expectation, FoldWriter, save_reject
 from towline.adapters.mysql.foreign_rows import NO_FOREIGN_ROWS, ForeignRows
 from towline.adapters.mysql.gtid import BinlogPosition, parse_position
+from towline.adapters.mysql.lock_waits import read_blocker
 from towline.adapters.mysql.session import Session
 from towline.domain.changes import DDL, DELETE, INSERT, TRUNCATE, UPDATE, RowChange
 from towline.domain.errors import ConnectionLost, DataError, LeaseLost, RowConflict, Side

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
+from weakref import WeakSet
 
 import pymysql
 from pymysql.constants import CLIENT
@@ -46,6 +47,9 @@ SESSION_SETTINGS: Final[Mapping[str, str]] = {
 
 _KEEPALIVE_IDLE_S, _KEEPALIVE_INTERVAL_S, _KEEPALIVE_COUNT = 15, 5, 3
 _SOCKET_BUFFER_BYTES = 1024 * 1024
+# All that this process has made. The servers show no session's purpose to others, and not every session may hold a name
+# as those that write on a target do, so this is how a look at a server tells the job's own sessions from others.
+_OPENED: Final[WeakSet[Session]] = WeakSet()
 # `mysql`'s own words.
 _TLS_MODES = ("DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY")
 
@@ -96,7 +100,18 @@ async def connect(
     except BaseException:
         session.terminate()
         raise
+    _OPENED.add(session)
     return session
+
+
+def own_sessions(side: Side, job_id: str) -> dict[int, str]:
+    """The connection ids of this process's sessions for the job on that side, each with its purpose."""
+    prefix = f"{job_id}:"
+    return {
+        session.connection_id: session.name.removeprefix(prefix)
+        for session in _OPENED
+        if session.side is side and session.name.startswith(prefix) and not session.is_closed
+    }
 
 
 def parse_url(url: str) -> Endpoint:

@@ -9,6 +9,7 @@ Sources: PostgreSQL manual, 28.2 (pg_stat_activity), 9.27 (pg_blocking_pids), 54
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import asyncpg
@@ -25,6 +26,7 @@ from towline.domain.jobs import Endpoint
 _TIMEOUT_S: Final = 5.0
 _FIRST_WITH_WAL_STATUS: Final = 13
 _MANY: Final = 5
+_OWN_STATEMENT_LENGTH: Final = 80
 
 _SLOT: Final = """
 SELECT active, restart_lsn IS NULL AS is_empty, {status} AS wal_status, {safe}::bigint AS left_bytes,
@@ -59,9 +61,10 @@ SELECT count(*) FROM pg_catalog.pg_stat_activity
 WHERE datname = current_database() AND query = '<insufficient privilege>'
 """
 _OWN_WAITS: Final = """
-SELECT w.pid AS waiting_pid, w.application_name AS purpose, w.wait_event_type, w.wait_event,
+SELECT w.pid AS waiting_pid, w.application_name AS purpose, w.wait_event_type, w.wait_event, w.query AS wanted_for,
        extract(epoch FROM clock_timestamp() - w.query_start)::float8 AS waited_s,
-       h.pid AS holder_pid, b.pid, b.usename::text AS "user", b.application_name AS application,
+       h.pid AS holder_pid, b.usename = current_user AND starts_with(b.application_name, $1) AS is_own,
+       b.pid, b.usename::text AS "user", b.application_name AS application,
        b.datname::text AS database, b.state, b.query AS statement,
        extract(epoch FROM clock_timestamp() - b.xact_start)::float8 AS age_s
 FROM pg_catalog.pg_stat_activity w
@@ -103,6 +106,7 @@ class PgSourceDiagnosis:
     def __init__(self, endpoint: Endpoint, *, job_id: str, slot: str) -> None:
         self._look = _Look(endpoint, job_id=job_id, side=Side.SOURCE)
         self._slot = slot
+        self._prefix = application_name(f"{job_id}:")
 
     async def read(self, *, at_us: int) -> SourceFacts:
         try:
@@ -128,12 +132,14 @@ class PgSourceDiagnosis:
         running = await connection.fetch(_TRANSACTIONS.format(many=_MANY), timeout=_TIMEOUT_S)
         prepared = await connection.fetch(_PREPARED.format(many=_MANY), timeout=_TIMEOUT_S)
         hidden = await connection.fetchval(_HIDDEN, timeout=_TIMEOUT_S)
+        waits = await connection.fetch(_OWN_WAITS.format(many=_MANY), self._prefix, timeout=_TIMEOUT_S)
         return SourceFacts(
             at_us=at_us,
             log_end_bytes=int(Lsn.parse(end)),
             log=_kept_log(self._slot, slot, limit_bytes),
             transactions=_oldest_first(running, prepared),
             hidden_sessions=hidden,
+            lock_waits=_lock_waits(waits, self._prefix),
         )
 
 
@@ -219,15 +225,18 @@ def _prepared(row: asyncpg.Record) -> Session:
 
 
 def _lock_waits(rows: Sequence[asyncpg.Record], prefix: str) -> tuple[LockWait, ...]:
-    """One for each of our sessions that waits for a lock, the longest first."""
+    """One for each of our sessions that waits for a lock of somebody else, the longest first."""
     waits: dict[int, LockWait] = {}
     for row in rows:
-        if row["wait_event_type"] != "Lock":
+        # Sessions of one job wait for each other for moments; a lock that nobody holds any more has just been got.
+        if row["wait_event_type"] != "Lock" or row["holder_pid"] is None or row["is_own"]:
             continue
         pid = row["waiting_pid"]
-        known = waits.get(pid) or LockWait(row["purpose"].removeprefix(prefix), pid, row["waited_s"], ())
-        blockers = (*known.blockers, _blocker(row)) if row["holder_pid"] is not None else known.blockers
-        waits[pid] = LockWait(known.purpose, pid, known.waited_s, blockers)
+        wanted_for = mask_statement(row["wanted_for"], max_length=_OWN_STATEMENT_LENGTH)
+        known = waits.get(pid) or LockWait(
+            row["purpose"].removeprefix(prefix), pid, row["waited_s"], (), statement=wanted_for
+        )
+        waits[pid] = replace(known, blockers=(*known.blockers, _blocker(row)))
     return tuple(waits.values())
 
 

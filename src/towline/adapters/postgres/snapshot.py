@@ -26,7 +26,7 @@ from towline.adapters.postgres.lsn import Lsn
 from towline.adapters.postgres.quoting import qualified, quote_ident, quote_literal
 from towline.domain.errors import Side, SnapshotLost
 from towline.domain.jobs import Endpoint
-from towline.domain.tables import Column, ObjectSelection, Table
+from towline.domain.tables import Column, ObjectSelection, Table, TableName
 from towline.engine.points import JOIN_PUBLISHED, SNAPSHOT_BEFORE_SLOT, SNAPSHOT_SLOT_CREATED, reach
 from towline.engine.ports import Chunk, SnapshotFact
 
@@ -48,7 +48,7 @@ def render_plain(column: Column) -> str:
 class PgCopySource:
     """One source database. `feed` names the slot and the publication that the job owns there.
 
-    `render_column` says how values are read for a target of another family.
+    `render_column` says how values are read for a target of another family. `edit`: of the selection that it serves.
     """
 
     def __init__(
@@ -59,7 +59,9 @@ class PgCopySource:
         feed: str,
         server_version: int,
         render_column: RenderColumn = render_plain,
+        edit: int = 0,
     ) -> None:
+        self._edit = edit
         self._render_column = render_column
         self._endpoint = endpoint
         self._job_id = job_id
@@ -105,6 +107,10 @@ class PgCopySource:
         async with self._session("publication") as connection:
             await slots.drop_publication(connection, self._feed)
 
+    async def narrow_feed(self, tables: Sequence[TableName]) -> bool:
+        async with self._session("publication") as connection:
+            return await slots.narrow_publication(connection, self._feed, tables, edit=self._edit)
+
     async def open_later_snapshot(self, tables: Sequence[Table], *, follow: bool) -> PgSnapshot:
         if not follow:
             return await self._open(None, tables)
@@ -112,7 +118,7 @@ class PgCopySource:
             logged = [table for table in tables if table.is_logged]
             filters = {table.name: table.row_filter for table in logged if table.row_filter}
             names = [table.name for table in logged]
-            if await slots.extend_publication(connection, self._feed, names, filters=filters):
+            if await slots.extend_publication(connection, self._feed, names, edit=self._edit, filters=filters):
                 reach(JOIN_PUBLISHED)
         # A temporary slot only names the moment; it dies with its connection, which may take its time to end.
         name = f"{self._feed[:52]}_{secrets.token_hex(5)}"

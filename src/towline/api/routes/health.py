@@ -17,7 +17,7 @@ from towline.api.wire.words import STATUS_WORD
 from towline.domain.forecast import Score, combine
 from towline.domain.jobs import JobStatus
 from towline.service.jobs import JobService
-from towline.service.ports import Clock, JobHealth
+from towline.service.ports import JobHealth
 
 METRICS_TYPE: Final = CONTENT_TYPE_LATEST
 _METHODS: Final = frozenset({"GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"})
@@ -79,6 +79,7 @@ def _health_metrics(jobs: Sequence[JobHealth]) -> Iterable[Metric]:
     ready = _per_job("towline_job_switchover_ready", "1 if it is safe to switch over.")
     held = _per_job("towline_job_log_held_bytes", "What the source keeps of its log for the job.")
     left = _per_job("towline_job_log_hours_left", "Until the source gives up on the job, at the present growth.")
+    levels = _per_job("towline_job_log_level", "1 for how the log that the source keeps for the job will do.", "level")
     for entry in jobs:
         job_id, health = entry.job.job_id, entry.health
         if health.delay is not None:
@@ -89,11 +90,12 @@ def _health_metrics(jobs: Sequence[JobHealth]) -> Iterable[Metric]:
         if entry.job.progress is not None:
             stalled.add_metric((job_id,), 0 if health.stall is None else 1)
             ready.add_metric((job_id,), 1 if health.verdict.is_ready else 0)
+        levels.add_metric((job_id, health.retention.level.value), 1)
         if health.retention.held_bytes is not None:
             held.add_metric((job_id,), health.retention.held_bytes)
         if health.retention.hours_left is not None:
             left.add_metric((job_id,), health.retention.hours_left)
-    return (parts, waits, stalled, ready, held, left)
+    return (parts, waits, stalled, ready, held, left, levels)
 
 
 def _forecast_metrics(jobs: Sequence[JobHealth], scores: Mapping[str, Score]) -> Iterable[Metric]:
@@ -129,10 +131,9 @@ def _per_job(name: str, documentation: str, *labels: str) -> GaugeMetricFamily:
 class HealthPages:
     """`/healthz` and `/metrics`."""
 
-    def __init__(self, jobs: JobService, meter: RequestMeter, *, clock: Clock, version: str) -> None:
+    def __init__(self, jobs: JobService, meter: RequestMeter, *, version: str) -> None:
         self._jobs = jobs
         self._meter = meter
-        self._clock = clock
         self._version = version
 
     def health(self) -> dict[str, str]:
@@ -141,5 +142,7 @@ class HealthPages:
 
     async def metrics(self) -> bytes:
         figures = CollectorRegistry()
-        figures.register(JobFigures(await self._jobs.health_of_all(), await self._jobs.scores(), self._clock.now_us()))
+        scores = await self._jobs.scores()
+        now_us, jobs = await self._jobs.health_of_all()
+        figures.register(JobFigures(jobs, scores, now_us))
         return generate_latest(self._meter.registry) + generate_latest(figures)
