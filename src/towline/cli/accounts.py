@@ -12,10 +12,9 @@ from typing import Any, TypeVar
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from towline.cli.options import ending_on_error
+from towline.cli.tables import print_table
 from towline.clock import SystemClock
 from towline.service.accounts import AccountService
 from towline.settings import read_settings
@@ -53,10 +52,8 @@ def show_records(records: Sequence[dict[str, Any]], *, as_json: bool, nothing: s
     if not records:
         sys.stdout.write(f"{nothing}\n")
         return
-    table = Table(*(name.replace("_", " ") for name in records[0]), box=None, pad_edge=False)
-    for record in records:
-        table.add_row(*(_render(value) for value in record.values()))
-    Console().print(table)
+    columns = [name.replace("_", " ") for name in records[0]]
+    print_table(columns, ([_render(value) for value in record.values()] for record in records))
 
 
 def show_record(record: dict[str, Any], *, as_json: bool, remark: str = "") -> None:

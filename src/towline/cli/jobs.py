@@ -8,10 +8,9 @@ import sys
 from typing import Any
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
 
 from towline.cli.options import DataDirOption, JsonOption, StoreOption, ending_on_error
+from towline.cli.tables import print_table
 from towline.clock import SystemClock
 from towline.domain.jobs import Endpoint
 from towline.domain.progress import delay_ms
@@ -28,23 +27,23 @@ def jobs(store: StoreOption = None, data_dir: DataDirOption = None, as_json: Jso
     if as_json:
         sys.stdout.write(msgspec.json.encode(records).decode() + "\n")
         return
-    console = Console()
     if not records:
-        console.print("There are no jobs.")
+        sys.stdout.write("There are no jobs.\n")
         return
-    table = Table("id", "name", "status", "percent", "delay", "source", "target", box=None, pad_edge=False)
-    for record in records:
-        delay = record["delay_ms"]
-        table.add_row(
-            record["job_id"],
-            record["name"],
-            record["status"],
-            "-" if record["percent"] is None else f"{record['percent']} %",
-            "-" if delay is None else f"{delay / 1000:.1f} s",
-            record["source"],
-            record["target"],
-        )
-    console.print(table)
+    print_table(("id", "name", "status", "percent", "delay", "source", "target"), map(_row, records))
+
+
+def _row(record: dict[str, Any]) -> tuple[str, ...]:
+    delay = record["delay_ms"]
+    return (
+        record["job_id"],
+        record["name"],
+        record["status"],
+        "-" if record["percent"] is None else f"{record['percent']} %",
+        "-" if delay is None else f"{delay / 1000:.1f} s",
+        record["source"],
+        record["target"],
+    )
 
 
 async def _read(settings: Settings) -> list[dict[str, Any]]:

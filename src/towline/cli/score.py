@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
 
+from towline.cli.tables import print_table
 from towline.clock import SystemClock
 from towline.domain.errors import JobNotFound
 from towline.domain.forecast import Overall, Score, combine
@@ -37,10 +36,9 @@ async def show_scores(settings: Settings, ids: Sequence[str], *, is_json: bool) 
     if is_json:
         sys.stdout.write(msgspec.json.encode(score_record(chosen, names)).decode() + "\n")
         return
-    console = Console()
     if chosen:
-        console.print(_render(chosen, names))
-    console.print(render_overall(combine(list(chosen.values()))), highlight=False)
+        print_table(("job", "took", "estimates", "error", "after a tenth", "in range"), _rows(chosen, names))
+    sys.stdout.write(render_overall(combine(list(chosen.values()))) + "\n")
 
 
 def score_record(scores: Mapping[str, Score], names: Mapping[str, str]) -> dict[str, Any]:
@@ -73,10 +71,9 @@ def format_share(share: float | None) -> str:
     return UNKNOWN if share is None else f"{share * 100:.0f} %"
 
 
-def _render(scores: Mapping[str, Score], names: Mapping[str, str]) -> Table:
-    table = Table("job", "took", "estimates", "error", "after a tenth", "in range", box=None, pad_edge=False)
+def _rows(scores: Mapping[str, Score], names: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
     for job_id, score in scores.items():
-        table.add_row(
+        yield (
             names.get(job_id) or job_id,
             f"{score.took_s:.0f} s",
             str(score.estimates),
@@ -84,4 +81,3 @@ def _render(scores: Mapping[str, Score], names: Mapping[str, str]) -> Table:
             format_share(score.tenth_error),
             format_share(score.within),
         )
-    return table

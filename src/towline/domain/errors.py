@@ -171,7 +171,10 @@ class TargetNotEmpty(SetupError):
 
 class StructureFailed(SetupError):
     code = "STRUCTURE_FAILED"
-    remedy = "Make the object that the message names possible on the target, then retry the job."
+    remedy = (
+        "Make the object that the message names possible on the target, then retry the job; or change it on the "
+        "source, end the job and start a new one."
+    )
 
 
 class SourceChanged(SetupError):

@@ -226,6 +226,14 @@ async def test_selected_views_come_with_what_they_read(rich_source: Database, ri
     assert "does not have it" in told["VIEW", "app.gone"]
 
 
+async def test_view_and_sequence_may_be_named_among_the_tables(rich_source: Database, rich_target: Database) -> None:
+    wanted = frozenset({TableName("app", "happy"), TableName("app", "free_numbers")})
+    move = await move_structure(rich_source, rich_target, selection=ObjectSelection(tables=wanted))
+    assert rich_target.fetch_value("SELECT count(*) FROM app.happy") == 0
+    assert rich_target.fetch_all(SEQUENCES) == [(800, False)]
+    assert "the source does not have it" not in {report.reason for report in move.reports}
+
+
 async def test_selected_schema_comes_whole(rich_source: Database, rich_target: Database) -> None:
     await move_structure(rich_source, rich_target, selection=ObjectSelection(schemas=frozenset({"Odd Schema"})))
     schemas = {name for (name,) in rich_target.fetch_all("SELECT nspname FROM pg_namespace")}

@@ -130,7 +130,9 @@ class _Choice:
             return entry.tag in schemas
         if entry.desc in TABLE_KINDS:
             return self._covers(entry.oid)
-        if entry.desc in VIEW_KINDS and TableName(entry.namespace, entry.tag) in self._selection.views:
+        # A name among the tables may be that of a view or sequence: whoever writes one may not know the difference.
+        named = self._selection.tables | self._selection.views
+        if entry.desc in RELATION_KINDS and TableName(entry.namespace, entry.tag) in named:
             return True
         if entry.section is TocSection.PRE_DATA or entry.desc == "DEFAULT ACL":
             return entry.namespace in schemas
@@ -220,7 +222,7 @@ class _Choice:
             for name in sorted(self._selection.schemas - schemas)
         ]
         for kind, wanted, kinds in (
-            ("TABLE", self._selection.tables, TABLE_KINDS),
+            ("TABLE", self._selection.tables, RELATION_KINDS),
             ("VIEW", self._selection.views, VIEW_KINDS),
         ):
             known = {TableName(entry.namespace, entry.tag) for entry in self._entries if entry.desc in kinds}

@@ -280,7 +280,8 @@ async def read_all_names(connection: asyncpg.Connection, names: NameMap) -> Name
 def _is_wanted(row: asyncpg.Record, selection: ObjectSelection) -> bool:
     if selection.is_everything or row["schema"] in selection.schemas:
         return True
-    return any(selection.covers(TableName(schema, name)) for schema, name in row["users"] or ())
+    names = (TableName(schema, name) for schema, name in (*(row["users"] or ()), (row["schema"], row["name"])))
+    return any(selection.covers(name) for name in names)
 
 
 def _render_values_query(sequences: Sequence[TableName]) -> str:
