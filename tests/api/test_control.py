@@ -9,7 +9,7 @@ import pytest
 
 from tests.api.harness import UNKNOWN_ID, Api, create_foreign_job, endpoint_body, job_body, refused
 from towline.domain.conversion import Collation, ZeroDates
-from towline.domain.jobs import ConflictPolicy, JobStatus, PauseMode
+from towline.domain.jobs import ConflictPolicy, JobSpec, JobStatus, PauseMode
 from towline.domain.prechecks import PrecheckItem, Verdict
 from towline.domain.tables import TableName
 from towline.service.ports import Wanted
@@ -686,6 +686,28 @@ async def test_objects_that_fail_their_precheck_do_not_join(api: Api) -> None:
     assert (result["status"], result["error_code"]) == ("failed", "DRS.M00305")
     assert "srcTablesWithoutKey: bad: a.b. Mend it. Nothing was changed." in result["error_msg"]
     assert await api.stored_job(job_id) == before
+
+
+async def test_an_edit_that_changed_while_it_was_looked_at_is_refused(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has looked at what the other edit would bring in."""
+    job_id = await api.create_job()
+    await one(api, "PUT", "jobs/batch-select-objects", {"job_id": job_id, "selected": True, "job": [TABLE]})
+    await api.bring_to(job_id, JobStatus.STREAMING, full_complete_us=1)
+    await one(api, "PUT", "jobs/batch-select-objects", {"job_id": job_id})
+    other = {**TABLE, "id": "shop-*-*-stock-*-*-other", "object_name": "other"}
+
+    async def edit_again(_spec: JobSpec) -> list[PrecheckItem]:
+        await one(api, "PUT", "jobs/batch-select-objects", {"job_id": job_id, "selected": True, "job": [other]})
+        return []
+
+    monkeypatch.setattr(api.databases, "check_joining", edit_again)
+    result = await one(api, "POST", "jobs/batch-retry-task", {"job_id": job_id, "is_sync_re_edit": True})
+    assert (result["status"], result["error_code"]) == ("failed", "DRS.M00305")
+    job = await api.stored_job(job_id)
+    assert job.selection.tables == {TableName("stock", "items")}
+    assert (await api.store.work.load_spec(job_id)).edit == 0
 
 
 async def test_between_other_families_objects_can_only_leave(api: Api) -> None:
