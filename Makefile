@@ -115,8 +115,9 @@ sdk-oldest: $(SDK_OLDEST)/.ready ## Run the tests of the vendor's client with it
 	@$(SDK_OLDEST)/bin/python -m pip --disable-pip-version-check freeze --local | grep huaweicloud
 	@timeout 600 $(SDK_OLDEST)/bin/python -m pytest $(SDK_TESTS) $(ARGS)
 
-fault-join: $(TEST_READY) ## Kill workers wherever objects join a job that has run, and let writers at it
-	@TOWLINE_CAMPAIGN=1 $(BIN)/python -m pytest tests/fault/test_join.py $(ARGS)
+fault-join: $(TEST_READY) ## Kill workers wherever objects join or leave a job that has run, and let writers at it
+	@scripts/system-packages test
+	@TOWLINE_CAMPAIGN=1 timeout 900 $(BIN)/python -m pytest tests/fault/test_join.py tests/fault/test_leave.py $(ARGS)
 
 reference: $(TEST_READY) ## Make the reference page of the HTTP API from the code
 	@$(BIN)/python -m towline.api.reference > docs/reference.md

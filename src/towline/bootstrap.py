@@ -162,6 +162,14 @@ class DatabaseProbes:
     async def run_prechecks(self, spec: JobSpec) -> list[PrecheckItem]:
         return await _pair(spec).run_prechecks(spec)
 
+    async def check_joining(self, spec: JobSpec) -> list[PrecheckItem]:
+        # Between other families nothing joins, see `domain.jobs.takes_objects_in`.
+        if not spec.takes_objects_in:
+            return []
+        from towline.adapters.postgres.checks import run_prechecks
+
+        return await run_prechecks(spec, only_joining=True)
+
     async def remove_traces(self, spec: JobSpec) -> None:
         await remove_traces(spec)
 

@@ -27,7 +27,7 @@ from towline.domain.jobs import NEXT, Endpoint, Failure, JobSpec, JobStatus
 from towline.domain.prechecks import PrecheckItem, Verdict
 from towline.domain.progress import Progress
 from towline.domain.structure import StructureEntry
-from towline.domain.tables import RowFilter
+from towline.domain.tables import ObjectSelection, RowFilter
 from towline.service.identity import IdentityService
 from towline.service.jobs import JobService
 from towline.service.ports import Caller, Credentials, Job, JobEdit
@@ -67,6 +67,7 @@ class PlayedDatabases:
     )
     seen: list[Endpoint] = field(default_factory=list)
     entries: list[StructureEntry] = field(default_factory=list)
+    joining: list[ObjectSelection] = field(default_factory=list)
 
     async def check_connection(self, endpoint: Endpoint, *, is_source: bool) -> None:
         self.seen.append(endpoint)
@@ -76,6 +77,10 @@ class PlayedDatabases:
     async def run_prechecks(self, spec: JobSpec) -> list[PrecheckItem]:
         if self.error is not None:
             raise self.error
+        return self.items
+
+    async def check_joining(self, spec: JobSpec) -> list[PrecheckItem]:
+        self.joining.append(spec.selection)
         return self.items
 
     async def read_accounts(self, source: Endpoint) -> list[Account]:

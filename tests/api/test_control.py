@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.api.harness import UNKNOWN_ID, Api, create_foreign_job, endpoint_body, job_body, refused
+from towline.domain.conversion import Collation, ZeroDates
 from towline.domain.jobs import ConflictPolicy, JobStatus, PauseMode
 from towline.domain.prechecks import PrecheckItem, Verdict
 from towline.domain.tables import TableName
@@ -383,6 +384,46 @@ async def test_new_password_is_stored_and_never_shown(api: Api) -> None:
     assert result["error_code"] == "DRS.M00300"
 
 
+async def test_job_between_families_is_told_how_values_cross(api: Api) -> None:
+    to_postgres = {"engine_type": "mysql-to-postgresql", "source_endpoint": endpoint_body(db_type="mysql")}
+    job_id, plain = await api.create_job(**to_postgres), await api.create_job(name="plain-job")
+    path = f"job/{job_id}/tuning-params"
+    shown = (await api.call("GET", f"{path}/query-params")).json()["full_sync"][2:]
+    assert shown[0] == {
+        "param_name": "zero_dates",
+        "param_value": "refuse",
+        "availability": "true",
+        "range": "refuse,null",
+    }
+    wishes = {"collation": "case-insensitive", "column_types": 'tinyint(1)=bool; shop."a;b".c=text null'}
+    answer = await api.put(f"{path}/modify-params", {"full_sync": wishes})
+    assert [each["param_value"] for each in answer.json()["full_sync"][2:]] == [
+        "refuse",
+        "case-insensitive",
+        'tinyint(1)=boolean; shop."a;b".c=text null',
+    ]
+    conversion = (await api.store.work.load_spec(job_id)).conversion
+    assert conversion.collation is Collation.CASE_INSENSITIVE
+    assert [wish.type_sql for wish in conversion.column_types] == ["boolean", "text"]
+    # Whoever met such a date in the copy may still choose, but the tables are there by now.
+    await api.bring_to(job_id, JobStatus.COPY_FAILED)
+    answer = await api.put(f"{path}/modify-params", {"full_sync": {"zero_dates": "null"}})
+    assert (answer.status_code, answer.json()["full_sync"][2]["param_value"]) == (200, "null")
+    assert (await api.store.work.load_spec(job_id)).conversion.zero_dates is ZeroDates.NULL
+    for job, name, word, code in (
+        (job_id, "zero_dates", "1970-01-01", "DRS.M00305"),
+        (job_id, "collation", "deterministic", "DRS.M00304"),
+        (job_id, "column_types", "", "DRS.M00304"),
+        (plain, "zero_dates", "null", "DRS.M00300"),
+    ):
+        refused = await api.put(f"job/{job}/tuning-params/modify-params", {"full_sync": {name: word}})
+        assert (refused.status_code, refused.json()["error_code"]) == (400, code)
+    answer = await api.put(f"{path}/modify-params", {"recovery": True})
+    assert answer.status_code == 200
+    conversion = (await api.store.work.load_spec(job_id)).conversion
+    assert (conversion.zero_dates, conversion.collation) == (ZeroDates.REFUSE, Collation.CASE_INSENSITIVE)
+
+
 # --- speed -----------------------------------------------------------------------------------------------
 
 
@@ -593,7 +634,7 @@ async def test_databases_of_mysql_may_have_other_names_but_not_in_another_family
     assert (result["status"], result["error_code"]) == (False, "DRS.M00300")
 
 
-async def test_objects_are_added_to_a_job_that_has_run_in_two_steps(api: Api) -> None:
+async def test_objects_join_and_leave_a_job_that_has_run_in_two_steps(api: Api) -> None:
     job_id = await api.create_job()
     narrow = {"job_id": job_id, "selected": True, "job": [TABLE]}
     await one(api, "PUT", "jobs/batch-select-objects", narrow)
@@ -601,10 +642,7 @@ async def test_objects_are_added_to_a_job_that_has_run_in_two_steps(api: Api) ->
     again = {"job_id": job_id, "is_sync_re_edit": True}
     refused = await one(api, "POST", "jobs/batch-retry-task", again)
     assert refused["error_code"] == "DRS.M00305", "nothing was edited"
-    # What the job has cannot leave it.
     other = {**TABLE, "id": "shop-*-*-stock-*-*-other", "object_name": "other"}
-    less = await one(api, "PUT", "jobs/batch-select-objects", {"job_id": job_id, "selected": True, "job": [other]})
-    assert (less["status"], less["error_code"]) == (False, "DRS.M00300")
     item = {"job_id": job_id, "selected": True, "job": [TABLE, other]}
     assert (await one(api, "PUT", "jobs/batch-select-objects", item))["status"] is True
     first, second = TableName("stock", "items"), TableName("stock", "other")
@@ -615,6 +653,9 @@ async def test_objects_are_added_to_a_job_that_has_run_in_two_steps(api: Api) ->
     assert job.status is JobStatus.STREAMING
     assert (await api.store.work.load_spec(job_id)).edit == 1
     assert len(job.selection_items) == 2
+    assert api.databases.joining == [job.selection], "what joins is looked at first"
+    events = [event.message for event in await api.jobs.events(api.caller, job_id)]
+    assert "srcDbPrivilegesIsEnough: m" in events, "a warning does not stand in the way"
     # The same from a pause.
     await api.bring_to(job_id, JobStatus.PAUSED)
     await one(api, "PUT", "jobs/batch-select-objects", {"job_id": job_id})
@@ -622,6 +663,45 @@ async def test_objects_are_added_to_a_job_that_has_run_in_two_steps(api: Api) ->
     job = await api.stored_job(job_id)
     assert (job.selection.is_everything, job.status) == (True, JobStatus.STARTING)
     assert (await api.store.work.load_spec(job_id)).edit == 2
+    # One goes.
+    await api.bring_to(job_id, JobStatus.STREAM_FAILED)
+    await one(api, "PUT", "jobs/batch-select-objects", {"job_id": job_id, "selected": True, "job": [other]})
+    await one(api, "POST", "jobs/batch-retry-task", again)
+    job = await api.stored_job(job_id)
+    assert job.selection.tables == {second}
+    assert job.status is JobStatus.STARTING
+
+
+async def test_objects_that_fail_their_precheck_do_not_join(api: Api) -> None:
+    job_id = await api.create_job()
+    await one(api, "PUT", "jobs/batch-select-objects", {"job_id": job_id, "selected": True, "job": [TABLE]})
+    await api.bring_to(job_id, JobStatus.STREAMING, full_complete_us=1)
+    await one(api, "PUT", "jobs/batch-select-objects", {"job_id": job_id})
+    before = await api.stored_job(job_id)
+    found = PrecheckItem(
+        "srcTablesWithoutKey", "db_params", Verdict.FAILED, "SRC_REPLICA_IDENTITY_NOTHING", "bad: a.b.", "Mend it."
+    )
+    api.databases.items = [found]
+    result = await one(api, "POST", "jobs/batch-retry-task", {"job_id": job_id, "is_sync_re_edit": True})
+    assert (result["status"], result["error_code"]) == ("failed", "DRS.M00305")
+    assert "srcTablesWithoutKey: bad: a.b. Mend it. Nothing was changed." in result["error_msg"]
+    assert await api.stored_job(job_id) == before
+
+
+async def test_between_other_families_objects_can_only_leave(api: Api) -> None:
+    sides = {side: endpoint_body(db_type="mysql", db_name="") for side in ("source_endpoint", "target_endpoint")}
+    job_id = await api.create_job(name="of-mysql", engine_type="mysql", **sides)
+    shop = {"id": "stock", "object_type": "database", "object_name": "stock", "select": "true"}
+    await one(api, "PUT", "jobs/batch-select-objects", {"job_id": job_id, "selected": True, "job": [shop]})
+    await api.bring_to(job_id, JobStatus.STREAMING, full_complete_us=1)
+    more = await one(api, "PUT", "jobs/batch-select-objects", {"job_id": job_id})
+    assert (more["status"], more["error_code"]) == (False, "DRS.M00300")
+    table = {"id": "stock-*-*-items", "object_type": "table", "object_name": "items", "select": "true"}
+    less = await one(api, "PUT", "jobs/batch-select-objects", {"job_id": job_id, "selected": True, "job": [table]})
+    assert less["status"] is True, less
+    await one(api, "POST", "jobs/batch-retry-task", {"job_id": job_id, "is_sync_re_edit": True})
+    assert (await api.stored_job(job_id)).selection.tables == {TableName("stock", "items")}
+    assert api.databases.joining == []
 
 
 async def test_selection_of_unknown_or_running_jobs(api: Api) -> None:

@@ -116,9 +116,9 @@ class Life:
         body = drs.BatchUpdateDatabaseObjectReq(jobs=[chosen])
         assert self.client.batch_set_objects(drs.BatchSetObjectsRequest(body=body)).results[0].status
 
-    def take_in_new_objects(self) -> None:
-        """Select everything again and let what was made since join the running job."""
-        chosen = drs.UpdateDatabaseObjectReq(job_id=self.job_id, selected=False)
+    def edit_objects(self, *objects: Any) -> None:
+        """Let the running job have these objects and no others."""
+        chosen = drs.UpdateDatabaseObjectReq(job_id=self.job_id, selected=True, job=list(objects))
         body: Any = drs.BatchUpdateDatabaseObjectReq(jobs=[chosen])
         assert self.client.batch_set_objects(drs.BatchSetObjectsRequest(body=body)).results[0].status
         body = drs.BatchRetryReq(jobs=[drs.RetryInfo(job_id=self.job_id, is_sync_re_edit=True)])
@@ -179,18 +179,22 @@ class Life:
     def check_structure(self) -> None:
         """After the full phase every object and every table is on the target."""
         body: Any = drs.BatchQueryJobReq(jobs=[self.job_id])
+        assert self.read_tables() == {"public.item": 100, "public.sale": 100}
         (result,) = self.client.batch_list_struct_process(drs.BatchListStructProcessRequest(body=body)).results
         kinds = {kind.type: kind for kind in result.struct_process.result}
         assert all(kind.status == 2 and kind.src_count == kind.dst_count for kind in kinds.values()), result
         assert kinds["table"].src_count == 2
         body = drs.BatchQueryJobReqPage(jobs=[self.job_id])
-        answer = self.client.batch_list_struct_detail(drs.BatchListStructDetailRequest(type="table", body=body))
-        listed = answer.results[0].struct_detail.list
-        assert {entry.src_tb: entry.progress for entry in listed} == {"public.item": 100, "public.sale": 100}
         assert (kinds["index"].src_count, kinds["foreign_key"].src_count, kinds["sequence"].src_count) == (1, 1, 1)
         answer = self.client.batch_list_struct_detail(drs.BatchListStructDetailRequest(type="index", body=body))
         (index,) = answer.results[0].struct_detail.list
         assert (index.src_tb, index.progress) == ("public.item_name_idx", 100)
+
+    def read_tables(self) -> dict[str, int]:
+        """The percentage of the rows of each of the job's tables."""
+        body = drs.BatchQueryJobReqPage(jobs=[self.job_id])
+        answer = self.client.batch_list_struct_detail(drs.BatchListStructDetailRequest(type="table", body=body))
+        return {entry.src_tb: entry.progress for entry in answer.results[0].struct_detail.list}
 
     def wait_for(self, word: str, *, timeout_s: float = 90) -> Any:
         return wait_until(self.progress, lambda record: record.transfer_status == word, timeout_s=timeout_s, what=word)
@@ -236,12 +240,20 @@ async def test_whole_life_of_a_job(
     source.execute(
         "CREATE TABLE late (id int PRIMARY KEY, item int); INSERT INTO late SELECT n, n FROM generate_series(1, 99) n"
     )
-    life.take_in_new_objects()
+    # One table joins and another one leaves.
+    kept = [f"{source.name}-*-*-public-*-*-{name}" for name in ("item", "late")]
+    life.edit_objects(*(drs.DatabaseInfo(id=name, object_type="table", select="true") for name in kept))
     copied = "SELECT CASE WHEN to_regclass('late') IS NULL THEN 0 ELSE pg_relation_size(to_regclass('late')) END"
     wait_until(lambda: target.fetch_value(copied), bool, timeout_s=60, what="a table that joins")
-    source.execute("UPDATE late SET item = 0 WHERE id < 10; UPDATE item SET name = 'after all' WHERE id <= 50")
+    before = target.fetch_value("SELECT count(*) FROM sale")
+    source.execute(
+        """UPDATE late SET item = 0 WHERE id < 10; UPDATE item SET name = 'after all' WHERE id <= 50;
+        DELETE FROM sale; DELETE FROM item WHERE id < 50"""
+    )
     life.wait_until_proven()
-    await assert_same_rows(source.url, target.url)
+    await assert_same_rows(source.url, target.url, ["item", "late"])
+    assert target.fetch_value("SELECT count(*) FROM sale") == before > 0
+    assert life.read_tables() == {"public.item": 100, "public.late": 100}
 
     detail_body = drs.BatchQueryJobReqPage(jobs=[life.job_id])
     detail = life.client.batch_list_job_details(drs.BatchListJobDetailsRequest(body=detail_body)).results[0]
@@ -251,7 +263,7 @@ async def test_whole_life_of_a_job(
     life.wait_for("RELEASE_RESOURCE_COMPLETE")
     assert source.fetch_all("SELECT slot_name FROM pg_replication_slots WHERE database = current_database()") == []
     assert source.fetch_all("SELECT pubname FROM pg_publication") == []
-    await assert_same_rows(source.url, target.url)
+    await assert_same_rows(source.url, target.url, ["item", "late"])
     life.delete("delete")
     assert "INCRE_TRANSFER_STARTED" in life.seen
 

@@ -1,11 +1,11 @@
 """One run of a job's pipeline in a process of its own, which kills itself at a named point.
 
 Reads one JSON object from standard input: source, target (URLs), job_id, follow, until_caught_up, point (or null),
-times (die when the point is reached that often), signal (what to
-send itself there, SIGKILL by default), source_sql (run it on the source there, once, and live on), work_dir,
-copy_workers, memory_limit_bytes, conflict_policy, tables (of the schema public; all when left out), rename (as the
-option of migrate), edit (see `JobSpec`).  Prints one JSON line with the result.  SIGTERM asks for a
-clean stop.
+times (die when the point is reached that often), signal (what to send
+itself there, SIGKILL by default), source_sql (run it on the source there, once, and live on), work_dir,
+copy_workers, memory_limit_bytes, conflict_policy, tables (of `schema`, which is public when left out; all when left
+out), rename (as the option of migrate), edit (see `JobSpec`), conversion (by the names of its wishes).  Prints one JSON
+line with the result.  SIGTERM asks for a clean stop.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from towline import bootstrap
 from towline.bootstrap import parse_url
 from towline.cli.endpoints import choose_selection, parse_renames
 from towline.clock import SystemClock
+from towline.domain.conversion import read_conversion
 from towline.domain.errors import TowlineError
 from towline.domain.jobs import ConflictPolicy, JobSpec, TaskMode
 from towline.domain.progress import Progress
@@ -77,6 +78,9 @@ class LastFigures:
     def note(self, report: StructureReport) -> None:
         self.notes.append(f"{report.kind} {report.name}: {report.reason}")
 
+    async def deliver(self) -> None:
+        pass  # what is noted is there
+
 
 def die_at(point: str, times: int, number: int) -> None:
     seen = 0
@@ -128,7 +132,7 @@ async def main() -> None:
         target=parse_url(order["target"]),
         selection=choose_selection(
             ObjectSelection(
-                tables=frozenset(TableName("public", name) for name in order.get("tables", ())),
+                tables=frozenset(TableName(order.get("schema", "public"), name) for name in order.get("tables", ())),
                 names=parse_renames(order.get("rename", [])),
             ),
             parse_url(order["source"]),
@@ -137,6 +141,7 @@ async def main() -> None:
         copy_workers=order.get("copy_workers", 2),
         memory_limit_bytes=order.get("memory_limit_bytes", DEFAULT_MEMORY_BYTES),
         conflict_policy=ConflictPolicy(order.get("conflict_policy", "overwrite")),
+        conversion=read_conversion(order.get("conversion", {})),
     )
     figures = LastFigures()
     control = StopOnSignal()

@@ -11,9 +11,13 @@ from tests.servers.fixtures import DatabaseFactory, ServerFactory
 from towline.adapters.postgres.bookkeeping import ensure_bookkeeping, take_over
 from towline.adapters.postgres.checks import run_prechecks
 from towline.adapters.postgres.connection import connect, parse_url
+from towline.adapters.postgres.copy_target import PgCopyTarget
+from towline.adapters.postgres.structure_plan import save_plan
+from towline.adapters.postgres.structure_source import PgStructureSource
 from towline.domain.jobs import JobSpec, TaskMode
 from towline.domain.prechecks import PrecheckItem, Verdict
 from towline.domain.tables import NameMap, ObjectSelection, TableName, TableRename
+from towline.engine.ports import TablePlan
 
 FOLLOW_ITEMS = {
     "srcDbPrivilegesIsEnoughForIncre",
@@ -70,6 +74,17 @@ async def test_full_copy_alone_needs_nothing_of_replication(
     assert trouble(both) == {"srcWalLevel": "SRC_WAL_LEVEL_NOT_LOGICAL"}
     assert both["srcWalLevel"].verdict is Verdict.FAILED
     assert "restart" in both["srcWalLevel"].remedy
+
+
+async def test_selection_of_what_is_not_there_is_told(source_database: Database, target_database: Database) -> None:
+    source_database.execute("CREATE TABLE t (a int PRIMARY KEY)")
+    gone, there = TableName("public", "T"), TableName("public", "t")
+    spec = job(source_database, target_database)
+    nothing = await check(replace(spec, selection=ObjectSelection(frozenset({"nope"}), frozenset({gone}))))
+    assert trouble(nothing) == {"srcSelectedObjectsExist": "SRC_NOTHING_SELECTED"}
+    assert "public.T, schema nope" in nothing["srcSelectedObjectsExist"].message
+    some = await check(replace(spec, selection=ObjectSelection(tables=frozenset({gone, there}))))
+    assert trouble(some) == {"srcSelectedObjectsExist": "SRC_SELECTED_OBJECTS_MISSING"}
 
 
 async def test_everything_wrong_at_once_is_told_item_by_item(
@@ -166,6 +181,49 @@ async def test_target_with_this_jobs_bookkeeping_goes_on(source_database: Databa
     await take_over(connection, spec.job_id, epoch=None, source_identity="x")
     await connection.close()
     assert trouble(await check(spec)) == {}
+
+
+async def test_what_joins_a_job_is_checked_and_what_it_has_is_not(
+    source_database: Database, target_database: Database
+) -> None:
+    """Neither what the target has of the job itself nor what the source lets a table of the job do is of interest."""
+    have = "CREATE TABLE has (id serial PRIMARY KEY, n int GENERATED ALWAYS AS IDENTITY); CREATE VIEW seen AS SELECT 1"
+    source_database.execute(f"{have}; ALTER TABLE has REPLICA IDENTITY NOTHING")
+    target_database.execute(have)
+    spec = job(source_database, target_database)
+    connection = await connect(spec.target, purpose="test")
+    await ensure_bookkeeping(connection)
+    await take_over(connection, spec.job_id, epoch=None, source_identity="x")
+    source = PgStructureSource(spec.source, job_id=spec.job_id)
+    await save_plan(connection, spec.job_id, await source.read_structure(ObjectSelection(), on_report=lambda _: None))
+    ledger = PgCopyTarget(spec.target, job_id=spec.job_id, epoch=1)
+    await ledger.save_plan([TablePlan(TableName("public", "has"), 1, 1, 8192, 1, "1")])
+    await ledger.close()
+    await connection.close()
+
+    async def joining(selection: ObjectSelection = ObjectSelection()) -> dict[str, PrecheckItem]:
+        items = await run_prechecks(replace(spec, selection=selection), only_joining=True)
+        return {item.item: item for item in items}
+
+    assert set(await joining()) == {"srcDbConnection", "dstDbConnection"}, "nothing joins"
+    source_database.execute("CREATE TABLE good (id serial PRIMARY KEY, has int REFERENCES has)")
+    assert trouble(await joining()) == {}
+    only = ObjectSelection(tables=frozenset({TableName("public", "good")}))
+    assert trouble(await joining(only)) == {"hasForeignKeyOnUnselectedTable": "FOREIGN_KEY_ON_UNSELECTED_TABLE"}
+    source_database.execute(
+        """CREATE TABLE parted (a int) PARTITION BY LIST (a); CREATE TABLE part PARTITION OF parted DEFAULT;
+        ALTER TABLE part REPLICA IDENTITY NOTHING; CREATE TABLE there (id int PRIMARY KEY)"""
+    )
+    target_database.execute("CREATE TABLE there (id int PRIMARY KEY)")
+    found = await joining()
+    assert trouble(found) == {
+        "srcTablesWithoutKey": "SRC_REPLICA_IDENTITY_NOTHING",
+        "srcTableAlreadyExistedInDstTable": "DST_OBJECTS_EXIST",
+    }
+    assert "public.part." in found["srcTablesWithoutKey"].message
+    assert found["srcTableAlreadyExistedInDstTable"].message == "The target already has public.there."
+    parent = await joining(ObjectSelection(tables=frozenset({TableName("public", "parted")})))
+    assert trouble(parent) == {"srcTablesWithoutKey": "SRC_REPLICA_IDENTITY_NOTHING"}
 
 
 async def test_users_without_privileges_are_told_what_is_missing(
@@ -309,7 +367,7 @@ async def test_what_stands_in_the_way_is_looked_for_under_the_new_names(
     async def reasons(**renames: str) -> dict[str, str]:
         pairs = ((TableName("public", name), target.split(".")) for name, target in renames.items())
         names = NameMap(tables=tuple(TableRename(source, TableName(*target)) for source, target in pairs))
-        tables = frozenset({TableName("public", "t"), TableName("public", "u")})
+        tables = frozenset(TableName("public", name) for name in {"t", "u", *renames})
         selection = ObjectSelection(tables=tables, names=names)
         found = await check(replace(job(source_database, target_database, TaskMode.FULL), selection=selection))
         return {name: item.message for name, item in found.items() if item.verdict is Verdict.FAILED}

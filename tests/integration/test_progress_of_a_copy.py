@@ -42,6 +42,9 @@ class Collector:
     def note(self, report: StructureReport) -> None:
         pass
 
+    async def deliver(self) -> None:
+        pass  # what is noted is there
+
     async def look(self) -> None:
         while True:
             if self._take is not None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 from collections.abc import AsyncIterator
@@ -231,6 +232,8 @@ def test_init_prints_one_object_and_a_second_run_changes_nothing(tmp_path: Path)
         ("serve", "--data-dir", "{empty}"),
         ("jobs", "--data-dir", "{empty}"),
         ("serve", "--listen", "nonsense"),
+        ("init", "--data-dir", "/dev/null/folder"),
+        ("init", "--store", "sqlite:////dev", "--data-dir", "{empty}"),
         ("init", "--store", "mysql://user:hush@host/db", "--data-dir", "{empty}"),
         ("init", "--store", "postgresql://user:hush@127.0.0.1:1/db", "--data-dir", "{empty}"),
     ],
@@ -239,7 +242,7 @@ def test_what_is_wrong_is_said_with_a_remedy_and_no_stack_trace(tmp_path: Path, 
     empty = tmp_path / "empty"
     code, command = run(*(word.format(empty=empty) for word in words))
     assert code == 1
-    assert command.errors[0].startswith("Error: ")
+    assert re.fullmatch(r"Error: .+ \([A-Z_]+\)", command.errors[0])
     assert len(command.errors) == 2
     assert "hush" not in command.told()
 
@@ -250,4 +253,4 @@ def test_a_taken_address_is_said(tmp_path: Path):
         port = taken.getsockname()[1]
         code, command = run("serve", "--data-dir", str(tmp_path), "--listen", f"127.0.0.1:{port}")
     assert code == 1
-    assert command.errors[-2] == f"Error: cannot listen on 127.0.0.1:{port}: Address already in use"
+    assert command.errors[-2] == f"Error: cannot listen on 127.0.0.1:{port}: Address already in use (SETUP)"

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import asyncpg
 import pytest
 
+from tests.servers.databases import Database
 from tests.servers.fixtures import DatabaseFactory
 from towline.adapters.postgres.catalog import read_tables
+from towline.adapters.postgres.connection import parse_url
 from towline.adapters.postgres.snapshot import render_chunk_query
+from towline.bootstrap import open_sides
+from towline.domain.errors import DataError
+from towline.domain.jobs import JobSpec, TaskMode
 from towline.domain.tables import ObjectSelection, Table, TableName
 from towline.embedded import EmbeddedPostgres
 from towline.engine.ports import Chunk, SnapshotFact
@@ -76,6 +83,37 @@ async def test_i4_unchanged_and_changed_rows_part_the_later_snapshot(
             await connection.close()
 
 
+@pytest.mark.postgres(source=15, target=18)
+@pytest.mark.parametrize("filler", ["'x'", "repeat('x', 2000)"])
+async def test_row_that_does_not_fit_is_named_by_its_key(
+    source_database: Database, target_database: Database, tmp_path: Path, filler: str
+) -> None:
+    """Also when the target refuses it while most of the chunk is still on its way."""
+    source_database.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, n int, filler text);"
+        f"INSERT INTO t SELECT i, CASE i WHEN 7 THEN 100000 ELSE i END, {filler} FROM generate_series(1, 5000) i"
+    )
+    target_database.execute("CREATE TABLE t (id int PRIMARY KEY, n int CHECK (n < 100000), filler text)")
+    spec = JobSpec("named", TaskMode.FULL, parse_url(source_database.url), parse_url(target_database.url))
+    sides = await open_sides(spec, epoch=None, work_dir=tmp_path)
+    try:
+        (table,) = await sides.copy_source.read_tables(ObjectSelection())
+        snapshot = await sides.copy_source.open_base_snapshot([table], follow=False)
+        reader, writer = await snapshot.open_reader(), await sides.copy_target.open_writer()
+        with pytest.raises(DataError) as caught:
+            work = [(table, Chunk(table.name, 0, 0, None))]
+            await writer.write(work, reader, snapshot_number=1, changed_since={}, on_bytes=_count_nothing)
+        assert (caught.value.context["table"], caught.value.context["key"]) == ("t", "id=7")
+        for each in (reader, writer, snapshot):
+            await each.close()
+    finally:
+        await sides.close()
+
+
+async def _count_nothing(_table: Table, _size: int) -> None:
+    pass
+
+
 @pytest.mark.parametrize("version", [15, 18])
 async def test_catalog_names_keys_forms_and_rewrites(
     version: int, request: pytest.FixtureRequest, fresh_database: DatabaseFactory
@@ -87,6 +125,7 @@ async def test_catalog_names_keys_forms_and_rewrites(
         CREATE TYPE pair AS (a int, b int); CREATE TYPE span AS RANGE (subtype = float8);
         CREATE TABLE a (x int, y int, z int GENERATED ALWAYS AS (x + 1) STORED, PRIMARY KEY (y, x));
         CREATE TABLE b (m mood, s short, i int[], ip span);
+        CREATE TABLE i (v int2vector);
         CREATE TABLE c (m mood[]); CREATE TABLE d (p pair); CREATE TABLE e (r regclass); CREATE TABLE f (o pair[]);
         CREATE TABLE g (k int NOT NULL, v text NOT NULL); CREATE UNIQUE INDEX g_v ON g (v);
         ALTER TABLE g REPLICA IDENTITY USING INDEX g_v;
@@ -101,12 +140,12 @@ async def test_catalog_names_keys_forms_and_rewrites(
         again = {t.name.name: t for t in await read_tables(connection, ObjectSelection())}
     finally:
         await connection.close()
-    assert set(tables) == {"a", "b", "c", "d", "e", "f", "g", "h", "p1"}
+    assert set(tables) == {"a", "b", "c", "d", "e", "f", "g", "h", "i", "p1"}
     assert tables["a"].key == ("y", "x")
     assert [column.name for column in tables["a"].columns] == ["x", "y"]
     assert tables["g"].key == ("v",)
     assert tables["b"].key == ()
-    assert {name for name, t in tables.items() if not t.is_binary_safe} == {"c", "d", "e", "f"}
+    assert {name for name, t in tables.items() if not t.is_binary_safe} == {"c", "d", "e", "f", "i"}
     assert not tables["h"].is_logged
     assert again["a"].storage_id != tables["a"].storage_id
     assert again["b"].storage_id == tables["b"].storage_id

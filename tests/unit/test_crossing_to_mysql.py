@@ -13,7 +13,9 @@ from towline.crossing.to_mysql_catalog import SourceColumn, SourceIndex, SourceT
 from towline.crossing.to_mysql_ddl import render_default, render_table
 from towline.crossing.to_mysql_types import TargetColumn, plan_columns
 from towline.crossing.to_mysql_values import choose_converter, fit_block, numeric_size, parse_type
-from towline.domain.errors import UnrepresentableValue
+from towline.crossing.to_mysql_wishes import apply_wish, find_missing_columns
+from towline.domain.conversion import Conversion, ZeroDates, parse_column_types, require_possible
+from towline.domain.errors import NotBuilt, UnrepresentableValue
 from towline.domain.tables import Column, Table, TableName
 
 NAME = TableName("public", "t")
@@ -139,3 +141,53 @@ def test_defaults_are_translated_where_they_are_certain(
     type_sql: str, default_sql: str, target_sql: str, expected: str | None
 ) -> None:
     assert render_default(column("c", type_sql, default_sql), TargetColumn("c", target_sql)) == expected
+
+
+@pytest.mark.parametrize(
+    ("wish", "type_sql", "planned"),
+    [
+        ("public.t.c=varchar(200)", "text", "VARCHAR(200)"),
+        ("text=character varying(200)", "text", "VARCHAR(200)"),
+        ("varchar(9)=varchar(40)", "character varying(9)", "VARCHAR(40)"),
+        ("numeric=decimal(20, 6)", "numeric", "DECIMAL(20,6)"),
+        ("uuid=binary(16)", "uuid", "BINARY(16)"),
+        ("public.t.d=varchar(200)", "text", "LONGTEXT"),
+    ],
+)
+def test_column_can_be_planned_as_another_type(wish: str, type_sql: str, planned: str) -> None:
+    conversion = Conversion(column_types=parse_column_types([wish]))
+    chosen, fault = apply_wish(NAME, "c", type_sql, conversion)
+    assert not fault
+    assert plan_columns(table(column("c", chosen)), [])["c"].type_sql == planned
+
+
+@pytest.mark.parametrize(
+    ("wish", "type_sql"),
+    [
+        ("jsonb=json", "jsonb"),
+        ("text=varchar(20000)", "text"),
+        ("numeric=decimal(66,1)", "numeric"),
+        ("numeric=decimal(5,6)", "numeric"),
+        ("text=varchar(9) null", "text"),
+        ("uuid=varchar(36)", "uuid"),
+    ],
+)
+def test_type_that_is_not_on_the_list_is_refused(wish: str, type_sql: str) -> None:
+    conversion = Conversion(column_types=parse_column_types([wish]))
+    chosen, fault = apply_wish(NAME, "c", type_sql, conversion)
+    assert (chosen, fault.partition(" cannot be ")[0]) == (type_sql, f"public.t.c ({type_sql})")
+    wishes = Conversion(column_types=parse_column_types(["public.t.x=varchar(9)", "text=varchar(9)"]))
+    assert find_missing_columns(wishes, [(NAME, "c")]) == [
+        "the job has no column public.t.x, for which a type is asked"
+    ]
+
+
+def test_wishes_belong_to_directions() -> None:
+    types = Conversion(column_types=parse_column_types(["uuid=binary(16)"]))
+    require_possible(types, source_family="postgresql", target_family="mysql")
+    with pytest.raises(NotBuilt):
+        require_possible(types, source_family="mysql", target_family="mysql")
+    as_null = Conversion(ZeroDates.NULL)
+    require_possible(as_null, source_family="mysql", target_family="postgresql")
+    with pytest.raises(NotBuilt, match="zero_dates"):
+        require_possible(as_null, source_family="postgresql", target_family="mysql")

@@ -30,7 +30,7 @@ from towline.cli.demo_stage import DATABASE, Stage, require_postgres, stop_stage
 from towline.cli.demo_watch import ENDED, PAUSED, STREAMING, JobFailed, JobWatch, Moment
 from towline.cli.demo_writer import TASKS, Shop, Writer
 from towline.cli.display import Display, open_display
-from towline.cli.options import ending_on_error
+from towline.cli.options import ending_on_error, print_error
 from towline.cli.stopping import INTERRUPTED
 from towline.cli.view import format_bytes, format_delay, format_seconds
 from towline.clock import SystemClock
@@ -130,7 +130,7 @@ async def run_demo(order: DemoOrder, display: Display) -> int:
                 is_left_running = True
     except TowlineError as error:
         display.close()
-        sys.stderr.write(f"Error: {error.message}\n{error.advice}\n")
+        print_error(error)
         if isinstance(error, JobFailed):
             sys.stderr.write(f"The end of the server's log:\n{stage.log_tail()}\n")
         return 1

@@ -90,9 +90,13 @@ class PlainDisplay:
         self._monotonic_s = monotonic_s
         self._states: dict[str, str] = {}
         self._written_s: dict[str, float] = {}
+        self._was_empty = False
 
     def show(self, views: Sequence[JobView], records: Sequence[dict[str, Any]] = ()) -> None:
         now_s = self._monotonic_s()
+        if not views and not self._was_empty:
+            _write_line(self._out, "no jobs")
+        self._was_empty = not views
         for view in views:
             job = view.job_id or view.label  # jobs of two projects may share a name
             is_due = now_s - self._written_s.get(job, -LINE_INTERVAL_S) >= LINE_INTERVAL_S

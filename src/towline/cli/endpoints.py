@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from towline.bootstrap import parse_url
+from towline.domain.conversion import PLAIN, Conversion
 from towline.domain.errors import RequestError
 from towline.domain.jobs import Endpoint, TaskMode
 from towline.domain.tables import NameMap, ObjectSelection, SchemaRename, TableName, TableRename
@@ -105,6 +106,9 @@ def parse_selection(texts: list[str]) -> ObjectSelection:
                 schemas.add(parts[0])
             else:
                 tables.add(TableName(*parts))
+    if texts and not schemas and not tables:
+        # A variable of a script that is empty must not mean everything.
+        raise RequestError("--tables names no table: write SCHEMA.TABLE or SCHEMA.*, or leave the option out")
     return ObjectSelection(frozenset(schemas), frozenset(tables))
 
 
@@ -163,11 +167,13 @@ def _split_names(text: str, *, option: str = "--tables") -> list[list[str]]:
     return [parts for parts in names if parts != [""]]
 
 
-def derive_job_id(source: str, target: str, *, mode: TaskMode, selection: ObjectSelection) -> str:
+def derive_job_id(
+    source: str, target: str, *, mode: TaskMode, selection: ObjectSelection, conversion: Conversion = PLAIN
+) -> str:
     """The same id for the same command, so that running it again goes on where it stopped. Pure.
 
     `source` and `target` are the databases' identities.  A copy that keeps no changes for a stream cannot
-    become one that does, so the mode is part of it.
+    become one that does, so the mode is part of it, and so is what the structure was made by.
     """
     facts = [
         source,
@@ -178,5 +184,7 @@ def derive_job_id(source: str, target: str, *, mode: TaskMode, selection: Object
     ]
     if selection.names:
         facts.append(msgspec.to_builtins(selection.names))
+    if conversion.structure:
+        facts.append(conversion.structure)
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     return f"{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:28]}jb01"

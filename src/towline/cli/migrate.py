@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,14 +21,17 @@ import uvloop
 from towline import bootstrap
 from towline.cli.display import Display, JsonDisplay, open_display
 from towline.cli.endpoints import choose_endpoint, choose_selection, derive_job_id, parse_renames, parse_selection
+from towline.cli.options import print_error
 from towline.cli.stopping import INTERRUPTED, StopWish, stopped_by_signals
-from towline.cli.summary import RunLog, render_result, render_summary
-from towline.cli.view import render_record, view_of
+from towline.cli.summary import RunLog, record_of_report, render_result, render_summary
+from towline.cli.view import render_record, render_report, view_of
 from towline.clock import SystemClock
+from towline.domain.conversion import PLAIN, Collation, Conversion, ZeroDates, parse_column_types, require_possible
 from towline.domain.errors import RequestError, SetupError, Side, TowlineError
 from towline.domain.jobs import Endpoint, JobSpec, TaskMode
 from towline.domain.prechecks import PrecheckItem, Verdict
 from towline.domain.renames import require_sound
+from towline.domain.structure import StructureReport
 from towline.domain.tables import ObjectSelection
 from towline.engine.pipeline import RunResult, run_pipeline
 from towline.engine.tasks import end_tasks
@@ -59,6 +61,7 @@ class Order:
     limit_bytes_per_s: int | None
     memory_limit_bytes: int
     writes_heartbeat: bool = True
+    conversion: Conversion = PLAIN
 
 
 def migrate(
@@ -88,10 +91,33 @@ def migrate(
             help="SCHEMA.TABLE=SCHEMA.TABLE or SCHEMA.*=SCHEMA.*, the source's name to the left; may be repeated.",
         ),
     ] = None,
+    zero_dates: Annotated[
+        ZeroDates,
+        typer.Option(
+            "--zero-dates",
+            help="From MySQL to PostgreSQL, dates such as 0000-00-00: refuse them, or write NULL where a column may be"
+            " NULL.",
+        ),
+    ] = ZeroDates.REFUSE,
+    collation: Annotated[
+        Collation,
+        typer.Option(
+            "--collation",
+            help="From MySQL to PostgreSQL, texts that ignore case on the source: compare with regard to case, or not.",
+        ),
+    ] = Collation.DETERMINISTIC,
+    column_type: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column-type",
+            help="Between PostgreSQL and MySQL, another type on the target: SCHEMA.TABLE.COLUMN=TYPE or"
+            " SOURCETYPE=TYPE, such as 'tinyint(1)=boolean'; docs/types.md has the list. May be repeated.",
+        ),
+    ] = None,
     copy_workers: Annotated[int, typer.Option(min=1, max=64, help="Chunks copied at the same time.")] = 2,
     index_workers: Annotated[int, typer.Option(min=1, max=64, help="Indexes built at the same time.")] = 2,
     limit_mb_s: Annotated[
-        float | None, typer.Option("--limit-mb-s", min=0.1, help="Speed limit, 1 MB = 1,000,000 bytes.")
+        float | None, typer.Option("--limit-mb-s", min=0.1, max=1e6, help="Speed limit, 1 MB = 1,000,000 bytes.")
     ] = None,
     memory_mb: Annotated[int, typer.Option("--memory-mb", min=64, help="Bound of this process's buffers.")] = 384,
     end: Annotated[bool, typer.Option("--end", help="Remove what an unfinished run left on both servers.")] = False,
@@ -113,6 +139,8 @@ def migrate(
         asked = replace(parse_selection(tables or []), names=parse_renames(rename or []))
         selection = choose_selection(asked, source)
         require_sound(selection, source_family=source.family, target_family=target.family)
+        conversion = Conversion(zero_dates, parse_column_types(column_type or []), collation)
+        require_possible(conversion, source_family=source.family, target_family=target.family)
         order = Order(
             source=source,
             target=target,
@@ -125,9 +153,10 @@ def migrate(
             limit_bytes_per_s=None if limit_mb_s is None else int(limit_mb_s * 1_000_000),
             memory_limit_bytes=memory_mb * 1024 * 1024,
             writes_heartbeat=read_heartbeat(os.environ),
+            conversion=conversion,
         )
     except RequestError as error:
-        _print_error(error)
+        print_error(error)
         raise typer.Exit(2) from None
     display = open_display(is_json=as_json)
     bootstrap.relax_garbage_collection()
@@ -143,7 +172,7 @@ def migrate(
 async def run_order(order: Order, display: Display) -> int:
     """Do what the order says and return the exit code; every TowlineError is shown, none is raised."""
     wish = StopWish(limit_bytes_per_s=order.limit_bytes_per_s)
-    log = RunLog(SystemClock())
+    log = RunLog(SystemClock(), on_report=lambda report: _tell_report(report, display))
 
     def on_first() -> None:
         display.say("Stopping: finishing what is in flight. Ctrl-C again ends at once, which is safe too.")
@@ -166,7 +195,7 @@ async def run_order(order: Order, display: Display) -> int:
         display.close()
         if isinstance(display, JsonDisplay):
             display.write(render_result(log, outcome="failed", error=error))
-        _print_error(error)
+        print_error(error)
         return FAILED
     except asyncio.CancelledError:
         display.close()
@@ -191,7 +220,7 @@ async def _identify(order: Order, mode: TaskMode) -> JobSpec:
     if source == target:
         raise RequestError("source and target are the same database")
     return JobSpec(
-        job_id=derive_job_id(source, target, mode=mode, selection=order.selection),
+        job_id=derive_job_id(source, target, mode=mode, selection=order.selection, conversion=order.conversion),
         mode=mode,
         source=order.source,
         target=order.target,
@@ -200,6 +229,7 @@ async def _identify(order: Order, mode: TaskMode) -> JobSpec:
         index_workers=order.index_workers,
         memory_limit_bytes=order.memory_limit_bytes,
         writes_heartbeat=order.writes_heartbeat,
+        conversion=order.conversion,
     )
 
 
@@ -233,6 +263,13 @@ async def _run(spec: JobSpec, order: Order, wish: StopWish, log: RunLog, display
             _show_once(spec.job_id, log, display)
 
 
+def _tell_report(report: StructureReport, display: Display) -> None:
+    if isinstance(display, JsonDisplay):
+        display.write({"event": "report", **record_of_report(report)})
+    else:
+        display.say(f"not as on the source: {render_report(report)}", style="yellow")
+
+
 async def _show(job_id: str, log: RunLog, display: Display) -> None:
     while True:
         _show_once(job_id, log, display)
@@ -246,7 +283,3 @@ def _show_once(job_id: str, log: RunLog, display: Display) -> None:
             [view_of("migrate", log.latest, now_us=now_us)],
             [render_record(job_id, log.latest, now_us=now_us)],
         )
-
-
-def _print_error(error: TowlineError) -> None:
-    sys.stderr.write(f"Error: {error.message}\n{error.advice}\n")

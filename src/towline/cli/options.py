@@ -45,5 +45,10 @@ def ending_on_error() -> Iterator[None]:
     try:
         yield
     except TowlineError as error:
-        sys.stderr.write(f"Error: {error.message}\n{error.advice}\n")
+        print_error(error)
         raise typer.Exit(1) from None
+
+
+def print_error(error: TowlineError) -> None:
+    """Two lines on standard error: what is wrong, with the code that docs/errors.md explains, and what to do."""
+    sys.stderr.write(f"Error: {error.message.removesuffix('.')} ({error.code})\n{error.advice}\n")

@@ -100,8 +100,8 @@ async def run_server(settings: Settings) -> None:
         identity = IdentityService(store.identities, clock=clock, foreign=_foreign_tokens(settings, store, clock))
         app = create_app(jobs, identity, clock=clock, version=__version__, outlets=_outlets(settings.outside))
         duties = _duties(settings.outside, store, clock, owner=supervisor.owner)
+        server = _Server(_load_http_config(settings, app))
         listener = _listen(settings)
-        server = _Server(_http_config(settings, app))
         _spare_the_collector()
         with _asked_by_signals(stop, supervisor):
             supervising = asyncio.create_task(supervisor.run(stop), name="supervisor")
@@ -184,14 +184,27 @@ def _http_config(settings: Settings, app: object) -> uvicorn.Config:
     )
 
 
+def _load_http_config(settings: Settings, app: object) -> uvicorn.Config:
+    config = _http_config(settings, app)
+    try:
+        config.load()
+    except OSError as error:  # also what the TLS library says of files that are no certificate
+        raise SetupError(
+            f"cannot serve TLS with {settings.tls_certificate} and {settings.tls_key}: {error.strerror or error}",
+            remedy="Give PEM files of a certificate and its key that Towline's user may read.",
+        ) from error
+    return config
+
+
 def _listen(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.listen_host else socket.AF_INET
     address = (settings.listen_host, settings.listen_port)
     try:
         return socket.create_server(address, family=family, backlog=512, reuse_port=False)
     except OSError as error:
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else "the name is not known"
         raise SetupError(
-            f"cannot listen on {settings.listen_host}:{settings.listen_port}: {os.strerror(error.errno or 0)}",
+            f"cannot listen on {settings.listen_host}:{settings.listen_port}: {why}",
             remedy="Choose another address with --listen, or stop what listens there.",
         ) from error
 

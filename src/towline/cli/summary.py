@@ -18,10 +18,14 @@ _INTERVAL_S = 1.0
 
 
 class RunLog:
-    """The `Reporter` of a one-shot run: the latest figures, seconds per phase, and what could not be made."""
+    """The `Reporter` of a one-shot run: the latest figures, seconds per phase, and what could not be made.
 
-    def __init__(self, clock: Clock) -> None:
+    `on_report` hears of the last at once: a run that is killed has no end, and the next one does not know of it.
+    """
+
+    def __init__(self, clock: Clock, *, on_report: Callable[[StructureReport], None] = lambda _: None) -> None:
         self._clock = clock
+        self._on_report = on_report
         self._began_s = clock.monotonic_s()
         self._phase_began_s = self._began_s
         self.job_id = ""
@@ -50,6 +54,10 @@ class RunLog:
     def note(self, report: StructureReport) -> None:
         if report not in self.reports:  # an attempt that starts over says the same again
             self.reports.append(report)
+            self._on_report(report)
+
+    async def deliver(self) -> None:
+        pass  # what is noted is there
 
     @property
     def seconds(self) -> float:
@@ -92,8 +100,13 @@ def render_summary(log: RunLog, result: RunResult) -> list[str]:
         lines.append(f"Not as on the source ({len(log.reports):,}):")
         lines += [f"  {render_report(report)}" for report in log.reports[:_SHOWN_REPORTS]]
         if len(log.reports) > _SHOWN_REPORTS:
-            lines.append(f"  and {len(log.reports) - _SHOWN_REPORTS:,} more; --json lists all")
+            lines.append(f"  and {len(log.reports) - _SHOWN_REPORTS:,} more, each said above when it came up")
     return lines
+
+
+def record_of_report(report: StructureReport) -> dict[str, str]:
+    """What is not as on the source, as a JSON object."""
+    return {"kind": report.kind, "name": report.name, "reason": report.reason}
 
 
 def render_result(log: RunLog, *, outcome: str, error: TowlineError | None = None) -> dict[str, Any]:
@@ -111,7 +124,7 @@ def render_result(log: RunLog, *, outcome: str, error: TowlineError | None = Non
         "delay_ms": log.delay_ms(),
         "seconds": round(log.seconds, 3),
         "phase_seconds": {phase.value: round(took, 3) for phase, took in log.phase_seconds.items()},
-        "reports": [{"kind": r.kind, "name": r.name, "reason": r.reason} for r in log.reports],
+        "reports": [record_of_report(report) for report in log.reports],
     }
     if error is not None:
         record["error"] = {

@@ -21,6 +21,7 @@ from towline.adapters.mysql.positions import read_position
 from towline.adapters.mysql.postgres_structure import MyStructureForPostgres
 from towline.adapters.mysql.probe import MysqlProbe
 from towline.adapters.mysql.snapshot import MyCopySource
+from towline.adapters.mysql.zero_dates import has_zero
 from towline.adapters.postgres.applier import ApplierOptions, PgApplier
 from towline.adapters.postgres.bookkeeping import ensure_bookkeeping, remove_bookkeeping, take_over
 from towline.adapters.postgres.connection import connect as connect_target
@@ -31,6 +32,7 @@ from towline.adapters.postgres.structure_target import PgStructureTarget
 from towline.crossing.mysql_to_postgres_checks import run_prechecks
 from towline.crossing.mysql_to_postgres_ddl import run_index_ddl
 from towline.crossing.target_columns import TargetColumns
+from towline.domain.conversion import ZeroDates
 from towline.domain.errors import SetupError, Side
 from towline.domain.jobs import JobSpec
 from towline.domain.prechecks import PrecheckItem
@@ -84,7 +86,7 @@ class _Sides:
         self._spec = spec
         self._epoch = epoch
         self._work_dir = work_dir
-        self.structure_source = MyStructureForPostgres(spec.source, job_id=spec.job_id)
+        self.structure_source = MyStructureForPostgres(spec.source, job_id=spec.job_id, conversion=spec.conversion)
         self.structure_target = PgStructureTarget(spec.target, job_id=spec.job_id, epoch=epoch)
         self.copy_source = MyCopySource(
             spec.source,
@@ -92,6 +94,7 @@ class _Sides:
             readers=spec.copy_workers,
             is_mariadb=is_mariadb,
             is_for_postgres=True,
+            conversion=spec.conversion,
         )
         self.copy_target = PgCopyTarget(spec.target, job_id=spec.job_id, epoch=epoch)
 
@@ -145,6 +148,7 @@ class _StreamSides:
             carries_indexes=True,
             copied=TargetColumns(self._spec.target, job_id=self._spec.job_id),
             is_for_postgres=True,
+            conversion=self._spec.conversion,
         )
 
     def new_applier(self) -> PgApplier:
@@ -155,6 +159,7 @@ class _StreamSides:
             is_binary=False,
             parse_position=parse_position,
             run_ddl=partial(run_index_ddl, job_id=self._spec.job_id),
+            is_missing_date=has_zero if self._spec.conversion.zero_dates is ZeroDates.NULL else None,
         )
         return PgApplier(self._spec.target, options)
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from towline.adapters.mysql.check_facts import SourceFacts, read_source
 from towline.adapters.mysql.check_rules import judge_source
 from towline.adapters.mysql.connection import connect as connect_source
+from towline.adapters.mysql.postgres_structure import read_bad_wishes
 from towline.adapters.postgres.check_facts import TargetFacts, read_target_facts
 from towline.adapters.postgres.check_rules import judge_target
 from towline.adapters.postgres.connection import connect as connect_target
+from towline.adapters.postgres.errors import translated
+from towline.crossing.wished_types import judge_types
+from towline.domain.conversion import Collation, Conversion
 from towline.domain.errors import Side, TowlineError
 from towline.domain.jobs import JobSpec, TaskMode
 from towline.domain.prechecks import PrecheckItem, Verdict
@@ -20,6 +25,10 @@ from towline.domain.tables import Table
 
 _PARAMS, _CONFLICT = "db_params", "db_object_conflict_check"
 _NAMES_SHOWN: Final = 5
+# A cluster gets ICU's locales when it is made; from version 16 on one called `unicode` without ICU as well.
+_HAS_ICU: Final = """
+SELECT EXISTS (SELECT FROM pg_catalog.pg_collation WHERE collprovider = 'i' AND collname <> 'unicode')
+"""
 
 
 async def run_prechecks(spec: JobSpec) -> list[PrecheckItem]:
@@ -28,20 +37,29 @@ async def run_prechecks(spec: JobSpec) -> list[PrecheckItem]:
     A side that cannot be looked at gives one failed item, its connection, and no others; no error is raised.
     """
     source = await _look_at_source(spec)
-    tables = source.tables if isinstance(source, SourceFacts) else ()
+    tables = source.facts.tables if isinstance(source, _Source) else ()
     target = await _look_at_target(spec, tables)
     items = [_judge_connection(source, Side.SOURCE), _judge_connection(target, Side.TARGET)]
-    if isinstance(source, SourceFacts):
-        items += [_for_postgres(item) for item in judge_source(source, mode=spec.mode)]
-    if isinstance(target, TargetFacts):
-        items += judge_target(target, mode=spec.mode)
-        items.append(_judge_encoding(target))
+    if isinstance(source, _Source):
+        items += [_for_postgres(item) for item in judge_source(source.facts, mode=spec.mode)]
+        items.append(judge_types(source.problems))
+    if isinstance(target, _Target):
+        items += judge_target(target.facts, mode=spec.mode)
+        items += [_judge_encoding(target.facts), _judge_collation(target, spec.conversion)]
         if spec.mode is not TaskMode.STREAM:
-            items.append(_judge_conflicts(target))
+            items.append(_judge_conflicts(target.facts))
     return items
 
 
-async def _look_at_source(spec: JobSpec) -> SourceFacts | TowlineError:
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """`problems`: of the types that the job wishes for columns."""
+
+    facts: SourceFacts
+    problems: Sequence[str]
+
+
+async def _look_at_source(spec: JobSpec) -> _Source | TowlineError:
     try:
         session = await connect_source(
             spec.source,
@@ -52,14 +70,25 @@ async def _look_at_source(spec: JobSpec) -> SourceFacts | TowlineError:
     except TowlineError as error:
         return error
     try:
-        return await read_source(session, spec.selection, now_s=time.time())
+        facts = await read_source(session, spec.selection, now_s=time.time())
+        problems = await read_bad_wishes(session, spec.selection, spec.conversion)
     except TowlineError as error:
         return error
+    else:
+        return _Source(facts, problems)
     finally:
         session.terminate()
 
 
-async def _look_at_target(spec: JobSpec, tables: Sequence[Table]) -> TargetFacts | TowlineError:
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """`has_icu`: whether the server knows collations that are not deterministic."""
+
+    facts: TargetFacts
+    has_icu: bool
+
+
+async def _look_at_target(spec: JobSpec, tables: Sequence[Table]) -> _Target | TowlineError:
     settings = {"statement_timeout": "60s", "lock_timeout": "10s"}
     try:
         connection = await connect_target(
@@ -69,9 +98,13 @@ async def _look_at_target(spec: JobSpec, tables: Sequence[Table]) -> TargetFacts
         return error
     try:
         names = [spec.selection.names.target_name(table.name) for table in tables]
-        return await asyncio.wait_for(read_target_facts(connection, names, job_id=spec.job_id), timeout=120)
+        facts = await asyncio.wait_for(read_target_facts(connection, names, job_id=spec.job_id), timeout=120)
+        with translated(Side.TARGET, what="reading the target's collations"):
+            has_icu = bool(await connection.fetchval(_HAS_ICU))
     except TowlineError as error:
         return error
+    else:
+        return _Target(facts, has_icu)
     finally:
         connection.terminate()
 
@@ -100,6 +133,15 @@ def _judge_encoding(target: TargetFacts) -> PrecheckItem:
     message = f"The target's database has the encoding {target.server.encoding}; the source's texts may hold anything."
     remedy = "Create the target's database with ENCODING 'UTF8'."
     return PrecheckItem(item, _PARAMS, Verdict.FAILED, "TARGET_ENCODING_NOT_UTF8", message, remedy)
+
+
+def _judge_collation(target: _Target, conversion: Conversion) -> PrecheckItem:
+    item = "dbCollationServerConsistency"
+    if target.has_icu or conversion.collation is Collation.DETERMINISTIC:
+        return PrecheckItem(item, _PARAMS, Verdict.PASSED)
+    message = "The target was built without ICU, which collations that ignore case need."
+    remedy = "Choose a server that was built with it, or leave the collation deterministic."
+    return PrecheckItem(item, _PARAMS, Verdict.FAILED, "TARGET_WITHOUT_ICU", message, remedy)
 
 
 def _judge_conflicts(target: TargetFacts) -> PrecheckItem:

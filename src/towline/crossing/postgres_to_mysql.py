@@ -67,11 +67,18 @@ class CrossSides:
         self._source_version = source_version
         self._feed = feed
         self._owner = owner
-        self.structure_source = CrossStructureSource(spec.source, job_id=spec.job_id, target=target)
+        self.structure_source = CrossStructureSource(
+            spec.source, job_id=spec.job_id, target=target, conversion=spec.conversion
+        )
         self.structure_target = CrossStructureTarget(spec.target, job_id=spec.job_id, epoch=epoch)
         self.copy_source = cast(CopySource, _CrossCopySource(spec, feed=feed, server_version=source_version))
         self.copy_target = MyCopyTarget(
-            spec.target, job_id=spec.job_id, epoch=epoch, policy=spec.conflict_policy, form=COPY_FORM
+            spec.target,
+            job_id=spec.job_id,
+            epoch=epoch,
+            policy=spec.conflict_policy,
+            form=COPY_FORM,
+            selection=spec.selection,
         )
 
     async def read_source_position(self) -> Lsn:
@@ -198,11 +205,13 @@ class _CrossCopySource(PgCopySource):
             feed=feed,
             server_version=server_version,
             render_column=select_value,
+            edit=spec.edit,
         )
+        self._conversion = spec.conversion
 
     async def read_tables(self, selection: ObjectSelection) -> list[Table]:
         async with self._session("catalog") as connection:
-            return await read_tables(connection, selection)
+            return await read_tables(connection, selection, self._conversion)
 
     async def open_base_snapshot(self, tables: Sequence[Table], *, follow: bool) -> PgSnapshot:
         return cast(PgSnapshot, _CrossSnapshot(await super().open_base_snapshot(tables, follow=follow)))
@@ -232,15 +241,13 @@ class _CrossReader:
 
     def __init__(self, reader: PgChunkReader) -> None:
         self._reader = reader
-        self._changed_since: SnapshotFact | None = None
 
     async def read(self, table: Table, chunk: Chunk, *, changed_since: SnapshotFact | None) -> AsyncIterator[bytes]:
-        self._changed_since = changed_since
         async for block in self._reader.read(table, chunk, changed_since=changed_since):
             yield fit_block(block)
 
     async def read_key(self, table: Table, chunk: Chunk, *, row_number: int) -> str:
-        return await self._reader.read_key(table, chunk, changed_since=self._changed_since, row_number=row_number)
+        return await self._reader.read_key(table, chunk, row_number=row_number)
 
     async def close(self) -> None:
         await self._reader.close()

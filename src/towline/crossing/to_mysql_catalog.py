@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 import asyncpg
 
 from towline.adapters.postgres.catalog import read_tables as read_plain_tables
+from towline.crossing.to_mysql_wishes import apply_wish, find_missing_columns
+from towline.domain.conversion import PLAIN, Conversion
 from towline.domain.tables import Column, ObjectSelection, Table, TableName
 
 # The type below all domains, with the modifier that the last of them gives it.
@@ -110,7 +112,10 @@ _SYSTEM = ["pg_catalog", "information_schema", "towline"]
 
 @dataclass(frozen=True, slots=True)
 class SourceColumn:
-    """`type_sql` is that of the type below all domains, and `labels` are those of an enum."""
+    """`type_sql` is that of the type below all domains, and `labels` are those of an enum.
+
+    Where the job wishes another type it is that as which the column travels; `wish_fault` says what is wrong with it.
+    """
 
     name: str
     type_id: int
@@ -121,6 +126,7 @@ class SourceColumn:
     labels: tuple[str, ...] | None
     is_generated: bool = False
     comment: str = ""
+    wish_fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,17 +166,21 @@ class SourceTable:
     checks: list[tuple[str, str]] = field(default_factory=list)
 
 
-async def read_tables(connection: asyncpg.Connection, selection: ObjectSelection) -> list[Table]:
+async def read_tables(
+    connection: asyncpg.Connection, selection: ObjectSelection, conversion: Conversion = PLAIN
+) -> list[Table]:
     """Every selected table that has rows of its own, its columns with the types below all domains."""
     tables = await read_plain_tables(connection, selection)
-    columns = await _read_columns(connection, tables)
+    columns = await _read_columns(connection, tables, conversion)
     return [_with_types(table, columns[table.source_id]) for table in tables]
 
 
-async def read_source_tables(connection: asyncpg.Connection, selection: ObjectSelection) -> list[SourceTable]:
+async def read_source_tables(
+    connection: asyncpg.Connection, selection: ObjectSelection, conversion: Conversion = PLAIN
+) -> list[SourceTable]:
     """The same with defaults, indexes and constraints."""
     tables = await read_plain_tables(connection, selection)
-    columns = await _read_columns(connection, tables)
+    columns = await _read_columns(connection, tables, conversion)
     found = {table.source_id: SourceTable(_with_types(table, columns[table.source_id])) for table in tables}
     for table_id, read in columns.items():
         found[table_id].columns.extend(read)
@@ -204,20 +214,32 @@ async def read_counters(connection: asyncpg.Connection, selection: ObjectSelecti
     return [entry for entry in found if selection.covers(entry[0])]
 
 
-async def _read_columns(connection: asyncpg.Connection, tables: Sequence[Table]) -> dict[int, list[SourceColumn]]:
+def find_bad_wishes(conversion: Conversion, tables: Sequence[SourceTable]) -> list[str]:
+    """What is wrong with the wishes for column types, one sentence each."""
+    columns = [(found.table.name, column) for found in tables for column in found.columns]
+    problems = find_missing_columns(conversion, [(table, column.name) for table, column in columns])
+    return problems + [column.wish_fault for _, column in columns if column.wish_fault]
+
+
+async def _read_columns(
+    connection: asyncpg.Connection, tables: Sequence[Table], conversion: Conversion
+) -> dict[int, list[SourceColumn]]:
     columns: dict[int, list[SourceColumn]] = defaultdict(list)
-    for row in await connection.fetch(_COLUMNS, [table.source_id for table in tables]):
+    names = {table.source_id: table.name for table in tables}
+    for row in await connection.fetch(_COLUMNS, list(names)):
+        type_sql, fault = apply_wish(names[row["id"]], row["name"], row["type_sql"], conversion)
         columns[row["id"]].append(
             SourceColumn(
                 name=row["name"],
                 type_id=row["type_id"],
-                type_sql=row["type_sql"],
+                type_sql=type_sql,
                 is_nullable=not row["is_required"],
                 is_counted=row["is_counted"],
                 default_sql=row["default_sql"],
                 labels=tuple(row["labels"]) if row["labels"] is not None else None,
                 is_generated=row["is_generated"],
                 comment=row["comment"] or "",
+                wish_fault=fault,
             )
         )
     return columns

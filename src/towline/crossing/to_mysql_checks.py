@@ -17,8 +17,9 @@ from towline.adapters.postgres.check_rules import judge_source
 from towline.adapters.postgres.connection import connect as connect_postgres
 from towline.adapters.postgres.errors import translated
 from towline.adapters.postgres.slots import feed_prefix
-from towline.crossing.to_mysql_catalog import SourceTable, read_source_tables
+from towline.crossing.to_mysql_catalog import SourceTable, find_bad_wishes, read_source_tables
 from towline.crossing.to_mysql_structure import find_impossible_names
+from towline.crossing.wished_types import judge_types
 from towline.domain.errors import Side, TowlineError
 from towline.domain.jobs import JobSpec, TaskMode
 from towline.domain.prechecks import PrecheckItem, Verdict
@@ -42,6 +43,7 @@ async def run_prechecks(spec: JobSpec) -> list[PrecheckItem]:
         facts, found = source
         items += judge_source(facts, mode=spec.mode, missing_program="")
         items += [_judge_names(found), _judge_encoding(facts), _judge_partitions(found)]
+        items.append(judge_types(find_bad_wishes(spec.conversion, found)))
     if isinstance(target, TargetFacts):
         items += judge_target(target, mode=spec.mode)
         items.append(_judge_durability(target, spec.mode))
@@ -68,7 +70,7 @@ async def _look_at_source(spec: JobSpec) -> tuple[SourceFacts, list[SourceTable]
 async def _read_source(connection: asyncpg.Connection, spec: JobSpec) -> tuple[SourceFacts, list[SourceTable]]:
     facts = await read_source_facts(connection, spec.selection, feed_prefix=feed_prefix(spec.job_id))
     with translated(Side.SOURCE, what="looking at the source"):
-        return facts, await read_source_tables(connection, spec.selection)
+        return facts, await read_source_tables(connection, spec.selection, spec.conversion)
 
 
 async def _look_at_target(spec: JobSpec, tables: tuple[Table, ...]) -> TargetFacts | TowlineError:

@@ -220,7 +220,7 @@ def render_default(column: SourceColumn, planned: TargetColumn) -> str | None:
         match = _NUMBER.fullmatch(match[1] if match else text)
         return match[1] if match else None
     string = _STRING.fullmatch(text)
-    if string is None or kind.startswith(("LONGBLOB", "VARBINARY", "BIT")):
+    if string is None or kind.startswith(("LONGBLOB", "VARBINARY", "BINARY", "BIT")):
         return None
     value = quote_literal(string[1].replace("''", "'"))
     return f"({value})" if planned.needs_expression else value

@@ -16,10 +16,17 @@ from towline.adapters.mysql.quoting import qualified, quote_ident
 from towline.adapters.mysql.structure_target import MyStructureTarget
 from towline.adapters.postgres.connection import connect
 from towline.adapters.postgres.errors import translated
-from towline.crossing.to_mysql_catalog import SourceTable, read_counters, read_others, read_source_tables
+from towline.crossing.to_mysql_catalog import (
+    SourceTable,
+    find_bad_wishes,
+    read_counters,
+    read_others,
+    read_source_tables,
+)
 from towline.crossing.to_mysql_ddl import TableDdl, referenced_columns, render_table
 from towline.crossing.to_mysql_types import collation
-from towline.domain.errors import SetupError, Side
+from towline.domain.conversion import PLAIN, Conversion
+from towline.domain.errors import BadConversion, SetupError, Side
 from towline.domain.jobs import Endpoint
 from towline.domain.structure import Section, SequenceValue, StructureItem, StructureReport
 from towline.domain.tables import ObjectSelection, TableName
@@ -32,7 +39,8 @@ _BEYOND_BMP = re.compile(r"[\U00010000-\U0010FFFF]")
 class CrossStructureSource:
     """Implements `engine.ports.StructureSource`. `target`: the product that it is for."""
 
-    def __init__(self, endpoint: Endpoint, *, job_id: str, target: Flavor) -> None:
+    def __init__(self, endpoint: Endpoint, *, job_id: str, target: Flavor, conversion: Conversion = PLAIN) -> None:
+        self._conversion = conversion
         self._endpoint = endpoint
         self._job_id = job_id
         self._target = target
@@ -41,11 +49,14 @@ class CrossStructureSource:
         connection = await connect(self._endpoint, purpose=f"{self._job_id}:structure", side=Side.SOURCE)
         try:
             with translated(Side.SOURCE, what="reading the structure"):
-                tables = await read_source_tables(connection, selection)
+                tables = await read_source_tables(connection, selection, self._conversion)
                 others = await read_others(connection, selection)
         finally:
             connection.terminate()
         require_possible_names(tables)
+        problems = find_bad_wishes(self._conversion, tables)
+        if problems:
+            raise BadConversion(problems[0], side=Side.SOURCE)
         for kind, name in others:
             reason = "left out: its partitions arrive as tables of their own" if kind.startswith("PART") else "left out"
             on_report(StructureReport(kind, name, reason))

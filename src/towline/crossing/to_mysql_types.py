@@ -15,7 +15,7 @@ from typing import Final
 from towline.adapters.mysql.flavor import Flavor
 from towline.adapters.mysql.quoting import quote_literal
 from towline.crossing.to_mysql_catalog import SourceColumn, SourceTable
-from towline.crossing.to_mysql_values import Form, choose_form, numeric_size, parse_type
+from towline.crossing.to_mysql_values import UUID_AS_BYTES, Form, choose_form, numeric_size, parse_type
 
 INDEX_BYTES: Final = 3072
 _ROW_BYTES: Final = 60_000
@@ -34,6 +34,7 @@ _FIXED: Final = {
     "boolean": "TINYINT(1)",
     "date": "DATE",
     "uuid": "CHAR(36) CHARACTER SET ascii COLLATE ascii_bin",
+    UUID_AS_BYTES: "BINARY(16)",
     "inet": _SHORT_ASCII.format(64),
     "cidr": _SHORT_ASCII.format(64),
     "macaddr": _SHORT_ASCII.format(32),

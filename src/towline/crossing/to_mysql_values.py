@@ -32,6 +32,10 @@ LARGEST_PRECISION, LARGEST_SCALE = 65, 30
 _DATE = re.compile(rb"\d{4}-\d\d-\d\d(?: [\d:.]+)?")
 
 
+UUID_AS_BYTES: Final = "uuid as bytes"
+"""No type of PostgreSQL: a uuid that the job wants as BINARY(16)."""
+
+
 class Form(Enum):
     """What has to be done to a value."""
 
@@ -46,6 +50,7 @@ class Form(Enum):
     TIMESTAMP = "timestamp"
     ZONED = "zoned"
     PADDED = "padded"
+    UUID_BYTES = "uuid_bytes"
 
 
 _FORMS: Final = {
@@ -59,6 +64,7 @@ _FORMS: Final = {
     "timestamp without time zone": Form.TIMESTAMP,
     "timestamp with time zone": Form.ZONED,
     "character": Form.PADDED,
+    UUID_AS_BYTES: Form.UUID_BYTES,
 }
 _LARGEST_BITS: Final = 64
 
@@ -91,6 +97,8 @@ def select_value(column: Column) -> str:
         return f"{name}::integer"
     if form is Form.BYTES:
         return f"pg_catalog.encode({name}, 'hex')"
+    if form is Form.UUID_BYTES:
+        return f"pg_catalog.replace({name}::text, '-', '')"
     if form is Form.REAL:
         # Its own digits are the fewest that a REAL needs; those of the DOUBLE are what the value is.
         return f"{name}::double precision"
@@ -104,7 +112,7 @@ def select_value(column: Column) -> str:
 def assign_value(column: Column, kind: ColumnType | None, variable: str, is_mariadb: bool) -> str | None:
     """What LOAD DATA makes of the text, if it is not the value."""
     form = choose_form(column.type_sql)
-    if form is Form.BYTES:
+    if form in (Form.BYTES, Form.UUID_BYTES):
         return f"UNHEX({variable})"
     if form is Form.BITS:
         return f"CAST(CONV({variable}, 2, 10) AS UNSIGNED)"
@@ -163,6 +171,10 @@ def _bytes(value: bytes) -> bytes:
     if value[:2] != rb"\x":
         raise ValueError("not bytes in hexadecimal form")
     return unhexlify(value[2:])
+
+
+def _uuid_bytes(value: bytes) -> bytes:
+    return unhexlify(value.replace(b"-", b""))
 
 
 def _bits(width: int) -> Convert:
@@ -238,4 +250,5 @@ _CONVERTERS: Final[dict[Form, Callable[[bytes], bytes]]] = {
     Form.TIMESTAMP: _moment,
     Form.ZONED: _zoned,
     Form.PADDED: _padded,
+    Form.UUID_BYTES: _uuid_bytes,
 }

@@ -87,6 +87,13 @@ class BadRename(RequestError):
     remedy = "Give each renamed object a name of its own on the target, as the message says; nothing was changed."
 
 
+class BadConversion(RequestError):
+    """A type or another wish for how values cross from one family to the other cannot be."""
+
+    code = "BAD_CONVERSION"
+    remedy = "Ask for a type of the list in docs/types.md for each column, as the message says; nothing was changed."
+
+
 class IllegalTransition(RequestError):
     code = "ILLEGAL_TRANSITION"
     remedy = "Wait for, or bring about, a status in which the call is allowed."
@@ -180,6 +187,13 @@ class RowFilterRefused(SetupError):
         "Give one condition on columns of the table, without functions of your own or subqueries; for a job that "
         "follows changes only on columns of the key, from PostgreSQL 15 on."
     )
+
+
+class ObjectsRefused(SetupError):
+    """Objects that would join a job which has run do not pass its prechecks; names the check and the objects."""
+
+    code = "OBJECTS_REFUSED"
+    remedy = "Do what the message says, or select other objects, and retry again; nothing was changed."
 
 
 class ParameterRefused(SetupError):

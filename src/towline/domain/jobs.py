@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any, Final
 
 from towline.domain.accounts import AccountWish
+from towline.domain.conversion import PLAIN, Conversion
 from towline.domain.errors import IllegalTransition
 from towline.domain.tables import ObjectSelection
 
@@ -141,6 +142,14 @@ class SpeedWindow:
         return minute_of_day >= self.begin_minute or minute_of_day <= self.end_minute
 
 
+_TAKE_OBJECTS_IN: Final = frozenset({("postgresql", "postgresql")})
+
+
+def takes_objects_in(source: Endpoint, target: Endpoint) -> bool:
+    """Whether objects can join a job between the two after it has run; out of it they can go everywhere."""
+    return (source.family, target.family) in _TAKE_OBJECTS_IN
+
+
 _STREAM_SHARE: Final = 4
 _SMALLEST_STREAM_BYTES: Final = 4 * 1024 * 1024
 
@@ -164,6 +173,11 @@ class JobSpec:
     accounts: AccountWish | None = None
     writes_heartbeat: bool = True  # into the source's log, when nothing else moves an idle one on
     edit: int = 0  # grows with each change of the selection after the job has run
+    conversion: Conversion = PLAIN
+
+    @property
+    def takes_objects_in(self) -> bool:
+        return takes_objects_in(self.source, self.target)
 
     @property
     def stream_memory_bytes(self) -> int:

@@ -11,7 +11,7 @@ from typing import Final
 
 from towline.domain.errors import BadRename, NotBuilt
 from towline.domain.prechecks import PrecheckItem, Verdict
-from towline.domain.tables import ObjectSelection, TableName
+from towline.domain.tables import NameMap, ObjectSelection, TableName
 
 _MAX_POSTGRES_BYTES: Final = 63
 _MAX_MYSQL_LETTERS: Final = 64
@@ -50,17 +50,33 @@ def require_sound(selection: ObjectSelection, *, source_family: str, target_fami
 
 
 def require_kept(known: ObjectSelection, wanted: ObjectSelection) -> None:
-    """Raises BadRename when an object that a job has would get another name than the one it has on the target."""
+    """Raises BadRename when an object that stays in a job would get another name than the one it has on the target."""
     schemas = known.schemas | {each.source for each in (*known.names.schemas, *wanted.names.schemas)}
     tables = known.tables | known.views | {each.source for each in (*known.names.tables, *wanted.names.tables)}
     for schema in sorted(schemas):
-        has_some = known.is_everything or schema in known.schemas or any(each.schema == schema for each in known.tables)
-        if has_some and known.names.target_schema(schema) != wanted.names.target_schema(schema):
+        is_kept = _has_some(known, schema) and _has_some(wanted, schema)
+        if is_kept and known.names.target_schema(schema) != wanted.names.target_schema(schema):
             raise BadRename(f"schema {schema} has its name on the target already")
     for table in sorted(tables):
-        has_it = known.covers(table) or table in known.views
-        if has_it and known.names.target_name(table) != wanted.names.target_name(table):
+        is_kept = all(each.covers(table) or table in each.views for each in (known, wanted))
+        if is_kept and known.names.target_name(table) != wanted.names.target_name(table):
             raise BadRename(f"{table} has its name on the target already")
+
+
+def _has_some(selection: ObjectSelection, schema: str) -> bool:
+    if selection.is_everything or schema in selection.schemas:
+        return True
+    return any(each.schema == schema for each in selection.tables)
+
+
+def keep_names(known: NameMap, wanted: ObjectSelection) -> NameMap:
+    """The names of `wanted`, with what `known` says of objects that it does not select.
+
+    Those that left keep their names on the target.
+    """
+    schemas = (each for each in known.schemas if not _has_some(wanted, each.source))
+    tables = (each for each in known.tables if not (wanted.covers(each.source) or each.source in wanted.views))
+    return NameMap((*wanted.names.schemas, *schemas), (*wanted.names.tables, *tables))
 
 
 def judge_renames(there: Mapping[TableName, TableName], *, missing: str) -> PrecheckItem:

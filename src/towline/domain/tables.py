@@ -160,8 +160,24 @@ class ObjectSelection:
         """Whether the table's rows are moved."""
         return self.is_everything or table.schema in self.schemas or table in self.tables
 
+    def has_view(self, view: TableName) -> bool:
+        return self.is_everything or view.schema in self.schemas or view in self.views
+
+    def holds(self, other: ObjectSelection) -> bool:
+        """Whether all that `other` selects is selected here too, whatever the databases have."""
+        if self.is_everything or other.is_everything:
+            return self.is_everything
+        return (
+            other.schemas <= self.schemas
+            and all(map(self.covers, other.tables))
+            and all(map(self.has_view, other.views))
+        )
+
     def condition_for(self, names: Iterable[TableName]) -> str:
         """What rows of a table must meet, given its own name and those that it is a partition of; "" = nothing."""
         wanted = set(names)
         met = [each.condition for each in self.row_filters if each.table in wanted]
         return " AND ".join(f"({condition})" for condition in met) if len(met) > 1 else "".join(met)
+
+
+EVERYTHING = ObjectSelection()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from towline.domain.tables import Table, TableName
-from towline.engine.ports import Chunk
+from towline.engine.ports import Chunk, TablePlan
 
 _MIN_CHUNK_BYTES = 8 * 1024 * 1024
 _MAX_CHUNK_BYTES = 256 * 1024 * 1024
@@ -74,6 +74,11 @@ def plan_chunks(table: Table, chunk_pages: int, bounds: Sequence[str] = ()) -> l
         Chunk(table.name, number, first, None if number == last else first + chunk_pages)
         for number, first in enumerate(starts)
     ]
+
+
+def count_chunks(plan: TablePlan) -> int:
+    """How many chunks a table was cut into."""
+    return len(plan.bounds) + 1 if plan.bounds else len(range(0, max(1, plan.pages), plan.chunk_pages))
 
 
 def spread(chunks: Sequence[Chunk]) -> list[Chunk]:

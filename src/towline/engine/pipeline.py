@@ -11,7 +11,7 @@ Replay happens only when chunks come from more than one snapshot (see `engine/sn
 tolerantly until it covers the newest snapshot, before any further unique index or foreign key exists.
 
 Objects that were added to a job which has run join it here, which makes its full phase incomplete again (see
-`engine/joining.py`).
+`engine/joining.py`); those that were taken from it leave it before anything else (`engine/leaving.py`).
 
 Tasks of a run: the activity at hand, the ticker that reports figures, and a watcher that cancels the activity when
 the operator wants the job to stop.  Cancelling is safe anywhere: what is not committed is done again.
@@ -39,10 +39,12 @@ from towline.domain.progress import Phase, Progress
 from towline.domain.tables import Table, TableName
 from towline.engine.diagnose import run_diagnosis
 from towline.engine.figures import JobFigures
-from towline.engine.full_phase import choose_planned, run_full_phase, start_over
+from towline.engine.full_phase import choose_planned, run_full_phase, show_copied, start_over
 from towline.engine.joining import is_edited, join_objects
+from towline.engine.leaving import choose_followed, let_objects_leave, narrow_feed
 from towline.engine.points import HANDOFF_BEFORE_STREAM, reach
 from towline.engine.ports import Clock, Control, CopyFacts, Reporter, Sides, StreamFigures, StreamGoal
+from towline.engine.replaced import ReplacedNotes, Told
 from towline.engine.retry import choose_failure, is_worth_retrying, retry_delays_s
 from towline.engine.run import Run, StopWanted, StructureReady
 from towline.engine.snapshot import choose_floors, choose_mixed, choose_replay
@@ -86,6 +88,7 @@ async def run_pipeline(
     delays_s = retry_delays_s()
     failures = 0
     was_open = False
+    told: Told = {}
     while not control.is_stop_wanted:
         done_before = _amount_done(figures)
         try:
@@ -93,7 +96,7 @@ async def run_pipeline(
             was_open = True
             try:
                 run = Run(spec, sides, control, reporter, clock, figures)
-                return await _Attempt(run, until_caught_up).to_the_goal()
+                return await _Attempt(run, until_caught_up, ReplacedNotes(run, told)).to_the_goal()
             finally:
                 await sides.close()
         except (TowlineError, BaseExceptionGroup) as failure:
@@ -140,6 +143,7 @@ class _Attempt:
 
     run: Run
     until_caught_up: bool
+    notes: ReplacedNotes
 
     async def to_the_goal(self) -> RunResult:
         self.run.reporter.attach(self._take_figures)
@@ -163,16 +167,22 @@ class _Attempt:
         run = self.run
         tables = await run.sides.copy_source.read_tables(run.spec.selection)
         facts = await run.sides.copy_target.load_facts()
+        # First: what is gone from the selection is not read any more, so it can be neither copied nor followed.
+        facts = await let_objects_leave(run, tables, facts)
         run.figures.board.take_copy(facts)
         facts = await self._full_phase(tables, facts)
         if is_edited(run, facts):
             await join_objects(run, tables, facts)
             facts = await self._full_phase(tables, await run.sides.copy_target.load_facts())
+        if run.spec.edit:
+            show_copied(run, choose_planned(tables, facts), facts)
         for part in ("structure", "data", "index"):
             run.figures.finish(part)
+        await self.notes.look()
         if not run.follows:
             run.figures.phase = Phase.DONE
             return RunResult.COPIED
+        await narrow_feed(run, facts)
         return await self._stream_phase(choose_planned(tables, facts), facts)
 
     async def _full_phase(self, tables: Sequence[Table], facts: CopyFacts) -> CopyFacts:
@@ -194,7 +204,8 @@ class _Attempt:
     async def _stream_phase(self, tables: Sequence[Table], facts: CopyFacts) -> RunResult:
         reach(HANDOFF_BEFORE_STREAM)
         self.run.figures.phase = Phase.CATCH_UP
-        watch = Watch(self.run, [table.name for table in tables], expects_tables=facts.renews_tables)
+        planned = [table.name for table in tables]
+        watch = Watch(self.run, planned, self.notes, expects_tables=facts.renews_tables)
         await watch.look()
         if self.until_caught_up:
             # Two rounds: the second one is short, so the proof is fresh when the run ends.
@@ -223,6 +234,7 @@ class _Attempt:
             until=until,
             tolerant_until=parse(newest) if is_tolerant else None,
             table_floors={name: parse(text) for name, text in choose_floors(facts).items()},
+            only=choose_followed(self.run.spec, facts),
         )
         try:
             await run_stream(
@@ -245,6 +257,7 @@ class _Attempt:
         """What the stream does not carry: sequences and the rows of materialised views."""
         await self.run.write_sequences()
         await self.run.sides.structure_target.refresh_views(on_report=self.run.reporter.note)
+        await self.notes.look(is_final=True)
 
     # --- odds and ends ------------------------------------------------------------------------------
 

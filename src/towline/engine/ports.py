@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from towline.domain.changes import RowChange
+from towline.domain.conversion import ReplacedValues
 from towline.domain.diagnosis import SourceFacts, TargetFacts
 from towline.domain.positions import Position
 from towline.domain.prechecks import PrecheckItem
@@ -162,7 +163,7 @@ class CopyFacts:
     is_planned: bool
     is_copied: bool
     is_complete: bool  # structure, rows, indexes: the full phase is over
-    edit: int = 0  # the last change of the selection that has been taken in, see `JoinTarget`
+    edit: int = 0  # the last change of the selection that has been taken in, see `EditTarget`
     renews_tables: bool = False  # the stream carries DDL: tables come into the plan, and leave it, in its course
 
 
@@ -185,6 +186,15 @@ class NamesRows(Protocol):
     """A chunk reader that can say which row of a chunk was the n-th, from 1, by its key; for messages."""
 
     async def read_key(self, table: Table, chunk: Chunk, *, row_number: int) -> str: ...
+
+
+@runtime_checkable
+class ReplacesValues(Protocol):
+    """A chunk reader that, where the job allows it, gives NULL for values that the target does not have."""
+
+    def replaced(self, table: Table) -> Mapping[str, int]:
+        """How many by column, of the chunk of this table that was read last, to its end."""
+        ...
 
 
 class Snapshot(Protocol):
@@ -274,7 +284,49 @@ class CopyTarget(Protocol):
 
 
 @runtime_checkable
-class JoinTarget(Protocol):
+class EditTarget(Protocol):
+    """What a `CopyTarget` can do besides if objects can leave a job that has run."""
+
+    async def leave(
+        self,
+        tables: Sequence[TableName],
+        items: Sequence[int],
+        *,
+        edit: int | None,
+        describe: Callable[[str], Sequence[StructureReport]],
+    ) -> None:
+        """Forget plans, chunks and structure of these tables, in one transaction; their rows stay on the target.
+
+        `edit`: the number of the edit that is taken in with it; None: something is still to join.  `describe` says what
+        became of the tables, given the position up to which changes are in their rows.  It is remembered, together with
+        what becomes of foreign keys between them and tables that stay.
+        """
+        ...
+
+    async def finish_leaving(self) -> list[StructureReport]:
+        """Do what `leave` could not do in its transaction; what is to be told of it until `forget_told`.
+
+        Safe to repeat.
+        """
+        ...
+
+    async def forget_told(self) -> None: ...
+
+
+@runtime_checkable
+class NarrowingSource(Protocol):
+    """What a `CopySource` can do besides if it, rather than whoever reads the stream, chooses what is sent."""
+
+    async def narrow_feed(self, tables: Sequence[TableName]) -> bool:
+        """Send no changes of other tables any more; False when there are none. Safe to repeat.
+
+        A worker that was frozen and wakes up late does not take away what its successors have added since.
+        """
+        ...
+
+
+@runtime_checkable
+class JoinTarget(EditTarget, Protocol):
     """What a `CopyTarget` can do besides if objects can join a job that has run; not every one can."""
 
     async def join(self, plans: Sequence[TablePlan], items: Sequence[StructureItem], *, edit: int) -> None:
@@ -282,6 +334,15 @@ class JoinTarget(Protocol):
 
         With new tables the copy, and with new items the full phase, is no longer marked as done.
         """
+        ...
+
+
+@runtime_checkable
+class CountsReplaced(Protocol):
+    """A `CopyTarget` that remembers, with the rows themselves, how many values became NULL."""
+
+    async def load_replaced(self) -> Sequence[ReplacedValues]:
+        """By table and column; nothing of columns without any."""
         ...
 
 
@@ -299,6 +360,9 @@ class Reporter(Protocol):
         ...
 
     def note(self, report: StructureReport) -> None: ...
+    async def deliver(self) -> None:
+        """What was noted so far is where it stays. Raises: LeaseLost."""
+        ...
 
 
 class Control(Protocol):
@@ -375,13 +439,14 @@ class StreamGoal:
     `start`: used when the target has no checkpoint yet.  `until`: return once the applied position covers
     it; None = go on until told to stop.  `tolerant_until`: up to here a row may be ahead of the stream
     (see `engine/snapshot.py`).  `table_floors`: changes of a table in transactions that its snapshot
-    already holds are skipped.
+    already holds are skipped.  `only`: changes of other tables are skipped; None = there are none.
     """
 
     start: Position
     until: Position | None
     tolerant_until: Position | None
     table_floors: Mapping[TableName, Position]
+    only: frozenset[TableName] | None = None
 
 
 class Sides(Protocol):

@@ -50,8 +50,9 @@ class Relay:
         batch_bytes: int,
         tolerant_until: Position | None = None,
         table_floors: Mapping[TableName, Position] | None = None,
+        only: frozenset[TableName] | None = None,
     ) -> None:
-        """Transactions up to `start` are dropped; changes of a table up to its floor as well."""
+        """Transactions up to `start` are dropped; changes of a table up to its floor, or not in `only`, as well."""
         self._start = start
         # Everything up to here has been read; the commit time of the last transaction, if there was one.
         self.received: Position = start
@@ -61,6 +62,7 @@ class Relay:
         self.batch_bytes = batch_bytes
         self._tolerant_until = tolerant_until
         self._floors = dict(table_floors or {})
+        self._only = only
         self._sealed: deque[Batch | _Streamed] = deque()
         self._open: Batch | None = None
         self._parts: Iterator[Batch] | None = None
@@ -92,8 +94,7 @@ class Relay:
         if self._start.covers(position):
             # The source may repeat what it was not told to forget (I5).
             return
-        if self._floors:
-            changes = self._above_floors(changes, position)
+        changes = self._wanted(changes, position)
         is_ddl = bool(changes) and changes[0][0] == DDL
         if is_ddl:
             # It commits by itself, so what came before it must be durable before it begins.
@@ -113,8 +114,7 @@ class Relay:
     def part(self, changes: list[RowChange], position: Position, size_bytes: int) -> None:
         if self._start.covers(position):
             return
-        if self._floors:
-            changes = self._above_floors(changes, position)
+        changes = self._wanted(changes, position)
         if not self._is_in_parts:
             # Whole transactions before it keep their own batch (I2).
             self._seal()
@@ -226,7 +226,7 @@ class Relay:
         """
         batch = self._new_batch(item.position)
         for changes, size_bytes in self._spill.take(item.xid, part_bytes=self.batch_bytes):
-            batch.add(self._above_floors(changes, item.position) if self._floors else changes, size_bytes)
+            batch.add(self._wanted(changes, item.position), size_bytes)
             changes.clear()
             self._held_bytes += size_bytes
             if batch.size_bytes >= self.batch_bytes:
@@ -256,8 +256,12 @@ class Relay:
             self._open = None
             self._ripe.set()
 
-    def _above_floors(self, changes: list[RowChange], position: Position) -> list[RowChange]:
-        """Without changes that the snapshot of their table already holds."""
+    def _wanted(self, changes: list[RowChange], position: Position) -> list[RowChange]:
+        """Without changes of tables that left, and those that the snapshot of their table already holds."""
+        if self._only is not None:
+            changes = [change for change in changes if change[1].table in self._only or change[0] == DDL]
+        if not self._floors:
+            return changes
         floors = self._floors = {name: floor for name, floor in self._floors.items() if floor.covers(position)}
         return [change for change in changes if change[1].table not in floors]
 

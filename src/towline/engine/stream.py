@@ -153,6 +153,7 @@ class _Stream:
                 batch_bytes=memory_bytes // _BATCH_SHARE,
                 tolerant_until=self._goal.tolerant_until,
                 table_floors=self._goal.table_floors,
+                only=self._goal.only,
             )
             try:
                 await reader.open(checkpoint.position, self._relay)

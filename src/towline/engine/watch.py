@@ -9,6 +9,7 @@ from contextlib import suppress
 from towline.domain.errors import Side, SourceChanged, TransientError
 from towline.domain.structure import StructureReport
 from towline.domain.tables import TableName
+from towline.engine.replaced import ReplacedNotes
 from towline.engine.run import Run
 
 _INTERVAL_S = 30.0
@@ -17,9 +18,12 @@ _INTERVAL_S = 30.0
 class Watch:
     """Looks at the source every half minute while a job streams."""
 
-    def __init__(self, run: Run, planned: Collection[TableName], *, expects_tables: bool = False) -> None:
+    def __init__(
+        self, run: Run, planned: Collection[TableName], notes: ReplacedNotes, *, expects_tables: bool = False
+    ) -> None:
         """`expects_tables`: tables that are created on the source come with the stream."""
         self._run = run
+        self._notes = notes
         self._expects_tables = expects_tables
         self._known = set(planned)
 
@@ -31,6 +35,7 @@ class Watch:
             await asyncio.sleep(_INTERVAL_S)
             with suppress(TransientError):
                 await self.look()
+                await self._notes.look()
 
     async def look(self) -> None:
         """Report tables that were created on the source since the job began.

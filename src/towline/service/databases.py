@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from towline.domain.accounts import Account, Parameter
-from towline.domain.errors import EndpointIncomplete, RequestError, TransientError, UnknownParameter
+from towline.domain.errors import (
+    EndpointIncomplete,
+    ObjectsRefused,
+    RequestError,
+    TransientError,
+    UnknownParameter,
+)
 from towline.domain.jobs import JobSpec, JobStatus, TaskMode
+from towline.domain.prechecks import Verdict
 from towline.domain.structure import StructureEntry
-from towline.domain.tables import RowFilter
+from towline.domain.tables import ObjectSelection, RowFilter
 from towline.service import decisions
 from towline.service.ports import Caller, Job, JobStore, Probes
 
@@ -58,6 +66,24 @@ class JobDatabases:
         decide = decisions.choose_accounts(names, passwords)
         await self._store.edit(job_id, decide, project_id=caller.project_id)
         return list(known.values())
+
+    async def check_joining(self, caller: Caller, job_id: str, selection: ObjectSelection) -> list[str]:
+        """The warnings of the prechecks about objects that would join with this selection, as lines for the history.
+
+        Raises: ObjectsRefused, EndpointIncomplete.
+        """
+        spec = await self._spec(caller, job_id, needs_target=True)
+        if not spec.takes_objects_in:
+            return []
+        items = await _bounded(self._probes.check_joining(replace(spec, selection=selection)), "a server")
+        failed = [item for item in items if item.verdict is Verdict.FAILED]
+        if failed:
+            raise ObjectsRefused(
+                "the objects cannot join: " + " ".join(f"{item.item}: {item.message}" for item in failed),
+                remedy=" ".join(dict.fromkeys(item.remedy for item in failed)) + " Nothing was changed.",
+                check=failed[0].item,
+            )
+        return [f"{item.item}: {item.message}" for item in items if item.verdict is Verdict.WARNING]
 
     async def structure(self, caller: Caller, job_id: str) -> list[StructureEntry]:
         spec = await self._spec(caller, job_id, needs_target=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from towline.domain.conversion import CHANGEABLE, read_conversion, render_conversion, require_possible
 from towline.domain.errors import (
     EndpointIncomplete,
     IllegalTransition,
@@ -28,8 +29,9 @@ from towline.domain.jobs import (
     PauseMode,
     SpeedWindow,
     TaskMode,
+    takes_objects_in,
 )
-from towline.domain.renames import require_kept, require_sound
+from towline.domain.renames import keep_names, require_kept, require_sound
 from towline.domain.tables import ObjectSelection, RowFilter
 from towline.service.ports import DecideJob, Job, JobChange, JobEdit, Wanted
 
@@ -138,49 +140,63 @@ def select_objects(selection: ObjectSelection, items: Sequence[Mapping[str, Any]
             return JobEdit(replace(job, selection=selection, selection_items=tuple(items)), ("objects selected",))
         if job.status not in EDITABLE or job.full_complete_us is None or job.mode is TaskMode.FULL:
             raise _not_now(job, "given other objects")
-        _require_joinable(job, selection)
+        _require_editable(job, selection)
         edited = {"selection": msgspec.to_builtins(selection), "items": [dict(item) for item in items]}
         attributes = _merged(job.attributes, {"edited": edited})
-        return JobEdit(replace(job, attributes=attributes), ("objects edited; they join with a retry that says so",))
+        return JobEdit(
+            replace(job, attributes=attributes), ("objects edited; they join and leave with a retry that says so",)
+        )
 
     return decide
 
 
-def retry_edited(job: Job) -> JobEdit:
-    """Let the objects that were added join the job, and go on if it does not run."""
+def choose_edited(job: Job) -> tuple[Mapping[str, Any], ObjectSelection]:
+    """The edit that waits for a retry, as it is stored, and the selection that it makes.
+
+    Raises: IllegalTransition, and RequestError without an edit.
+    """
     if job.status not in EDITABLE or is_pausing(job):
         raise _not_now(job, "retried with other objects")
-    edited = job.attributes.get("edited")
+    edited: Mapping[str, Any] | None = job.attributes.get("edited")
     if edited is None:
         raise RequestError(f"the objects of job {job.job_id} have not been edited", remedy="Select objects first.")
     wanted = msgspec.convert(edited["selection"], ObjectSelection)
-    attributes = {name: value for name, value in job.attributes.items() if name != "edited"}
-    attributes["edit"] = int(job.attributes.get("edit") or 0) + 1
-    joined = replace(
-        job,
-        selection=replace(wanted, row_filters=job.selection.row_filters),
-        selection_items=tuple(edited["items"]),
-        attributes=attributes,
-    )
-    if job.status is not JobStatus.STREAMING:
-        joined = replace(joined, status=JobStatus.STARTING, wanted=Wanted.RUN, failure=None, pause_mode=None)
-    return JobEdit(joined, ("objects that were added join the job",))
+    # Also of what leaves: the condition of a partitioned table holds for a partition that is selected by itself, and
+    # the name of a table is still the one that it has on the target.
+    names = keep_names(job.selection.names, wanted)
+    return edited, replace(wanted, names=names, row_filters=job.selection.row_filters)
 
 
-def _require_joinable(job: Job, wanted: ObjectSelection) -> None:
-    """Raises NotBuilt unless `wanted` holds all that the job has, between two servers that can take more in."""
-    if (job.source.family, job.target.family) != ("postgresql", "postgresql"):
-        raise NotBuilt("only jobs from PostgreSQL to PostgreSQL take objects in after they have run")
-    known = job.selection
-    require_kept(known, wanted)
-    has_all = wanted.is_everything or (
-        not known.is_everything
-        and known.schemas <= wanted.schemas
-        and all(wanted.covers(table) for table in known.tables)
-        and all(view in wanted.views or view.schema in wanted.schemas for view in known.views)
-    )
-    if not has_all:
-        raise NotBuilt("objects that a job has cannot leave it after it has run")
+def retry_edited(checked: Mapping[str, Any], notes: Sequence[str] = ()) -> DecideJob:
+    """Let objects join and leave the job as it was edited, and go on if it does not run.
+
+    `checked` is the edit that was looked at before; `notes` is what was found that does not stand in its way.
+    """
+
+    def decide(job: Job) -> JobEdit:
+        edited, selection = choose_edited(job)
+        if edited != checked:
+            raise RequestError(
+                f"the objects of job {job.job_id} were edited again in the meantime",
+                remedy="Look at the job's objects and retry again; nothing was changed.",
+            )
+        attributes = {name: value for name, value in job.attributes.items() if name != "edited"}
+        attributes["edit"] = int(job.attributes.get("edit") or 0) + 1
+        changed = replace(job, selection=selection, selection_items=tuple(edited["items"]), attributes=attributes)
+        if job.status is not JobStatus.STREAMING:
+            changed = replace(changed, status=JobStatus.STARTING, wanted=Wanted.RUN, failure=None, pause_mode=None)
+        return JobEdit(changed, ("objects join and leave the job as they were edited", *notes))
+
+    return decide
+
+
+def _require_editable(job: Job, wanted: ObjectSelection) -> None:
+    """Raises NotBuilt when objects would join between two servers that cannot take them in."""
+    require_kept(job.selection, wanted)
+    if not takes_objects_in(job.source, job.target) and not job.selection.holds(wanted):
+        raise NotBuilt(
+            "only jobs from PostgreSQL to PostgreSQL take objects in after they have run; others can only do without"
+        )
 
 
 def add_row_filters(wishes: Sequence[RowFilter]) -> DecideJob:
@@ -229,15 +245,31 @@ def set_owners(*, replaces: bool) -> DecideJob:
     return decide
 
 
-def tune(values: Mapping[str, int] | None) -> DecideJob:
-    """Merge sizes of the job's worker; None puts all back. They hold from the next start of a worker on."""
+def tune(values: Mapping[str, int] | None, wishes: Mapping[str, str]) -> DecideJob:
+    """Merge sizes of the job's worker, and wishes for how values cross; None for sizes puts all back.
+
+    They hold from the next start of a worker on.
+    """
 
     def decide(job: Job) -> JobEdit:
         if job.status in _OVER:
             raise _not_now(job, "tuned")
         tuning = {} if values is None else {**(job.attributes.get("tuning") or {}), **values}
+        before: Mapping[str, str] = job.attributes.get("conversion") or {}
+        is_made = job.status not in STARTABLE  # the target has the tables already
+        put_back = {name: text for name, text in before.items() if is_made and name not in CHANGEABLE}
+        kept = put_back if values is None else {**before, **wishes}
+        conversion = read_conversion(kept)
+        require_possible(conversion, source_family=job.source.family, target_family=job.target.family)
+        if is_made and conversion.structure != read_conversion(before).structure:
+            raise _not_now(job, "given other types or another collation")
         said = ", ".join(f"{name} {value}" for name, value in tuning.items()) or "as its node type says"
-        return JobEdit(replace(job, attributes=_merged(job.attributes, {"tuning": tuning})), (f"worker: {said}",))
+        events = [f"worker: {said}"]
+        if kept != before:
+            told = ", ".join(f"{name} {value}" for name, value in render_conversion(conversion).items())
+            events.append(f"values: {told}")
+        attributes = _merged(job.attributes, {"tuning": tuning, "conversion": kept})
+        return JobEdit(replace(job, attributes=attributes), tuple(events))
 
     return decide
 

@@ -261,9 +261,11 @@ class JobService:
         """Whether objects belong to the target's user, or to whom they belong on the source."""
         return await _outcome(job_id, self._edit(caller, job_id, decisions.set_owners(replaces=replaces)))
 
-    async def tune(self, caller: Caller, job_id: str, values: Mapping[str, int] | None) -> Outcome[Job]:
-        """None puts the sizes of the node type back."""
-        return await _outcome(job_id, self._edit(caller, job_id, decisions.tune(values)))
+    async def tune(
+        self, caller: Caller, job_id: str, values: Mapping[str, int] | None, wishes: Mapping[str, str]
+    ) -> Outcome[Job]:
+        """Sizes of the worker, and wishes for how values cross; None puts all back."""
+        return await _outcome(job_id, self._edit(caller, job_id, decisions.tune(values, wishes)))
 
     async def set_attributes(self, caller: Caller, job_id: str, changes: Mapping[str, Any], event: str) -> Outcome[Job]:
         return await _outcome(job_id, self._edit(caller, job_id, decisions.set_attributes(changes, event)))
@@ -330,8 +332,8 @@ class JobService:
         return await _outcome(job_id, self._edit(caller, job_id, decisions.retry))
 
     async def retry_edited(self, caller: Caller, job_id: str) -> Outcome[Job]:
-        """As `retry`, and the objects that were added to the selection join the job."""
-        return await _outcome(job_id, self._edit(caller, job_id, decisions.retry_edited))
+        """As `retry`, and objects join and leave the job as they were edited; those that join are prechecked first."""
+        return await _outcome(job_id, self._retry_edited(caller, job_id))
 
     async def end(self, caller: Caller, job_id: str, *, force: bool = False) -> Outcome[Job]:
         """Stops the job and removes its traces on both sides; with `force` also if one is out of reach."""
@@ -395,6 +397,12 @@ class JobService:
         job = await self._store.edit(job_id, decide, project_id=caller.project_id)
         self._on_change()
         return job
+
+    async def _retry_edited(self, caller: Caller, job_id: str) -> Job:
+        edited, selection = decisions.choose_edited(await self._require_known(caller, job_id))
+        async with self._asking:
+            notes = await self._databases.check_joining(caller, job_id, selection)
+        return await self._edit(caller, job_id, decisions.retry_edited(edited, notes))
 
     async def _delete(self, caller: Caller, job_id: str) -> Job:
         job = await self._edit(caller, job_id, decisions.delete)

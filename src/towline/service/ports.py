@@ -241,6 +241,9 @@ class Probes(Protocol):
         ...
 
     async def run_prechecks(self, spec: JobSpec) -> list[PrecheckItem]: ...
+    async def check_joining(self, spec: JobSpec) -> list[PrecheckItem]:
+        """The prechecks about those objects of the selection that the job, which has run, does not have yet."""
+        ...
 
     async def read_accounts(self, source: Endpoint) -> list[Account]:
         """Users and roles of the server, by name."""

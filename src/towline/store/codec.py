@@ -10,6 +10,7 @@ import msgspec
 from sqlalchemy import RowMapping
 
 from towline.domain.accounts import AccountWish
+from towline.domain.conversion import read_conversion
 from towline.domain.diagnosis import Diagnosis
 from towline.domain.forecast import Score, TrackRecord
 from towline.domain.jobs import (
@@ -162,6 +163,7 @@ def decode_spec(row: RowMapping, keyring: Keyring) -> JobSpec:
         replaces_owners=bool(job.attributes.get("replace_definer")),
         accounts=_open_accounts(row, job, keyring),
         edit=int(job.attributes.get("edit") or 0),
+        conversion=read_conversion(job.attributes.get("conversion") or {}),
     )
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import (
     ARRAY,
+    BindParameter,
     Column,
     Insert,
     Row,
@@ -37,6 +38,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.types import TypeEngine
 
 from towline.domain.errors import RequestError, StoreUnavailable
 
@@ -61,11 +63,13 @@ class Database:
     def engines(self) -> tuple[AsyncEngine, AsyncEngine]:
         return self._engine, self._single
 
-    async def fetch(self, query: Select[Any]) -> Sequence[Row[*tuple[Any, ...]]]:
-        """All rows of one query."""
+    async def fetch(
+        self, query: Select[Any], parameters: Mapping[str, Any] | None = None
+    ) -> Sequence[Row[*tuple[Any, ...]]]:
+        """All rows of one query. `parameters`: of one that was made before, as making it takes half a millisecond."""
         with _translated():
             async with self._single.connect() as connection:
-                rows: Sequence[Row[*tuple[Any, ...]]] = (await connection.execute(query)).all()
+                rows: Sequence[Row[*tuple[Any, ...]]] = (await connection.execute(query, parameters)).all()
                 return rows
 
     @asynccontextmanager
@@ -105,6 +109,10 @@ class Database:
                 if asyncio.get_running_loop().time() > deadline_s:
                     raise StoreUnavailable("the store is busy") from error
                 await asyncio.sleep(0.02)
+            except (DBAPIError, sqlite3.DatabaseError) as error:
+                raise StoreUnavailable(
+                    "the store cannot be opened: it is no SQLite file, or may not be read"
+                ) from error
 
     async def close(self) -> None:
         for engine in self.engines:
@@ -117,12 +125,26 @@ class Database:
 
         An expanded IN list would hit SQLite's limit of bound values, and be parsed anew for every length.
         """
-        if self.is_sqlite:
-            each = func.json_each(msgspec.json.encode(list(ids)).decode()).table_valued("value")
-            return column.in_(select(each.c.value))
-        return column == any_(bindparam(None, list(ids), type_=ARRAY(Text)))
+        return self._is_one_of(column, bindparam(None, self.ids_value(ids), type_=self._ids_type))
 
-    def is_in_project(self, column: Column[str], project_id: str) -> ColumnElement[bool]:
+    def is_one_of_given(self, column: Column[str], parameter: str) -> ColumnElement[bool]:
+        """As `is_one_of`, with the ids (`ids_value`) given by that name to a query that was made before."""
+        return self._is_one_of(column, bindparam(parameter, type_=self._ids_type))
+
+    def ids_value(self, ids: Sequence[str]) -> str | list[str]:
+        """Any number of ids as one bound value."""
+        return msgspec.json.encode(list(ids)).decode() if self.is_sqlite else list(ids)
+
+    @property
+    def _ids_type(self) -> TypeEngine[Any]:
+        return Text() if self.is_sqlite else ARRAY(Text)
+
+    def _is_one_of(self, column: Column[str], ids: BindParameter[Any]) -> ColumnElement[bool]:
+        if self.is_sqlite:
+            return column.in_(select(func.json_each(ids).table_valued("value").c.value))
+        return column == any_(ids)
+
+    def is_in_project(self, column: Column[str], project_id: str | BindParameter[str]) -> ColumnElement[bool]:
         """`column` is `project_id`, as a condition on rows that their ids find.
 
         Neither database may take the index on projects for it, and read all of the project's jobs to find some.  SQLite

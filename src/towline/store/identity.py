@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Select, Table, and_, delete, insert, select
+from sqlalchemy import Select, Table, and_, bindparam, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from towline.domain.access import Role
@@ -158,10 +158,7 @@ class SqlIdentityStore:
             return (await connection.execute(statement)).rowcount == 1
 
     async def load_caller_of_token(self, token_hash: str, *, now_us: int) -> Caller | None:
-        query = _callers(tables.token).where(
-            tables.token.c.token_hash == token_hash, tables.token.c.expires_us > now_us
-        )
-        for row in await self._database.fetch(query):
+        for row in await self._database.fetch(_CALLER_OF_TOKEN, {"token": token_hash, "now": now_us}):
             return _caller(row)
         return None
 
@@ -197,6 +194,11 @@ def _callers(holder: Table) -> Select[Any]:
         .outerjoin(project, project.c.project_id == holder.c.project_id)
         .where(user.c.is_enabled)
     )
+
+
+_CALLER_OF_TOKEN: Final = _callers(tables.token).where(
+    tables.token.c.token_hash == bindparam("token"), tables.token.c.expires_us > bindparam("now")
+)
 
 
 def _caller(row: Any) -> Caller:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Select, and_, delete, func, insert, or_, select, update
+from sqlalchemy import Select, and_, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
@@ -53,6 +53,14 @@ class SqlJobStore:
         self._database = database
         self._keyring = keyring
         self._clock = clock
+        self._progress_query = (
+            select(*_PROGRESS_COLUMNS)
+            .select_from(_JOB_WITH_PROGRESS)
+            .where(
+                database.is_one_of_given(tables.job.c.job_id, "ids"),
+                database.is_in_project(tables.job.c.project_id, bindparam("project_id")),
+            )
+        )
         # Every scrape of the metrics asks for them, and they change only when a job is done or deleted.
         self._scores: tuple[tuple[int, int | None], dict[str, Score]] | None = None
 
@@ -130,15 +138,8 @@ class SqlJobStore:
     # --- figures --------------------------------------------------------------------------------
 
     async def load_progress(self, job_ids: JobIds, *, project_id: str) -> dict[str, JobLine]:
-        query = (
-            select(*_PROGRESS_COLUMNS)
-            .select_from(_JOB_WITH_PROGRESS)
-            .where(
-                self._database.is_one_of(tables.job.c.job_id, job_ids),
-                self._database.is_in_project(tables.job.c.project_id, project_id),
-            )
-        )
-        return {row[0]: codec.decode_job_line(row) for row in await self._database.fetch(query)}
+        given = {"ids": self._database.ids_value(job_ids), "project_id": project_id}
+        return {row[0]: codec.decode_job_line(row) for row in await self._database.fetch(self._progress_query, given)}
 
     async def load_all_progress(self) -> list[JobProgress]:
         query = (

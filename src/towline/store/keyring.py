@@ -70,7 +70,7 @@ def load_keyring(data_dir: Path) -> Keyring:
         content = msgspec.json.decode(path.read_bytes(), type=_KeyFile)
         return Keyring(content.current, {name: base64.b64decode(key) for name, key in content.keys.items()})
     except FileNotFoundError as error:
-        raise KeyMissing(f"there is no key file {path}", remedy="Run `towline init` first.") from error
+        raise KeyMissing(f"there is no key file {path}") from error
     except (OSError, msgspec.DecodeError, ValueError) as error:
         # Not chained into the message: a decoder's text can quote the file.
         raise KeyMissing(f"the key file {path} cannot be read ({type(error).__name__})") from None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
-from towline.domain.errors import StoreNotReady
+from towline.domain.errors import SetupError, StoreNotReady
 from towline.service.ports import Clock
 from towline.store.accounts import SqlAccountStore
 from towline.store.database import Database, open_database
@@ -54,6 +54,7 @@ async def opened_store(
     Raises:
         StoreNotReady, KeyMissing: nothing has been made here yet, or the key file is gone.
         StoreTooNew: a newer Towline has written the store.
+        SetupError: what is missing cannot be made there.
         StoreUnavailable: it cannot be reached.
     """
     database = open_database(url, pool_size=pool_size)
@@ -68,7 +69,8 @@ async def opened_store(
 
             await ensure_schema(database, may_create=may_create)
         # After the tables, so that a mistyped URL leaves no key behind.
-        keyring = ensure_keyring(data_dir) if may_create else load_keyring(data_dir)
+        with _making(data_dir):
+            keyring = ensure_keyring(data_dir) if may_create else load_keyring(data_dir)
         yield Store(
             database=database,
             jobs=SqlJobStore(database, keyring, clock),
@@ -85,7 +87,19 @@ def _require_file(url: str, *, may_create: bool) -> None:
     """SQLite would make an empty store of a mistyped path, readable by everybody."""
     path = Path(make_url(url).database or "")
     if may_create:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.touch(mode=0o600)
+        with _making(path):
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.touch(mode=0o600)
     elif not path.exists():
         raise StoreNotReady(f"there is no store {path}")
+
+
+@contextmanager
+def _making(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SetupError(
+            f"{path} cannot be made: {error.strerror}",
+            remedy="Give another --data-dir or --store, or make the folder one that Towline's user may write to.",
+        ) from error

@@ -58,6 +58,10 @@ class StoreReporter:
         elif self._notes_taken == _MAX_NOTES:
             self._notes.append("more objects could not be made as they are; the rest is left out here")
 
+    async def deliver(self) -> None:
+        async with self._flushing:
+            await self._write_notes()
+
     async def pause(self, now_us: int) -> None:
         """The operator wants a pause: what follows is no time that the job takes. Written with the last figures."""
         if self._track is None:

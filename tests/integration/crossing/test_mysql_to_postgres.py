@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -221,6 +222,209 @@ def test_stream_follows_the_policy_for_values_without_an_equal(
     assert [key for _, key in rejects[1:]] == ["40", "41", "42", "43"]
     assert all(f"'c{number}'" in reason for number, (reason, _) in enumerate(rejects[1:]))
     assert runs.target.fetch_all(f"SELECT id, good FROM {runs.source.name}.m ORDER BY id") == [(1, ["a"]), (2, ["a"])]
+
+
+ZEROS = """CREATE TABLE z (id int PRIMARY KEY, day date, at datetime(3), seen timestamp NULL, must date NOT NULL,
+    said varchar(20))"""
+# Without a key rows are found by all of their values.
+BARE = "CREATE TABLE bare (day date, word varchar(20))"
+AS_NULL = {"zero_dates": "null"}
+ZERO_COLUMNS = ["bare.day", "z.at", "z.day", "z.seen"]
+
+
+def insert_zeros(first: int) -> tuple[str, ...]:
+    """Three zero dates and a row without any, in both tables; and a real NULL, which does not count."""
+    return (
+        "SET SESSION sql_mode = 'ALLOW_INVALID_DATES'",
+        f"""INSERT INTO z VALUES ({first}, '0000-00-00', '2024-00-01 10:00:00', '0000-00-00', '2020-02-02', 'a\tb'),
+            ({first + 1}, '2024-02-29', NULL, NULL, '2020-02-02', NULL)""",
+        f"INSERT INTO bare VALUES ('2024-05-00', '{first}'), ('2024-05-06', '{first}')",
+    )
+
+
+def test_zero_dates_become_null_where_the_job_says_so(
+    mariadb10: MysqlServer, to_postgres: Callable[[MysqlServer], ToPostgresRuns]
+) -> None:
+    runs = to_postgres(mariadb10)
+    runs.source.execute(ZEROS, BARE, *insert_zeros(1))
+    runs.run_until_killed(points.COPY_BEFORE_COMMIT, conversion=AS_NULL)
+    runs.run_until_killed(points.HANDOFF_BEFORE_STREAM, conversion=AS_NULL)
+    runs.source.execute(
+        *insert_zeros(11),
+        # With the values still in the row, with one more, and gone again.
+        "UPDATE z SET said = 'touched', at = NULL WHERE id = 1",
+        "UPDATE z SET day = '2024-00-00' WHERE id = 2",
+        "UPDATE bare SET word = 'found' WHERE day = '2024-05-00' AND word = '1'",
+        "DELETE FROM bare WHERE word = '11' AND day <> '2024-05-06'",
+        "DELETE FROM z WHERE id = 11",
+        # Must not be NULL: by the job's policy, as any value that does not fit.
+        "SET SESSION sql_mode = 'ALLOW_INVALID_DATES'",
+        "INSERT INTO z (id, must) VALUES (20, '0000-00-00')",
+    )
+    outcome = runs.run(conversion=AS_NULL, conflict_policy="stop")
+    assert outcome["error"] == "UNREPRESENTABLE_VALUE"
+    assert "'must'" in outcome["message"]
+    outcome = runs.run_to_the_end(conversion=AS_NULL, conflict_policy="ignore")
+    schema = runs.source.name
+    told = [note for note in outcome["notes"] if "became NULL: 1 in the copy and " in note]
+    assert [note.split()[1] for note in told[-4:]] == [f"{schema}.{name}:" for name in ZERO_COLUMNS]
+    # Exact, whatever was killed: of the copy every value once, of the stream those that were written.
+    counts = runs.target.fetch_all(
+        "SELECT concat(table_name, '.', column_name), copied, streamed FROM towline.replaced_value"
+    )
+    assert sorted((name, copied) for name, copied, _ in counts) == [(name, 1) for name in ZERO_COLUMNS]
+    assert all(1 <= streamed <= 4 for _, _, streamed in counts), counts
+    shown = runs.target.fetch_all(
+        f"SELECT id, day::text, at::text, seen::text, must::text, said FROM {schema}.z ORDER BY id"
+    )
+    assert shown == [
+        (1, None, None, None, "2020-02-02", "touched"),
+        (2, None, None, None, "2020-02-02", None),
+        (12, "2024-02-29", None, None, "2020-02-02", None),
+    ]
+    assert runs.target.fetch_all(f"SELECT day::text, word FROM {schema}.bare ORDER BY 1, 2") == [
+        ("2024-05-06", "1"),
+        ("2024-05-06", "11"),
+        (None, "found"),
+    ]
+
+
+# Type on the source, wish, value, and that value as PostgreSQL shows it.
+WISHES = [
+    ("tinyint(1) NOT NULL DEFAULT 1", "boolean", "1", "true"),
+    ("tinyint(4)", "integer", "-5", "-5"),
+    ("bit(1) DEFAULT b'1'", "bool", "b'1'", "true"),
+    ("bigint unsigned", "bigint", "9223372036854775807", "9223372036854775807"),
+    ("float", "double precision", "0.1", "0.10000000149011612"),
+    ("date", "text", "'0000-00-00'", "0000-00-00"),
+    ("date", "timestamp", "'2024-02-29'", "2024-02-29 00:00:00"),
+    ("datetime(3) DEFAULT now(3)", "timestamptz", "'2024-02-29 10:00:00.125'", "2024-02-29 10:00:00.125+00"),
+    ("timestamp(3) NULL", "timestamp", "'2024-02-29 10:00:00.125'", "2024-02-29 10:00:00.125"),
+    ("time(2)", "time", "'23:59:59.25'", "23:59:59.25"),
+    ("varchar(50) character set latin1", "json", "'{\"ü\": 1.50}'", '{"ü": 1.50}'),
+    ("text", "jsonb", '\'{"b": 1.50, "a": [ ]}\'', '{"a": [], "b": 1.50}'),
+    ("char(36)", "uuid", "'123e4567-e89b-12d3-a456-426655440000'", "123e4567-e89b-12d3-a456-426655440000"),
+    ("binary(16)", "uuid", "x'123e4567e89b12d3a456426655440000'", "123e4567-e89b-12d3-a456-426655440000"),
+    ("blob", "text", "'bytes: ü\\t'", "bytes: ü\t"),
+    ("set('a','b')", "text", "'a,b'", "a,b"),
+    ("date NOT NULL", "null", "'0000-00-00'", None),
+]
+
+
+def test_columns_have_the_types_that_the_job_wishes(
+    mysql9: MysqlServer, to_postgres: Callable[[MysqlServer], ToPostgresRuns]
+) -> None:
+    runs = to_postgres(mysql9)
+    schema, count = runs.source.name, len(WISHES)
+    values = ", ".join(value for _, _, value, _ in WISHES)
+    columns = ", ".join(f"c{number} {kind}" for number, (kind, _, _, _) in enumerate(WISHES))
+    wishes = "; ".join(f"{schema}.w.c{number}={wish}" for number, (_, wish, _, _) in enumerate(WISHES))
+    order: dict[str, Any] = {"conversion": {"zero_dates": "null", "column_types": f"{wishes}; bit(1)=smallint"}}
+    runs.source.execute(
+        MODE,
+        "SET time_zone = '+00:00'",
+        f"CREATE TABLE w (id int PRIMARY KEY, {columns})",
+        f"INSERT INTO w VALUES (1, {values})",
+    )
+    # A type that is not on the list stops the job before it makes anything.
+    outcome = runs.run(conversion={"column_types": f"{schema}.w.c0=uuid"})
+    assert outcome["error"] == "BAD_CONVERSION"
+    assert "boolean" in outcome["message"]
+    runs.run_until_killed(points.HANDOFF_BEFORE_STREAM, **order)
+    runs.source.execute(
+        MODE,
+        "SET time_zone = '+00:00'",
+        f"INSERT INTO w VALUES (2, {values}), (3, {values})",
+        "UPDATE w SET c0 = 0, c2 = b'0' WHERE id = 3",
+    )
+    runs.run_to_the_end(conflict_policy="stop", **order)
+    shown = ", ".join(f"c{number}::text" for number in range(count))
+    expected = tuple(text for _, _, _, text in WISHES)
+    with runs.target.connect() as connection:
+        connection.execute("SET timezone = 'UTC'")
+        found = connection.execute(f"SELECT {shown} FROM {schema}.w ORDER BY id".encode()).fetchall()
+        assert found == [expected, expected, ("false", expected[1], "false", *expected[3:])]
+        made = connection.execute(
+            f"INSERT INTO {schema}.w (id) VALUES (4) RETURNING c0, c2, c7 IS NOT NULL, c{count - 1}".encode()
+        ).fetchone()
+    assert made == (True, True, True, None)
+    # What does not fit the wished type meets the job's policy, by name.
+    runs.source.execute(MODE, f"INSERT INTO w (id, c0, c{count - 1}) VALUES (5, 2, '2024-01-01')")
+    outcome = runs.run(conflict_policy="stop", **order)
+    assert outcome["error"] == "UNREPRESENTABLE_VALUE"
+    assert "'c0'" in outcome["message"]
+
+
+PEOPLE = (
+    """CREATE TABLE person (name varchar(50) PRIMARY KEY, nick varchar(20) COLLATE utf8mb4_bin UNIQUE, city varchar(50),
+        mail varchar(50) COLLATE utf8mb4_general_ci UNIQUE, kind enum('a', 'b') DEFAULT 'a')""",
+    "CREATE TABLE pet (id int PRIMARY KEY, owner varchar(50), FOREIGN KEY (owner) REFERENCES person (name))",
+    # Without a key rows are found by all of their values, and then not by any that are equal.
+    "CREATE TABLE word (said varchar(20), n int)",
+    """INSERT INTO person VALUES ('Ada', 'ada', 'Paris', 'a@x', 'a'), ('bob', 'Ada', 'PARIS', 'b@x', 'b'),
+        ('eve', NULL, 'paris', NULL, 'a')""",
+    "INSERT INTO pet VALUES (1, 'ADA')",
+    "INSERT INTO word VALUES ('x', 1), ('X', 1), ('é', 1), ('e', 1)",
+)
+PEOPLE_CHANGES = (
+    "SET foreign_key_checks = 0",
+    "UPDATE person SET name = 'ADA', mail = 'A@X' WHERE name = 'ada'",
+    "UPDATE person SET name = 'Bob' WHERE name = 'bob'",
+    "UPDATE person SET name = 'BOB', city = 'Rome' WHERE name = 'bob'",
+    "DELETE FROM person WHERE name = 'EVE'",
+    "INSERT INTO person (name, city) VALUES ('Eve', 'rome')",
+    "DELETE FROM word WHERE BINARY said = 'X'",
+    "UPDATE word SET n = 2 WHERE BINARY said = 'e'",
+    "INSERT INTO pet VALUES (2, 'eve')",
+)
+
+
+def test_keys_and_conditions_ignore_case_where_the_job_says_so(
+    mysql9: MysqlServer,
+    pg15: EmbeddedPostgres,
+    fresh_mysql_database: MysqlDatabaseFactory,
+    fresh_database: DatabaseFactory,
+    tmp_path: Path,
+) -> None:
+    runs = ToPostgresRuns(source=fresh_mysql_database(mysql9), target=fresh_database(pg15), work_dir=tmp_path)
+    schema = runs.source.name
+    order: dict[str, Any] = {"conversion": {"collation": "case-insensitive"}, "conflict_policy": "stop"}
+    runs.source.execute(*PEOPLE)
+    runs.run_until_killed(points.HANDOFF_BEFORE_STREAM, **order)
+    assert_same_values(runs.source, runs.target)
+    runs.source.execute(*PEOPLE_CHANGES)
+    runs.run_to_the_end(**order)
+    assert_same_values(runs.source, runs.target)
+    runs.source.execute("INSERT INTO person (name) VALUES ('Zoé')", "UPDATE person SET name = 'zoé' WHERE name = 'zoe'")
+    runs.run_to_the_end(**order)
+    assert_same_values(runs.source, runs.target)
+    with runs.target.connect() as connection:
+        connection.execute(f"SET search_path = {schema}".encode())
+        found = connection.execute("SELECT name FROM person WHERE city = 'ROME' ORDER BY name").fetchall()
+        assert found == [("BOB",), ("Eve",)]
+        connection.execute("INSERT INTO pet VALUES (3, 'bOb')")
+        for refused in (
+            "INSERT INTO person (name) VALUES ('aDa')",
+            "INSERT INTO person (name) VALUES ('ZOE')",
+            "INSERT INTO person (name, mail) VALUES ('new', 'a@X')",
+            "INSERT INTO person (name, kind) VALUES ('new', 'A')",
+            "INSERT INTO pet VALUES (4, 'nobody')",
+        ):
+            with pytest.raises(psycopg.errors.IntegrityError):
+                connection.execute(refused)
+        connection.execute("INSERT INTO person (name, nick) VALUES ('new', 'ADA')")
+
+
+def test_target_without_icu_is_told_before_the_start(
+    mysql9: MysqlServer, to_postgres: Callable[[MysqlServer], ToPostgresRuns]
+) -> None:
+    runs = to_postgres(mysql9)
+    runs.source.execute("CREATE TABLE t (id int PRIMARY KEY)")
+    urls = url_of(mysql9, runs.source.name), runs.target.url
+    code, command = run("migrate", *urls, "--collation", "case-insensitive", "--column-type", "int=uuid")
+    assert code == 1
+    assert "built without ICU" in command.told()
+    assert f"{runs.source.name}.t.id (int) cannot be uuid" in command.told()
 
 
 SHOP = (

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -68,6 +71,7 @@ TYPES: dict[str, list[str]] = {
     "oid": ["4294967295"],
     "pg_lsn": ["'16/B374D848'"],
 }
+UUIDS = [f"{n}0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11" for n in range(4)]
 # What MySQL cannot hold, with the column that must be named.
 REFUSED: dict[str, list[str]] = {
     "numeric": ["'NaN'", "1e40", "1e-31", "'Infinity'"],
@@ -128,6 +132,53 @@ def test_every_type_arrives_by_copy_and_by_stream(runs: CrossRuns) -> None:
     )
     runs.run_to_the_end(conflict_policy="stop")
     assert_same_values(runs)
+
+
+def test_columns_have_the_types_that_the_job_wishes(
+    source_database: Database, mariadb10: MysqlServer, tmp_path: Path
+) -> None:
+    schema = f"x_{secrets.token_hex(5)}"
+    source_database.execute(f"CREATE SCHEMA {schema}")
+    runs = CrossRuns(source=source_database, target=mariadb10, schema=schema, work_dir=tmp_path)
+    wishes = f"uuid=binary(16); {schema}.w.name=varchar(300); numeric=decimal(20,6); {schema}.w.tag=varchar(10)"
+    order: dict[str, Any] = {"conversion": {"column_types": wishes}, "conflict_policy": "stop"}
+    in_schema(
+        runs,
+        "CREATE TABLE w (id uuid PRIMARY KEY, name text, amount numeric, tag varchar)",
+        "CREATE TABLE part (w_id uuid REFERENCES w, number int, PRIMARY KEY (w_id, number))",
+        f"INSERT INTO w VALUES ('{UUIDS[0]}', repeat('🚢', 300), -12345678901234.000001, 'a')",
+        f"INSERT INTO w VALUES ('{UUIDS[1]}', NULL, 0, '')",
+        f"INSERT INTO part VALUES ('{UUIDS[0]}', 1)",
+    )
+    try:
+        outcome = runs.run(conversion={"column_types": f"{schema}.w.name=json"})
+        assert (outcome["error"], "varchar(length)" in outcome["message"]) == ("BAD_CONVERSION", True)
+        runs.run_until_killed(points.HANDOFF_BEFORE_STREAM, **order)
+        in_schema(
+            runs,
+            f"INSERT INTO w VALUES ('{UUIDS[2]}', 'x', 1.5, 'streamed')",
+            f"UPDATE w SET name = 'seen' WHERE id = '{UUIDS[1]}'",
+            f"INSERT INTO part VALUES ('{UUIDS[2]}', 1)",
+            f"UPDATE w SET id = '{UUIDS[3]}' WHERE id = '{UUIDS[1]}'",
+        )
+        runs.run_to_the_end(**order)
+        rows = mariadb10.fetch_all(f"SELECT id, name, amount, tag FROM `{schema}`.w ORDER BY id")
+        assert rows == [
+            (UUID(UUIDS[0]).bytes, "🚢" * 300, Decimal("-12345678901234.000001"), "a"),
+            (UUID(UUIDS[2]).bytes, "x", Decimal("1.5"), "streamed"),
+            (UUID(UUIDS[3]).bytes, "seen", Decimal(0), ""),
+        ]
+        assert mariadb10.fetch_all(f"SELECT w_id FROM `{schema}`.part ORDER BY 1") == [(rows[0][0],), (rows[1][0],)]
+        # One digit too many is refused, never rounded, and so is one letter.
+        for change in ("amount = 0.0000001", "tag = '12345678901'"):
+            in_schema(runs, f"UPDATE w SET {change} WHERE id = '{UUIDS[3]}'")
+            outcome = runs.run(**order)
+            assert outcome["error"] == "UNREPRESENTABLE_VALUE"
+            assert f"'{change.split()[0]}'" in outcome["message"]
+            in_schema(runs, f"UPDATE w SET amount = 0, tag = '' WHERE id = '{UUIDS[3]}'")
+            runs.run_to_the_end(**{**order, "conflict_policy": "ignore"})
+    finally:
+        mariadb10.execute(f"DROP DATABASE IF EXISTS `{schema}`", "DROP DATABASE IF EXISTS towline")
 
 
 async def test_a_value_that_does_not_fit_is_named_by_the_copy(runs: CrossRuns) -> None:

@@ -11,11 +11,11 @@ from tests.servers.mysql import MysqlDatabase, MysqlServer, Product
 from tests.servers.mysql_fixtures import MysqlDatabaseFactory
 from towline.adapters.mysql.postgres_types import (
     Unrepresentable,
-    choose_postgres_column,
     escape_for_copy,
     text_converter,
     to_ewkb,
 )
+from towline.adapters.mysql.postgres_wishes import choose_postgres_column
 from towline.adapters.mysql.shapes import ColumnShape
 from towline.domain.changes import split_row, value_of
 from towline.domain.tables import TableName
@@ -141,21 +141,6 @@ def test_what_has_no_equal_is_refused(type_sql: str, value: bytes) -> None:
     with pytest.raises(Unrepresentable) as caught:
         column.convert(value)
     assert value.decode(errors="replace") not in str(caught.value) or not value
-
-
-def test_column_can_become_another_type() -> None:
-    time = choose_postgres_column(ColumnShape("c", "time(3)"), override="time")
-    flag = choose_postgres_column(ColumnShape("c", "tinyint(1)"), override="boolean")
-    assert time is not None
-    assert flag is not None
-    assert time.convert is not None
-    assert flag.convert is not None
-    assert (time.type_sql, time.convert(b"23:59:59.999")) == ("time(3)", b"23:59:59.999")
-    assert (flag.type_sql, flag.convert(b"1")) == ("boolean", b"true")
-    for convert, value in ((time.convert, b"24:00:00.000"), (time.convert, b"-00:00:01.000"), (flag.convert, b"2")):
-        with pytest.raises(Unrepresentable):
-            convert(value)
-    assert choose_postgres_column(ColumnShape("c", "int"), override="money") is None
 
 
 def test_unknown_character_set_is_read_as_far_as_it_is_ascii() -> None:

@@ -74,6 +74,9 @@ class ScriptedProbes:
             raise self.error
         return [PrecheckItem("srcDbConnection", "network", Verdict.PASSED)]
 
+    async def check_joining(self, spec: JobSpec) -> list[PrecheckItem]:
+        return []
+
     async def read_accounts(self, source: Endpoint) -> list[Account]:
         return [Account("app", can_login=True, member_of=("staff",)), Account("staff", can_login=False)]
 

@@ -68,6 +68,23 @@ async def test_missing_role_is_reported_and_stops_nothing(
     assert {report.kind for report in move.reports} == {"OWNER", "ACL", "PUBLICATION"}
 
 
+async def test_what_no_job_takes_along_is_reported(source_database: Database) -> None:
+    name = source_database.name
+    source_database.execute(
+        f"""ALTER DATABASE {name} SET "DateStyle" = 'SQL, DMY'; COMMENT ON DATABASE {name} IS 'mine';
+        CREATE TABLE members (a int); INSERT INTO members VALUES (1); ALTER EXTENSION plpgsql ADD TABLE members;
+        UPDATE pg_extension SET extconfig = ARRAY['members'::regclass], extcondition = ARRAY['']
+        WHERE extname = 'plpgsql';
+        SELECT lo_create(4711)"""
+    )
+    reports: list[StructureReport] = []
+    await PgStructureSource(parse_url(source_database.url)).read_structure(EVERYTHING, on_report=reports.append)
+    told = {(report.kind, report.name): report.reason for report in reports}
+    assert told.keys() == {("DATABASE PROPERTIES", name), ("TABLE", "public.members"), ("BLOB", "large objects")}
+    assert "settings (DateStyle), comment;" in told["DATABASE PROPERTIES", name]
+    assert "belongs to extension plpgsql" in told["TABLE", "public.members"]
+
+
 async def test_extension_that_the_target_lacks_is_named(source_database: Database, target_database: Database) -> None:
     source_database.execute("CREATE TABLE t (a int)")
     source = PgStructureSource(parse_url(source_database.url))

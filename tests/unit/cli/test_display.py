@@ -79,6 +79,14 @@ def test_terminal_is_left_with_the_last_figures() -> None:
     assert out.getvalue().endswith("over\n")
 
 
+def test_no_jobs_are_said_once() -> None:
+    out = io.StringIO()
+    display = PlainDisplay(out)
+    display.show([])
+    display.show([])
+    assert out.getvalue() == "no jobs\n"
+
+
 def test_one_look_at_a_terminal_shows_all_jobs_and_watching_only_as_many_as_fit() -> None:
     views = [JobView(label=f"job-{number}", state="paused") for number in range(100)]
     for is_live in (False, True):
@@ -121,6 +129,15 @@ def test_summary_has_seconds_per_phase_and_what_could_not_be_made() -> None:
     assert any("structure 1.5 s, copy 3.0 s" in line for line in lines)
     assert any("tables 1, rows 10" in line for line in lines)
     assert lines[-2:] == ["Not as on the source (1):", "  extension postgis: not available on the target"]
+
+
+def test_what_could_not_be_made_is_said_at_once_and_once() -> None:
+    told: list[StructureReport] = []
+    log = RunLog(Clock(), on_report=told.append)
+    report = StructureReport("OWNER", "ALTER TABLE t OWNER TO x", "role x does not exist on the target")
+    log.note(report)
+    log.note(report)
+    assert told == [report]
 
 
 def test_run_that_copied_nothing_itself_claims_no_rows() -> None:

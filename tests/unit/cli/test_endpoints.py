@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from towline.cli.endpoints import choose_endpoint, derive_job_id, parse_password_file, parse_renames, parse_selection
+from towline.domain.conversion import Collation, Conversion, ZeroDates, parse_column_types
 from towline.domain.errors import RequestError
 from towline.domain.jobs import Endpoint, TaskMode
 from towline.domain.tables import ObjectSelection, TableName
@@ -94,6 +96,12 @@ def test_unreadable_table_names_are_refused(text: str) -> None:
         parse_selection([text])
 
 
+@pytest.mark.parametrize("text", ["", ","])
+def test_empty_selection_is_not_everything(text: str) -> None:
+    with pytest.raises(RequestError, match="names no table"):
+        parse_selection([text])
+
+
 def test_same_command_is_the_same_job_and_another_is_not() -> None:
     selection = ObjectSelection(tables=frozenset({TableName("a", "b"), TableName("c", "d")}))
     job_id = derive_job_id("s/1", "t/2", mode=TaskMode.FULL, selection=selection)
@@ -126,3 +134,17 @@ def test_renames_make_another_job() -> None:
     plain, renamed = ObjectSelection(), ObjectSelection(names=parse_renames(["a.*=b.*"]))
     ids = {derive_job_id("s", "t", mode=TaskMode.FULL, selection=each) for each in (plain, renamed)}
     assert len(ids) == 2
+
+
+def test_what_the_tables_are_made_by_is_part_of_the_job() -> None:
+    """Whoever met a zero date goes on with the job; with other types it is another one."""
+
+    def job_id(*types: str, **wishes: Any) -> str:
+        conversion = Conversion(column_types=parse_column_types(types), **wishes)
+        return derive_job_id("s", "t", mode=TaskMode.FULL, selection=ObjectSelection(), conversion=conversion)
+
+    assert job_id() == derive_job_id("s", "t", mode=TaskMode.FULL, selection=ObjectSelection())
+    assert job_id(zero_dates=ZeroDates.NULL) == job_id()
+    assert job_id("a.b.c=text", "int=bigint") == job_id("int=bigint", "a.b.c=text")
+    others = {job_id(), job_id("a.b.c=text"), job_id("a.b.c=json"), job_id(collation=Collation.CASE_INSENSITIVE)}
+    assert len(others) == 4

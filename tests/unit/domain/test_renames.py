@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from towline.domain.errors import BadRename, NotBuilt
-from towline.domain.renames import find_collision, require_kept, require_sound
+from towline.domain.renames import find_collision, keep_names, require_kept, require_sound
 from towline.domain.tables import NameMap, ObjectSelection, SchemaRename, TableName, TableRename
 
 A, B, C = (TableName("public", name) for name in "abc")
@@ -103,6 +103,12 @@ def test_objects_that_a_job_has_keep_their_names() -> None:
             require_kept(ObjectSelection(tables=frozenset({TableName("other", "t")})), ObjectSelection(names=names))
         with pytest.raises(BadRename):
             require_kept(known, ObjectSelection(tables=frozenset({A}), names=names))
+    # What leaves needs no name, and keeps the one that it has on the target.
+    require_kept(known, ObjectSelection(tables=frozenset({B})))
+    names_of_all = renaming((A, C), (B, C), gone="x", public="x")
+    assert keep_names(names_of_all, ObjectSelection(tables=frozenset({B}), names=renaming((B, A)))) == renaming(
+        (B, A), (A, C), gone="x"
+    )
 
 
 def _pair(table: TableName) -> tuple[tuple[TableName, TableName]]:

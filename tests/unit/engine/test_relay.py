@@ -189,6 +189,15 @@ async def test_i4_changes_that_the_snapshot_of_their_table_holds_are_left_out(sp
     assert [new for _, relation, new, _ in batch.changes if relation is OTHER] == [make_row("13")]
 
 
+async def test_changes_of_tables_that_left_are_left_out(spill):
+    relay = Relay(Lsn(0), spill, capacity_bytes=10_000, batch_bytes=5_000, only=frozenset({TABLE.table}))
+    relay.transaction([change(11), change(11, OTHER)], Lsn(11), 11, 300)
+    relay.transaction([change(12, OTHER)], Lsn(12), 12, 300)
+    batch = await relay.take()
+    assert [relation for _, relation, _, _ in batch.changes] == [TABLE]
+    assert (batch.transactions, batch.position) == (2, Lsn(12)), "the position moves on"
+
+
 async def test_closed_relay_hands_out_nothing(relay):
     taking = asyncio.create_task(relay.take())
     await asyncio.sleep(0)

@@ -37,6 +37,7 @@ from towline.adapters.mysql.replication import (
 )
 from towline.adapters.mysql.session import Session, Wire
 from towline.adapters.mysql.shapes import READ_COLUMNS, TableShape, build_shapes
+from towline.domain.conversion import PLAIN, Conversion
 from towline.domain.errors import (
     ConnectionLost,
     MissingPrivilege,
@@ -81,13 +82,14 @@ class BinlogReader:
         forms: TargetForms | None = None,
         copied: CopiedColumns | None = None,
         is_for_postgres: bool = False,
+        conversion: Conversion = PLAIN,
         silence_limit_s: float = SILENCE_LIMIT_S,
     ) -> None:
         """`carries_ddl`, `carries_indexes`: see `BinlogDecoder`; with the first, rows are decoded by `forms`, which
         is what the target's tables have.
 
         With `copied` the source's columns must at the begin be those that the target has.
-        `is_for_postgres`: values as that reads them, of all columns.
+        `is_for_postgres`: values as that reads them and `conversion` wants them, of all columns.
         """
         self._endpoint = endpoint
         self._job_id = job_id
@@ -100,6 +102,7 @@ class BinlogReader:
         self._confirmed: BinlogPosition | None = None
         self._confirmation = asyncio.Event()
         self._is_for_postgres = is_for_postgres
+        self._conversion = conversion
         self._silence_limit_s = silence_limit_s
         self._session: Session | None = None
 
@@ -279,7 +282,7 @@ class BinlogReader:
                 part = names[first : first + _TABLES_PER_QUERY]
                 wanted = ", ".join(f"({quote_literal(name.schema)}, {quote_literal(name.name)})" for name in part)
                 rows = await session.query(READ_COLUMNS.format(tables=wanted), what="reading the columns of the tables")
-                shapes |= build_shapes(rows, is_for_postgres=self._is_for_postgres)
+                shapes |= build_shapes(rows, is_for_postgres=self._is_for_postgres, conversion=self._conversion)
         finally:
             session.terminate()
         return shapes

@@ -90,6 +90,17 @@ _DDL: Final = (
         changes bigint NOT NULL,
         moves bigint NOT NULL DEFAULT 0,
         updated_at timestamp(6) NOT NULL DEFAULT current_timestamp(6)) {_OPTIONS}""",
+    f"""CREATE TABLE IF NOT EXISTS towline.job_edit (
+        job_id varchar(64) NOT NULL PRIMARY KEY,
+        edit int NOT NULL,
+        keys_to_drop longtext NOT NULL) {_OPTIONS}""",
+    f"""CREATE TABLE IF NOT EXISTS towline.departure (
+        job_id varchar(64) NOT NULL,
+        number int NOT NULL,
+        kind varchar(64) NOT NULL,
+        name text NOT NULL,
+        reason text NOT NULL,
+        PRIMARY KEY (job_id, number)) {_OPTIONS}""",
     f"""CREATE TABLE IF NOT EXISTS towline.ddl_intent (
         job_id varchar(64) NOT NULL PRIMARY KEY,
         position longtext NOT NULL,
@@ -109,7 +120,18 @@ _DDL: Final = (
         reason text NOT NULL,
         key_values text) {_OPTIONS}""",
 )
-_JOB_TABLES: Final = ("checkpoint", "ddl_intent", "reject", "structure_item", "chunk", "table_plan", "snapshot", "job")
+_JOB_TABLES: Final = (
+    "checkpoint",
+    "ddl_intent",
+    "reject",
+    "structure_item",
+    "chunk",
+    "table_plan",
+    "snapshot",
+    "departure",
+    "job_edit",
+    "job",
+)
 BEGIN: Final = "START TRANSACTION READ WRITE"
 
 

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final, cast
 
+from towline.adapters.mysql import leaving
 from towline.adapters.mysql.bookkeeping import BEGIN, hold_name, require_epoch
 from towline.adapters.mysql.catalog import ColumnType, read_column_types, read_packet_limit
 from towline.adapters.mysql.connection import connect
@@ -21,10 +22,19 @@ from towline.adapters.mysql.quoting import qualified
 from towline.adapters.mysql.session import Session
 from towline.domain.errors import LeaseLost, Side, SourceDdl
 from towline.domain.jobs import ConflictPolicy, Endpoint
-from towline.domain.tables import SAME_NAMES, NameMap, Table, TableName
+from towline.domain.structure import StructureReport
+from towline.domain.tables import EVERYTHING, SAME_NAMES, NameMap, ObjectSelection, Table, TableName
 from towline.engine import points
 from towline.engine.counted import Counted
-from towline.engine.ports import Chunk, ChunkDone, ChunkReader, CopyFacts, NamesRows, SnapshotFact, TablePlan
+from towline.engine.ports import (
+    Chunk,
+    ChunkDone,
+    ChunkReader,
+    CopyFacts,
+    NamesRows,
+    SnapshotFact,
+    TablePlan,
+)
 
 # Rows come in any order of tables and with all they refer to; what the source holds was checked there.  A writer may
 # wait for another one's part of a table with AUTO_INCREMENT, which under a speed limit takes minutes.
@@ -38,7 +48,7 @@ WRITER_SETTINGS: Final = {
 class MyCopyTarget:
     """The ledger of one job on one target server.
 
-    `form`: how the source's chunk readers write rows. `renews_tables`: see `CopyFacts`.
+    `form`: how the source's chunk readers write rows. `renews_tables`: see `CopyFacts`. `selection`: what it moves.
     """
 
     def __init__(
@@ -50,9 +60,10 @@ class MyCopyTarget:
         policy: ConflictPolicy,
         form: LoadForm = OWN_FORM,
         renews_tables: bool = False,
-        names: NameMap = SAME_NAMES,
+        selection: ObjectSelection = EVERYTHING,
     ) -> None:
-        self._names = names
+        self._selection = selection
+        self._names = selection.names
         self._renews_tables = renews_tables
         self._endpoint = endpoint
         self._form = form
@@ -88,6 +99,7 @@ class MyCopyTarget:
                FROM towline.chunk WHERE job_id = %s""",
             self._job_id,
         )
+        edit = await session.query_value("SELECT edit FROM towline.job_edit WHERE job_id = %s", self._job_id)
         if job is None:
             raise LeaseLost(f"job {self._job_id} was ended on the target", side=Side.TARGET)
         return CopyFacts(
@@ -99,6 +111,7 @@ class MyCopyTarget:
             is_planned=bool(job[0]),
             is_copied=bool(job[1]),
             is_complete=bool(job[2]),
+            edit=edit or 0,
             renews_tables=self._renews_tables,
         )
 
@@ -137,6 +150,37 @@ class MyCopyTarget:
                     name.name,
                 )
             await self._write_plans(session, plans)
+
+    async def leave(
+        self,
+        tables: Sequence[TableName],
+        items: Sequence[int],
+        *,
+        edit: int | None,
+        describe: Callable[[str], Sequence[StructureReport]],
+    ) -> None:
+        covers = self._selection.covers
+        is_forgotten = await leaving.settle_statement(await self._ledger(), self._endpoint, self._job_id, covers)
+        async with self._transaction() as session:
+            # Earlier owners have no session any more and this one does not apply now, so the rows stand still.
+            reports = list(describe(await leaving.read_standing(session, self._job_id)))
+            to_drop, of_keys = await leaving.find_keys(session, self._job_id, tables, self._names)
+            await leaving.remember_told(session, self._job_id, [*reports, *of_keys])
+            await leaving.forget(session, self._job_id, tables, items)
+            if is_forgotten:
+                await session.execute("DELETE FROM towline.ddl_intent WHERE job_id = %s", self._job_id)
+            await leaving.note_edit(session, self._job_id, edit=edit or 0, to_drop=to_drop)
+            points.reach(points.LEAVE_BEFORE_COMMIT)
+
+    async def finish_leaving(self) -> list[StructureReport]:
+        if await leaving.drop_keys(await self._ledger(), self._endpoint, self._job_id):
+            async with self._transaction() as session:
+                await leaving.note_edit(session, self._job_id, edit=0, to_drop=())
+        return await leaving.load_told(await self._ledger(), self._job_id)
+
+    async def forget_told(self) -> None:
+        async with self._transaction() as session:
+            await session.execute("DELETE FROM towline.departure WHERE job_id = %s", self._job_id)
 
     async def mark_copied(self) -> None:
         await self._mark("copied_at")

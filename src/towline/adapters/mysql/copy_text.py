@@ -10,6 +10,9 @@ A block in which nothing needs an escape and no byte has to go is written at onc
 Columns whose bytes are not PostgreSQL's text already (bytea, SET, other character sets; see `postgres_types`) are
 converted cell by cell and put between the slices that stay as they are.
 
+Where zero dates become NULL, they are found for all rows of a block at once, and turned into NULLs before anything is
+written; so a table that has none pays for the look only.
+
 Whether a date or a JSON text is good is left to the target, which looks at each anyway and names line and column.  Of
 bytes that are no UTF-8 it does not know the line for certain, so these are found here.
 """
@@ -17,6 +20,7 @@ bytes that are no UTF-8 it does not know the line for certain, so these are foun
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -25,6 +29,7 @@ import numpy as np
 
 from towline.adapters.mysql.postgres_types import Converter, Unrepresentable, escape_for_copy
 from towline.adapters.mysql.text_rows import FIRST_LONG, HEAD_BYTES, Bytes, read_long
+from towline.adapters.mysql.zero_dates import find_zero_dates, has_zero
 from towline.domain.errors import InvariantBroken, Side
 
 _FIRST_NULL, _LINE_END, _SEPARATOR, _NULL, _PAD = range(0xFB, 0x100)
@@ -51,10 +56,19 @@ class CopyText:
     """Renders the rows of one query. `converters`: one per column, None where the bytes are the text already.
 
     `skips_blanks`: the first column is of a type whose reader passes over blanks in front of a value, such as a number.
+    `null_dates`: numbers of the columns in which zero dates become NULL; `replaced` counts those values, by number.
     """
 
-    def __init__(self, converters: Sequence[Converter | None], *, skips_blanks: bool = False) -> None:
+    def __init__(
+        self,
+        converters: Sequence[Converter | None],
+        *,
+        skips_blanks: bool = False,
+        null_dates: Sequence[int] = (),
+    ) -> None:
         self._converters = tuple(converters)
+        self._null_dates = frozenset(null_dates)
+        self.replaced: Counter[int] = Counter()
         self._skips_blanks = skips_blanks
         self._is_plain = all(convert is None for convert in converters)
 
@@ -65,6 +79,8 @@ class CopyText:
         """
         data = np.frombuffer(buffer, np.uint8, count=end)
         layout = _measure(data, starts, len(self._converters), end)
+        for column in self._null_dates:
+            self.replaced[column] += layout.make_null(data, column, find_zero_dates(data, *layout.values(column)))
         if self._is_plain and self._skips_blanks and (text := layout.write_directly(buffer, data, end)):
             if _is_text(text):
                 return text
@@ -90,6 +106,9 @@ class CopyText:
         for number, row in enumerate(rows):
             fields = []
             for column, (value, convert) in enumerate(zip(row, self._converters, strict=True)):
+                if value is not None and column in self._null_dates and has_zero(value):
+                    self.replaced[column] += 1
+                    value = None
                 if value is None:
                     fields.append(b"\\N")
                     continue
@@ -131,6 +150,8 @@ class CopyText:
             if convert is not None:
                 continue
             for row, (begin, finish) in enumerate(zip(*layout.spans(number), strict=True)):
+                if layout.nulls[number][row]:
+                    continue
                 try:
                     _require_text(bytes(buffer[begin:finish]))
                 except Unrepresentable as error:
@@ -173,6 +194,24 @@ class _Layout:
         """Where the column's values begin and end, by row; those of NULLs are empty."""
         begins = self.marks[column] + 1 + _WIDTHS[self.firsts[column]]
         return begins.tolist(), self.ends[column].tolist()
+
+    def values(self, column: int) -> tuple[Bytes, Bytes]:
+        """The rows that have a value in the column, and where these begin."""
+        rows = np.flatnonzero(~self.nulls[column])
+        begins = self.marks[column][rows] + 1 + _WIDTHS[self.firsts[column][rows]]
+        return rows, begins
+
+    def make_null(self, data: Bytes, column: int, rows: Bytes) -> int:
+        """NULL in the column of these rows, whose values are all of one size; returns how many."""
+        if not len(rows):
+            return 0
+        begins = self.marks[column][rows] + 1
+        size = int(self.ends[column][rows[0]] - begins[0])
+        places = (begins[:, None] + np.arange(size)).ravel()
+        data[places] = _PAD
+        self.pads.append(places)
+        self.nulls[column][rows] = True
+        return len(rows)
 
     def write_marks(self, data: Bytes) -> int:
         """Put marks between the values and return how many."""

@@ -12,7 +12,8 @@ from functools import lru_cache
 from typing import Final
 
 from towline.adapters.mysql.column_codec import ColumnCodec
-from towline.adapters.mysql.postgres_types import Converter, Unrepresentable, choose_converter
+from towline.adapters.mysql.postgres_types import Converter, Unrepresentable
+from towline.adapters.mysql.postgres_wishes import choose_converter
 from towline.adapters.mysql.shapes import ColumnShape
 
 _REFUSED: Final = b"\xff"  # no text of UTF-8, so the target refuses it whatever the column's type

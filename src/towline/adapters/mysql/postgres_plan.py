@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from towline.adapters.mysql.postgres_collations import ignores_case, render_collation
 from towline.adapters.mysql.postgres_ddl import (
+    IDENTITY_TYPES,
+    ColumnFacts,
     ForeignKeyFacts,
     IndexFacts,
     Names,
@@ -19,6 +22,9 @@ from towline.adapters.mysql.postgres_ddl import (
     sequence_name,
     shorten,
 )
+from towline.adapters.mysql.postgres_wishes import choose_postgres_column, list_choices
+from towline.domain.conversion import ColumnType, Conversion
+from towline.domain.errors import BadConversion, Side
 from towline.domain.structure import Section, StructureItem
 from towline.domain.tables import TableName
 
@@ -40,6 +46,7 @@ def plan_structure(
     plan = _Plan(tables, keys, is_mariadb=is_mariadb, report=report)
     for schema in schemas:
         plan.add(Section.BEFORE_DATA, "SCHEMA", schema, schema, f"CREATE SCHEMA IF NOT EXISTS {ident(schema)}", None)
+    plan.add_collations(tables)
     for table in tables:
         plan.add_table(table)
     for table in tables:
@@ -49,6 +56,47 @@ def plan_structure(
         plan.add_comments(table)
     _report_collations(tables, report)
     return plan.items
+
+
+def require_wishes(
+    conversion: Conversion, tables: Sequence[TableFacts], keys: Mapping[TableName, tuple[str, ...]]
+) -> None:
+    """Refuse types that a job cannot have, before anything is made. Raises: BadConversion, names the first."""
+    problems = find_bad_wishes(conversion, tables, keys)
+    if problems:
+        raise BadConversion(problems[0], side=Side.SOURCE)
+
+
+def find_bad_wishes(
+    conversion: Conversion, tables: Sequence[TableFacts], keys: Mapping[TableName, tuple[str, ...]]
+) -> list[str]:
+    """What is wrong with the wishes for column types, one sentence each."""
+    found = {(table.name.schema, table.name.name, column.name) for table in tables for column in table.columns}
+    problems = [
+        f"the job has no column {wish}, for which a type is asked"
+        for wish in conversion.column_types
+        if wish.is_for_column and wish.place not in found
+    ]
+    for table in tables:
+        keyed = {*keys.get(table.name, ()), *(name for each in table.indexes if each.is_primary for name in each.names)}
+        for column in table.columns:
+            wish = conversion.find_type(table.name, column.name, column.shape.type_sql)
+            problem = "" if wish is None else _find_fault(column, wish, is_keyed=column.name in keyed)
+            if problem:
+                problems.append(f"{table.name}.{column.name} ({column.shape.type_sql}) {problem}")
+    return problems
+
+
+def _find_fault(column: ColumnFacts, wish: ColumnType, *, is_keyed: bool) -> str:
+    chosen = choose_postgres_column(column.shape)
+    if chosen is None and wish.type_sql:
+        choices = ", ".join(list_choices(column.shape)) or "nothing else"
+        return f"cannot be {wish.type_sql}: {choices}"
+    if wish.is_nullable and is_keyed:
+        return "cannot be NULL: it belongs to the key"
+    if column.is_counted and chosen is not None and chosen.type_sql not in IDENTITY_TYPES and wish.type_sql:
+        return f"cannot be {wish.type_sql}: it counts up, which takes smallint, integer or bigint"
+    return ""
 
 
 class _Plan:
@@ -74,6 +122,17 @@ class _Plan:
             names.taken.update(
                 sequence_name(table.name.name, column.name) for column in table.columns if column.is_counted
             )
+
+    def add_collations(self, tables: Sequence[TableFacts]) -> None:
+        """In each schema those that its own tables need."""
+        needed = {
+            (table.name.schema, column.target_collation)
+            for table in tables
+            for column in table.columns
+            if column.target_collation is not None
+        }
+        for schema, name in sorted(needed):
+            self.add(Section.BEFORE_DATA, "COLLATION", name, schema, render_collation(ident(schema), name), None)
 
     def add_table(self, table: TableFacts) -> None:
         require_names(table)
@@ -200,16 +259,23 @@ def _why_not(index: IndexFacts) -> str:
 
 
 def _report_collations(tables: Sequence[TableFacts], report: Report) -> None:
-    lax = [
-        f"{table.name}.{column.name}"
-        for table in tables
-        for column in table.columns
-        if column.collation and not column.collation.endswith(("_bin", "_cs", "binary"))
-    ]
-    if lax:
-        reason = (
-            "compare without regard to case on the source; on the target 'a' and 'A' are two values,"
-            " in keys and in conditions"
-        )
-        more = f" and {len(lax) - 1} more" if len(lax) > 1 else ""
-        report("COLLATION", f"{lax[0]}{more}", reason)
+    lax = [(f"{table.name}.{each.name}", each) for table in tables for each in table.columns]
+    lax = [(name, column) for name, column in lax if ignores_case(column.collation)]
+    _report_columns(
+        [name for name, column in lax if column.target_collation is None],
+        "compare without regard to case on the source; on the target 'a' and 'A' are two values, in keys and in"
+        " conditions",
+        report,
+    )
+    _report_columns(
+        [name for name, column in lax if column.target_collation is not None],
+        "compare without regard to case on the target as well, by ICU's rules: spaces at the end count, and before"
+        " PostgreSQL 18 LIKE is refused",
+        report,
+    )
+
+
+def _report_columns(names: Sequence[str], reason: str, report: Report) -> None:
+    if names:
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        report("COLLATION", f"{names[0]}{more}", reason)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from towline.adapters.mysql.catalog import read_schemas, read_tables
 from towline.adapters.mysql.connection import connect
+from towline.adapters.mysql.postgres_collations import choose_collation
 from towline.adapters.mysql.postgres_ddl import (
     ColumnFacts,
     ForeignKeyFacts,
@@ -17,11 +18,12 @@ from towline.adapters.mysql.postgres_ddl import (
     cap_sequence,
     sequence_name,
 )
-from towline.adapters.mysql.postgres_plan import plan_structure
-from towline.adapters.mysql.postgres_types import choose_postgres_column
+from towline.adapters.mysql.postgres_plan import find_bad_wishes, plan_structure, require_wishes
+from towline.adapters.mysql.postgres_wishes import choose_postgres_column
 from towline.adapters.mysql.quoting import quote_literal
 from towline.adapters.mysql.session import Row, Session
 from towline.adapters.mysql.shapes import ColumnShape
+from towline.domain.conversion import PLAIN, Collation, Conversion
 from towline.domain.errors import Side
 from towline.domain.jobs import Endpoint
 from towline.domain.structure import SequenceValue, StructureItem, StructureReport
@@ -75,7 +77,8 @@ ORDER BY 1, 2, 3
 class MyStructureForPostgres:
     """Implements `engine.ports.StructureSource` for targets that are PostgreSQL."""
 
-    def __init__(self, endpoint: Endpoint, *, job_id: str) -> None:
+    def __init__(self, endpoint: Endpoint, *, job_id: str, conversion: Conversion = PLAIN) -> None:
+        self._conversion = conversion
         self._endpoint = endpoint
         self._job_id = job_id
 
@@ -87,10 +90,12 @@ class MyStructureForPostgres:
         try:
             schemas = await read_schemas(session, selection)
             tables = await read_tables(session, selection, with_generated=True)
-            facts = await read_facts(session, tables, schemas)
+            facts = await read_facts(session, tables, schemas, self._conversion)
+            keys = {table.name: table.key for table in tables}
+            require_wishes(self._conversion, facts, keys)
             items = plan_structure(
                 facts,
-                {table.name: table.key for table in tables},
+                keys,
                 schemas=schemas,
                 is_mariadb=session.flavor.is_mariadb,
                 report=report,
@@ -119,7 +124,7 @@ class MyStructureForPostgres:
             session.terminate()
         values = []
         for row in columns:
-            table, column = TableName(row[0], row[1]), _column(row)
+            table, column = TableName(row[0], row[1]), _column(row, self._conversion)
             if column.is_counted and table in counters and selection.covers(table):
                 chosen = choose_postgres_column(column.shape)
                 value, is_called = cap_sequence(counters[table], chosen.type_sql if chosen is not None else "")
@@ -131,14 +136,25 @@ class MyStructureForPostgres:
         return await connect(self._endpoint, purpose=f"{self._job_id}:structure", side=Side.SOURCE)
 
 
-async def read_facts(session: Session, tables: list[Table], schemas: list[str]) -> list[TableFacts]:
+async def read_bad_wishes(session: Session, selection: ObjectSelection, conversion: Conversion) -> list[str]:
+    """What is wrong with the types that a job wishes, for prechecks."""
+    if not conversion.column_types:
+        return []
+    tables = await read_tables(session, selection, with_generated=True)
+    facts = await read_facts(session, tables, await read_schemas(session, selection), conversion)
+    return find_bad_wishes(conversion, facts, {table.name: table.key for table in tables})
+
+
+async def read_facts(
+    session: Session, tables: list[Table], schemas: list[str], conversion: Conversion
+) -> list[TableFacts]:
     """All that the catalog has about these tables, in their order."""
     if not schemas:
         return []
     listed = _listed(schemas)
     columns: dict[TableName, list[ColumnFacts]] = defaultdict(list)
     for row in await session.query(_COLUMNS.format(schemas=listed)):
-        columns[TableName(row[0], row[1])].append(_column(row))
+        columns[TableName(row[0], row[1])].append(_column(row, conversion))
     details = {TableName(row[0], row[1]): row for row in await session.query(_TABLES.format(schemas=listed))}
     indexes = _collect_indexes(await session.query(_INDEXES.format(schemas=listed)))
     foreign_keys = _collect_foreign_keys(await session.query(_FOREIGN_KEYS.format(schemas=listed)))
@@ -160,19 +176,22 @@ async def read_facts(session: Session, tables: list[Table], schemas: list[str]) 
     ]
 
 
-def _column(row: Row) -> ColumnFacts:
+def _column(row: Row, conversion: Conversion) -> ColumnFacts:
     name, type_sql, charset, collation, nullable, default, extra, has_expression, comment = row[2:]
     words = str(extra or "").upper()
+    is_lax = conversion.collation is Collation.CASE_INSENSITIVE
     is_generated = bool(has_expression) or "GENERATED" in words.replace("DEFAULT_GENERATED", "")
-    shape = ColumnShape(name, type_sql, charset, is_generated=is_generated)
+    shape = ColumnShape(name, type_sql, charset, is_generated=is_generated, is_nullable=nullable == "YES")
+    shape = shape.with_wish(conversion.find_type(TableName(row[0], row[1]), name, type_sql))
     return ColumnFacts(
         shape,
-        is_nullable=nullable == "YES",
+        is_nullable=shape.is_nullable,
         default=None if default is None else str(default),
         extra=words,
         comment=str(comment or ""),
         collation=str(collation or ""),
         is_generated=is_generated,
+        target_collation=choose_collation(shape, str(collation or "")) if is_lax else None,
     )
 
 

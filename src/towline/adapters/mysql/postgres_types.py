@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from struct import Struct
 from typing import Final
 
@@ -29,7 +29,7 @@ _NUL_IN_JSON = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _COPY_SPECIAL = re.compile(rb"[\\\t\n\r]")
 _COPY_ESCAPES: Final = {b"\\": b"\\\\", b"\t": b"\\t", b"\n": b"\\n", b"\r": b"\\r"}
 
-_INTEGERS: Final = {
+INTEGERS: Final = {
     ("tinyint", False): "smallint",
     ("tinyint", True): "smallint",
     ("smallint", False): "smallint",
@@ -56,43 +56,25 @@ class Unrepresentable(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class PostgresColumn:
-    """The type on the target, and how a value gets there; None when its bytes are the text already."""
+    """The type on the target, and how a value gets there; None when its bytes are the text already.
+
+    `is_checked_there`: a session of PostgreSQL whose time zone is UTC takes the bytes for the same value, and refuses
+    what `convert` would refuse.  This is what makes most columns free of any work per value.
+    """
 
     type_sql: str
     convert: Converter | None = None
+    is_checked_there: bool = False
 
 
-def choose_postgres_column(shape: ColumnShape, *, override: str = "") -> PostgresColumn | None:
-    """What a column becomes; None when there is nothing for it.
-
-    `override` is another type that the operator asks for: `time` for TIME, `boolean` for TINYINT and BIT(1), `text` for
-    JSON, SET and whatever else is text already.
-    """
-    if override:
-        return _overridden(shape, override.lower())
+def choose_usual_column(shape: ColumnShape) -> PostgresColumn | None:
+    """What a column becomes if the job wishes nothing else; None when there is nothing for it."""
     name = shape.type_name
-    if (name, shape.is_unsigned) in _INTEGERS:
-        return PostgresColumn(_INTEGERS[name, shape.is_unsigned])
-    return _number(shape) or _moment(shape) or _text(shape) or _other(shape)
-
-
-def choose_converter(shape: ColumnShape) -> Converter | None:
-    """What a value needs before a session of PostgreSQL reads it that checks it by itself; None if nothing.
-
-    The session's time zone is UTC, and what is refused here for being no date, UTF-8 or JSON of PostgreSQL is refused
-    there as well.  This is what makes most columns free of any work per value.
-    """
-    column = choose_postgres_column(shape)
-    if column is None or shape.type_name in _CHECKED_THERE:
-        return None
-    if shape.charset is not None and shape.type_name != "set" and codec_name(shape.charset) == "utf-8":
-        return None
-    return column.convert
-
-
-def skips_blanks(shape: ColumnShape) -> bool:
-    """Whether PostgreSQL's reader of the column's type passes over blanks in front of a value."""
-    return (shape.type_name, shape.is_unsigned) in _INTEGERS or shape.type_name == "decimal"
+    if (name, shape.is_unsigned) in INTEGERS:
+        return PostgresColumn(INTEGERS[name, shape.is_unsigned])
+    column = _number(shape) or _moment(shape) or _text(shape) or _other(shape)
+    is_utf8 = shape.charset is not None and name != "set" and codec_name(shape.charset) == "utf-8"
+    return column and replace(column, is_checked_there=name in _CHECKED_THERE or is_utf8)
 
 
 def _number(shape: ColumnShape) -> PostgresColumn | None:
@@ -152,19 +134,6 @@ def _other(shape: ColumnShape) -> PostgresColumn | None:
         return PostgresColumn("inet")
     if name == "uuid":
         return PostgresColumn("uuid")
-    return None
-
-
-def _overridden(shape: ColumnShape, override: str) -> PostgresColumn | None:
-    name = shape.type_name
-    if override == "time" and name == "time":
-        return PostgresColumn(f"time({(shape.parameters or (0,))[0]})", _require_time_of_day)
-    if override == "boolean" and name == "tinyint":
-        return PostgresColumn("boolean", _to_boolean)
-    if override == "boolean" and name == "bit" and shape.parameters == (1,):
-        return PostgresColumn("boolean", lambda raw: b"true" if raw == b"\1" else b"false")
-    if override == "text" and name in ("json", "set"):
-        return PostgresColumn("text", text_converter("utf8mb4" if name == "json" else shape.charset))
     return None
 
 
@@ -256,18 +225,3 @@ def _require_jsonb(raw: bytes) -> bytes:
     if _NUL_IN_JSON.search(raw):
         raise Unrepresentable("a zero character in a JSON text")
     return raw
-
-
-def _require_time_of_day(raw: bytes) -> bytes:
-    if raw.startswith(b"-") or raw[:2] > b"23" or raw[2:3] != b":":
-        raise Unrepresentable("a time beyond the hours of a day")
-    return raw
-
-
-_BOOLEANS: Final[Mapping[bytes, bytes]] = {b"0": b"false", b"1": b"true"}
-
-
-def _to_boolean(raw: bytes) -> bytes:
-    if raw not in _BOOLEANS:
-        raise Unrepresentable("a number other than 0 and 1 for a boolean")
-    return _BOOLEANS[raw]

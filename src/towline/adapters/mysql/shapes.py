@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from towline.domain.conversion import PLAIN, ColumnType, Conversion
 from towline.domain.tables import TableName
 
 # One row per column, in the order of the binlog; generated columns are there as well.
 READ_COLUMNS: Final = """
-SELECT table_schema, table_name, column_name, column_type, character_set_name, extra, generation_expression
+SELECT table_schema, table_name, column_name, column_type, character_set_name, extra, generation_expression,
+       is_nullable
 FROM information_schema.columns
 WHERE (table_schema, table_name) IN ({tables})
 ORDER BY table_schema, table_name, ordinal_position
@@ -74,12 +76,22 @@ def codec_name(charset: str | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ColumnShape:
-    """One column; `type_sql` is the full type as `information_schema.columns.column_type` has it."""
+    """One column; `type_sql` is the full type as `information_schema.columns.column_type` has it.
+
+    `wish`: the type that the job wants it to have on PostgreSQL, "" for the usual one.
+    """
 
     name: str
     type_sql: str
     charset: str | None = None
     is_generated: bool = False
+    is_nullable: bool = True
+    wish: str = ""
+
+    def with_wish(self, wish: ColumnType | None) -> ColumnShape:
+        if wish is None:
+            return self
+        return replace(self, wish=wish.type_sql, is_nullable=self.is_nullable or wish.is_nullable)
 
     @property
     def type_name(self) -> str:
@@ -130,20 +142,25 @@ class TableShape:
     is_for_postgres: bool = False
 
 
-def build_shapes(rows: Iterable[Sequence[Any]], *, is_for_postgres: bool = False) -> dict[TableName, TableShape]:
+def build_shapes(
+    rows: Iterable[Sequence[Any]], *, is_for_postgres: bool = False, conversion: Conversion = PLAIN
+) -> dict[TableName, TableShape]:
     """Shapes from the answer to `READ_COLUMNS`, whose values may come as text or as bytes.
 
-    For PostgreSQL generated columns count as ordinary ones: their values are moved.
+    For PostgreSQL generated columns count as ordinary ones, because their values are moved, and columns have the types
+    that the job wishes.
     """
     found: dict[TableName, list[ColumnShape]] = {}
     versioned = set()
     for row in rows:
-        schema, table, name, type_sql, charset, extra, expression = (
+        schema, table, name, type_sql, charset, extra, expression, nullable = (
             value.decode() if isinstance(value, bytes | bytearray) else value for value in row
         )
         # MySQL: VIRTUAL GENERATED, STORED GENERATED, and DEFAULT_GENERATED for an expression as default.
         words = (extra or "").upper().replace("DEFAULT_GENERATED", "").split()
-        column = ColumnShape(name, type_sql, charset, "GENERATED" in words and not is_for_postgres)
+        is_generated = "GENERATED" in words and not is_for_postgres
+        column = ColumnShape(name, type_sql, charset, is_generated, is_nullable=nullable == "YES")
+        column = column.with_wish(conversion.find_type(TableName(schema, table), name, type_sql))
         found.setdefault(TableName(schema, table), []).append(column)
         if (expression or "").upper() in ("ROW START", "ROW END"):
             versioned.add(TableName(schema, table))

@@ -57,7 +57,7 @@ class MySides:
             epoch=epoch,
             policy=spec.conflict_policy,
             renews_tables=follows and self._carries_ddl,
-            names=spec.selection.names,
+            selection=spec.selection,
         )
 
     async def read_source_position(self) -> BinlogPosition:

@@ -17,7 +17,7 @@ on under a later one (see `engine/snapshot.py`).  A table that was altered in be
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, cast
 
@@ -27,12 +27,14 @@ from towline.adapters.mysql.copy_text import CellMisfit, CopyText
 from towline.adapters.mysql.gtid import BinlogPosition
 from towline.adapters.mysql.key_ranges import read_bounds, render_condition
 from towline.adapters.mysql.positions import choose_position, read_position
-from towline.adapters.mysql.postgres_types import choose_converter, skips_blanks
+from towline.adapters.mysql.postgres_wishes import choose_converter, skips_blanks
 from towline.adapters.mysql.quoting import qualified, quote_ident, quote_literal
 from towline.adapters.mysql.row_reader import RowReader
 from towline.adapters.mysql.session import Session, Wire
-from towline.adapters.mysql.shapes import READ_COLUMNS, build_shapes
+from towline.adapters.mysql.shapes import READ_COLUMNS, ColumnShape, build_shapes
 from towline.adapters.mysql.text_form import select_expression
+from towline.adapters.mysql.zero_dates import holds_dates
+from towline.domain.conversion import PLAIN, Conversion, ZeroDates
 from towline.domain.errors import (
     MissingPrivilege,
     SetupError,
@@ -61,11 +63,19 @@ _READER_SETTINGS_MARIADB: Final = {"character_set_results": "NULL", "tx_isolatio
 class MyCopySource:
     """One source server. `readers`: how many sessions a copy reads with.
 
-    With `is_for_postgres` rows come as input of PostgreSQL's COPY, and with the values of generated columns.
+    With `is_for_postgres` rows come as input of PostgreSQL's COPY, as `conversion` wants it, and with the values of
+    generated columns.
     """
 
     def __init__(
-        self, endpoint: Endpoint, *, job_id: str, readers: int, is_mariadb: bool, is_for_postgres: bool = False
+        self,
+        endpoint: Endpoint,
+        *,
+        job_id: str,
+        readers: int,
+        is_mariadb: bool,
+        is_for_postgres: bool = False,
+        conversion: Conversion = PLAIN,
     ) -> None:
         self._endpoint = endpoint
         self._job_id = job_id
@@ -74,6 +84,7 @@ class MyCopySource:
         self._selection: ObjectSelection | None = None
         self._listed: frozenset[TableName] = frozenset()
         self._is_for_postgres = is_for_postgres
+        self._conversion = conversion
 
     @property
     def can_seek_pages(self) -> bool:
@@ -133,7 +144,8 @@ class MyCopySource:
             for session in readers:
                 session.terminate()
             raise
-        return cast(Snapshot, _MySnapshot(readers, position, is_for_postgres=self._is_for_postgres))
+        conversion = self._conversion if self._is_for_postgres else None
+        return cast(Snapshot, _MySnapshot(readers, position, conversion=conversion))
 
     async def _require_unaltered(self, tables: Sequence[Table], *, is_base: bool) -> None:
         """The list of tables is older than the snapshot; what was altered or created between the two is read again.
@@ -236,9 +248,11 @@ def _text(value: bytes | str) -> str:
 
 
 class _MySnapshot:
-    def __init__(self, readers: list[Session], position: BinlogPosition | None, *, is_for_postgres: bool) -> None:
+    def __init__(
+        self, readers: list[Session], position: BinlogPosition | None, *, conversion: Conversion | None
+    ) -> None:
         self._free = readers
-        self._is_for_postgres = is_for_postgres
+        self._conversion = conversion
         self.position = position
 
     @property
@@ -252,7 +266,7 @@ class _MySnapshot:
     async def open_reader(self) -> MyChunkReader:
         if not self._free:
             raise SnapshotLost("all sessions of the source's snapshot have ended", side=Side.SOURCE)
-        return MyChunkReader(self._free.pop(), is_for_postgres=self._is_for_postgres)
+        return MyChunkReader(self._free.pop(), conversion=self._conversion)
 
     async def close(self) -> None:
         for session in self._free:
@@ -261,18 +275,24 @@ class _MySnapshot:
 
 
 class MyChunkReader:
-    """Reads chunks inside one transaction on the snapshot, as input of LOAD DATA or of PostgreSQL's COPY."""
+    """Reads chunks inside one transaction on the snapshot, as input of LOAD DATA or of PostgreSQL's COPY.
 
-    def __init__(self, session: Session, *, is_for_postgres: bool = False) -> None:
+    With a `conversion` it is the latter.
+    """
+
+    def __init__(self, session: Session, *, conversion: Conversion | None = None) -> None:
         self._session = session
-        self._is_for_postgres = is_for_postgres
+        self._conversion = conversion
         self._forms: dict[TableName, CopyText] = {}
         self._rows: RowReader | None = None
         self._pending: asyncio.Future[bytes | memoryview | CellMisfit] | None = None
 
     async def read(self, table: Table, chunk: Chunk, *, changed_since: SnapshotFact | None) -> AsyncIterator[bytes]:
         query = render_chunk_query(table, chunk)
-        self._rows = rows = RowReader(len(table.columns), await self._form(table) if self._is_for_postgres else None)
+        form = None if self._conversion is None else await self._form(table, self._conversion)
+        if form is not None:
+            form.replaced.clear()
+        self._rows = rows = RowReader(len(table.columns), form)
         what = f"reading {table.name}"
         await self._session.run(lambda wire: rows.begin(wire, query.encode()), what=what)
 
@@ -294,16 +314,26 @@ class MyChunkReader:
             if self._pending is not None and not self._pending.done():
                 self._pending.cancel()
 
-    async def _form(self, table: Table) -> CopyText:
+    def replaced(self, table: Table) -> Mapping[str, int]:
+        form = self._forms.get(table.name)
+        counts = {} if form is None else form.replaced
+        return {table.columns[number].name: count for number, count in counts.items() if count}
+
+    async def _form(self, table: Table, conversion: Conversion) -> CopyText:
         form = self._forms.get(table.name)
         if form is None:
             name = f"({quote_literal(table.name.schema)}, {quote_literal(table.name.name)})"
-            found = build_shapes(await self._session.query(READ_COLUMNS.format(tables=name)))
+            rows = await self._session.query(READ_COLUMNS.format(tables=name))
+            found = build_shapes(rows, is_for_postgres=True, conversion=conversion)
             shapes = {shape.name: shape for shape in found[table.name].columns} if found else {}
             if not {column.name for column in table.columns} <= shapes.keys():
                 raise SourceChanged(f"the columns of table {table.name} were changed on the source", side=Side.SOURCE)
             chosen = [shapes[column.name] for column in table.columns]
-            form = CopyText([choose_converter(shape) for shape in chosen], skips_blanks=skips_blanks(chosen[0]))
+            form = CopyText(
+                [choose_converter(shape) for shape in chosen],
+                skips_blanks=skips_blanks(chosen[0]),
+                null_dates=_choose_null_dates(chosen, conversion),
+            )
             self._forms[table.name] = form
         return form
 
@@ -342,6 +372,13 @@ class MyChunkReader:
 
     async def close(self) -> None:
         self._session.terminate()
+
+
+def _choose_null_dates(columns: Sequence[ColumnShape], conversion: Conversion) -> list[int]:
+    """The numbers of the columns in which zero dates become NULL."""
+    if conversion.zero_dates is not ZeroDates.NULL:
+        return []
+    return [number for number, shape in enumerate(columns) if shape.is_nullable and holds_dates(shape)]
 
 
 def render_chunk_query(table: Table, chunk: Chunk, *, columns: str = "") -> str:

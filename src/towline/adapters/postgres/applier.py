@@ -28,6 +28,7 @@ from towline.adapters.postgres.connection import connect
 from towline.adapters.postgres.errors import translated
 from towline.adapters.postgres.fold_writer import Expectation, FoldWriter
 from towline.adapters.postgres.lsn import Lsn
+from towline.adapters.postgres.replaced import add_replaced
 from towline.domain.changes import DDL, TRUNCATE, RowChange
 from towline.domain.errors import ConnectionLost, DataError, InvariantBroken, LeaseLost, Side
 from towline.domain.jobs import ConflictPolicy, Endpoint
@@ -102,6 +103,8 @@ class ApplierOptions:
     """How one job's stream is written. `parse_position` reads back what the source's positions look like.
 
     `run_ddl` does, in the open transaction, what the source's adapter made of a statement; None where none come.
+    `is_missing_date` says of a date's text that PostgreSQL does not have it and that it becomes NULL where the column
+    allows it; None leaves all to the conflict policy.
     """
 
     job_id: str
@@ -112,6 +115,7 @@ class ApplierOptions:
     parse_position: Callable[[str], Position] = Lsn.parse
     names: NameMap = SAME_NAMES
     run_ddl: Callable[[asyncpg.Connection, bytes], Awaitable[None]] | None = None
+    is_missing_date: Callable[[bytes], bool] | None = None
 
 
 class PgApplier:
@@ -132,7 +136,13 @@ class PgApplier:
         )
         self._pid = connection.get_server_pid()
         options = self._options
-        self._writer = FoldWriter(connection, is_binary=options.is_binary, mixed=options.mixed, names=options.names)
+        self._writer = FoldWriter(
+            connection,
+            is_binary=options.is_binary,
+            mixed=options.mixed,
+            names=options.names,
+            is_missing_date=options.is_missing_date,
+        )
         with translated(Side.TARGET, what="reading the checkpoint"):
             await ensure_compressed_log(connection)
             await connection.execute(_END_FORMER_SESSIONS)
@@ -153,8 +163,10 @@ class PgApplier:
                 await self._writer.tables.drop_surplus()
                 await connection.execute(_BEGIN)
                 self._writer.conflicts = 0
+                self._writer.replaced.clear()
                 transactions, changes = await self._write_parts(batch, next_part)
                 await self._writer.check_deferrable()
+                await add_replaced(connection, self._options.job_id, self._writer.replaced, is_copy=False)
                 checkpoint = await self._move_checkpoint(connection, self._end_of_parts, transactions, changes)
                 reach(APPLY_BEFORE_COMMIT)
                 is_durable = not may_flush_later()
@@ -246,6 +258,7 @@ class PgApplier:
             await connection.execute("ROLLBACK")
             self._writer.tables.rolled_back()
             self._writer.conflicts = 0
+            self._writer.replaced.clear()
             await connection.execute(_BEGIN)
             await self._write_halves(batch.changes, expectation, error)
 
@@ -266,6 +279,7 @@ class PgApplier:
             fold = Fold(tolerant=expectation is Expectation.TOLERANT)
             fold.add(changes)
         mark, conflicts = self._writer.tables.savepoint(), self._writer.conflicts
+        replaced = self._writer.replaced.copy()
         await connection.execute("SAVEPOINT towline")
         try:
             await self._writer.write(fold, expectation=expectation)
@@ -273,6 +287,7 @@ class PgApplier:
             await connection.execute("ROLLBACK TO SAVEPOINT towline; RELEASE SAVEPOINT towline")
             self._writer.tables.rolled_back_to(mark)
             self._writer.conflicts = conflicts
+            self._writer.replaced = replaced
             await self._write_halves(changes, expectation, error)
         else:
             await connection.execute("RELEASE SAVEPOINT towline")

@@ -42,6 +42,8 @@ class TargetColumn:
     is_generated: bool
     is_identity_always: bool
     equals_schema: str  # where the type's `=` lives
+    is_nullable: bool = True
+    is_lax: bool = False  # its collation takes texts of different bytes for equal
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,11 @@ class TableSql:
             for type_id, column in zip(self.relation.type_ids, self._columns, strict=True)
             if type_id < FIRST_USER_ID
         )
+
+    @property
+    def columns(self) -> Sequence[TargetColumn]:
+        """The target's columns, in the order of the relation's."""
+        return self._columns
 
     @cached_property
     def must_reinsert(self) -> bool:
@@ -208,9 +215,11 @@ class TableSql:
             name = f"t.{self._name(number)}"
             if number in is_null:
                 tests.append(f"{name} IS NULL")
-            elif self._columns[number].type_id in _EXACT_TYPES:
+                continue
+            if self._columns[number].type_id in _EXACT_TYPES:
+                # It may find the row by an index, also where it finds too many.
                 tests.append(f"{name} OPERATOR(pg_catalog.=) s.c{number}")
-            else:
+            if self._columns[number].type_id not in _EXACT_TYPES or self._columns[number].is_lax:
                 # Some types have no equality, and that of others ignores differences (numeric scale, citext).
                 tests.append(f'{name}::text COLLATE "C" = s.c{number}::text COLLATE "C"')
         matches = " AND ".join(["s.op = $1", *tests])

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncpg
 
 from towline.adapters.postgres.applier import STREAM_DDL
+from towline.adapters.postgres.replaced import REPLACED_DDL
 from towline.adapters.postgres.structure_plan import STRUCTURE_DDL
 from towline.domain.errors import LeaseLost, SetupError, Side
 
@@ -63,9 +64,28 @@ JOB_DDL = (
     """CREATE TABLE IF NOT EXISTS towline.job_edit (
         job_id text PRIMARY KEY,
         edit int NOT NULL)""",
+    # What the job's history is still to be told of tables that left.
+    """CREATE TABLE IF NOT EXISTS towline.departure (
+        job_id text NOT NULL,
+        number int NOT NULL,
+        kind text NOT NULL,
+        name text NOT NULL,
+        reason text NOT NULL,
+        PRIMARY KEY (job_id, number))""",
 )
 
-_JOB_TABLES = ("checkpoint", "reject", "structure_item", "chunk", "table_plan", "snapshot", "job_edit", "job")
+_JOB_TABLES = (
+    "checkpoint",
+    "reject",
+    "replaced_value",
+    "structure_item",
+    "chunk",
+    "table_plan",
+    "snapshot",
+    "departure",
+    "job_edit",
+    "job",
+)
 
 
 async def ensure_bookkeeping(connection: asyncpg.Connection) -> None:
@@ -73,7 +93,7 @@ async def ensure_bookkeeping(connection: asyncpg.Connection) -> None:
     async with connection.transaction():
         # IF NOT EXISTS alone still races between sessions; the lock makes the second one wait.
         await connection.execute("SELECT pg_advisory_xact_lock(hashtext('towline.bookkeeping'))")
-        for statement in (*JOB_DDL, *STRUCTURE_DDL, *STREAM_DDL):
+        for statement in (*JOB_DDL, *STRUCTURE_DDL, *STREAM_DDL, REPLACED_DDL):
             await connection.execute(statement)
 
 

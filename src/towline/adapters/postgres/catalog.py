@@ -56,6 +56,8 @@ WHERE t.typtype <> 'c' AND NOT EXISTS (
 _FIRST_USER_OID = 16384
 # Their binary form is an object id, which means something else on another server; the text form is a name.
 OID_ALIASES = frozenset({24, 2202, 2203, 2204, 2205, 2206, 3734, 3769, 4089, 4096, 4191})
+# int2vector and oidvector: the server sends an empty one in a binary form that it does not read.
+_UNREADABLE_WHEN_EMPTY = frozenset({22, 30})
 
 
 async def read_tables(connection: asyncpg.Connection, selection: ObjectSelection) -> list[Table]:
@@ -113,7 +115,7 @@ def _binary_safe_types(rows: list[asyncpg.Record]) -> frozenset[int]:
 
     def is_safe(type_id: int) -> bool:
         row = types.get(type_id)
-        if row is None or not row["has_send"] or type_id in OID_ALIASES:
+        if row is None or not row["has_send"] or type_id in OID_ALIASES | _UNREADABLE_WHEN_EMPTY:
             return False
         kind = row["kind"].decode()
         if kind == "d":

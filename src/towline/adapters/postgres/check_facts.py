@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import asyncpg
@@ -58,6 +58,21 @@ class ReplicationFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownObjects:
+    """Of a job that has run, by their names on the source.
+
+    `planned`: tables whose rows it moves; `made`: relations that it has made on the target, or will, also the empty
+    tables that a single view reads.
+    """
+
+    planned: frozenset[TableName] = frozenset()
+    made: frozenset[TableName] = frozenset()
+
+
+NOTHING_KNOWN = KnownObjects()
+
+
+@dataclass(frozen=True, slots=True)
 class SourceFacts:
     server: ServerFacts
     relations: tuple[Relation, ...]  # of the selection
@@ -73,6 +88,8 @@ class SourceFacts:
     names: NameMap = SAME_NAMES  # with what lies where its table does
     missing: tuple[TableName, ...] = ()  # renamed, but not there
     indexes: tuple[tuple[TableName, TableName], ...] = ()  # each with its table; read only for a job that renames
+    unknown: tuple[str, ...] = ()  # what was selected but is not there
+    has_selected: bool = True  # whether any of the selection is there
 
     def names_there(self) -> dict[TableName, TableName]:
         """What each relation, and in a job that renames each index, will be called on the target."""
@@ -116,7 +133,11 @@ SELECT n.nspname AS schema, c.relname AS name, c.relkind AS kind, c.relpersisten
             WHEN c.relkind = 'S' THEN has_sequence_privilege(c.oid, 'SELECT')
             ELSE has_table_privilege(c.oid, 'SELECT') END AS is_readable,
        pg_has_role(c.relowner, 'USAGE') AS is_owned,
-       c.relkind = 'r' AND row_security_active(c.oid) AS hides_rows
+       c.relkind = 'r' AND row_security_active(c.oid) AS hides_rows,
+       CASE WHEN c.relispartition THEN ARRAY(
+           SELECT ARRAY[an.nspname, a.relname]::text[] FROM pg_catalog.pg_partition_ancestors(c.oid) x
+           JOIN pg_catalog.pg_class a ON a.oid = x.relid JOIN pg_catalog.pg_namespace an ON an.oid = a.relnamespace)
+           ELSE ARRAY[ARRAY[n.nspname, c.relname]::text[]] END AS names
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND c.relpersistence <> 't'
   AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'towline') AND n.nspname !~ '^pg_(toast|temp)'
@@ -124,6 +145,8 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND c.relpersistence <> 't'
                   AND d.objid = c.oid AND d.deptype = 'e')
 ORDER BY n.nspname, c.relname
 """
+
+_SCHEMAS = "SELECT nspname AS name FROM pg_catalog.pg_namespace WHERE nspname = ANY($1::text[])"
 
 _FOREIGN_KEYS = """
 SELECT n.nspname AS schema, c.relname AS name, fn.nspname AS other_schema, f.relname AS other_name
@@ -225,53 +248,89 @@ _CLOSED_SCHEMAS = """
 SELECT nspname AS name FROM pg_catalog.pg_namespace
 WHERE nspname = ANY($1::text[]) AND NOT has_schema_privilege(oid, 'CREATE')
 """
+_MADE = """
+SELECT DISTINCT coalesce(table_schema, schema_name) AS schema, coalesce(table_name, name) AS name
+FROM towline.structure_item WHERE job_id = $1
+AND kind IN ('TABLE', 'FOREIGN TABLE', 'VIEW', 'MATERIALIZED VIEW', 'SEQUENCE')
+"""
+_PLANNED = "SELECT schema_name AS schema, table_name AS name FROM towline.table_plan WHERE job_id = $1"
 _OWN_JOB = "SELECT EXISTS (SELECT 1 FROM towline.job WHERE job_id = $1)"
 
 
+async def read_known(connection: asyncpg.Connection, *, job_id: str) -> KnownObjects:
+    """What the job has already, as its target remembers it."""
+    with translated(Side.TARGET, what="reading the job's objects"):
+        if not await connection.fetchval("SELECT to_regclass('towline.structure_item') IS NOT NULL"):
+            return NOTHING_KNOWN
+        planned, made = await connection.fetch(_PLANNED, job_id), await connection.fetch(_MADE, job_id)
+    return KnownObjects(*(frozenset(TableName(row["schema"], row["name"]) for row in rows) for rows in (planned, made)))
+
+
 async def read_source_facts(
-    connection: asyncpg.Connection, selection: ObjectSelection, *, feed_prefix: str
+    connection: asyncpg.Connection,
+    selection: ObjectSelection,
+    *,
+    feed_prefix: str,
+    known: KnownObjects = NOTHING_KNOWN,
 ) -> SourceFacts:
-    """Everything that is asked of the source."""
+    """Everything that is asked of the source. `known`: what is passed over."""
+
+    def selects(table: TableName) -> bool:
+        return selection.covers(table) or table in selection.views
+
     with translated(Side.SOURCE, what="looking at the source"):
         server = await _read_server(connection)
         rows = await connection.fetch(_RELATIONS)
-        relations = [_relation(row) for row in rows]
+        schemas = await connection.fetch(_SCHEMAS, sorted(selection.schemas))
         keys = await connection.fetch(_FOREIGN_KEYS)
         roles = await connection.fetch(_ROLES_IN_USE)
         extensions = await connection.fetch(_EXTENSIONS)
         has_large_objects = bool(await connection.fetchval(_LARGE_OBJECTS))
         replication = await connection.fetchrow(_REPLICATION, feed_prefix)
-        names = await read_all_names(connection, selection.names)
+        passed = known.planned | {_name(row) for row in rows if row["kind"] != b"r"} & known.made
+        # A job that has run may also know the names of tables that left it.
+        fresh_names = [each for each in selection.names.tables if selects(each.source) and each.source not in passed]
+        names = await read_all_names(connection, NameMap(selection.names.schemas, tuple(fresh_names)))
         indexes = await connection.fetch(_INDEXES) if names else []
         firing = await connection.fetch(_FIRING)
-        hashed = [row for row in await connection.fetch(_HASHED, sorted(OID_ALIASES)) if _is_covered(row, selection)]
+        hashed = [
+            row for row in await connection.fetch(_HASHED, sorted(OID_ALIASES)) if _is_covered(row, selection, passed)
+        ]
     assert replication is not None
+
+    def covers(table: TableName) -> bool:
+        return selection.covers(table) and table not in passed
+
     links = [(TableName(row["schema"], row["name"]), TableName(row["other_schema"], row["other_name"])) for row in keys]
-    present = {relation.name for relation in relations}
-    out = [link for link in links if selection.covers(link[0]) and not selection.covers(link[1])]
+    present = {_name(row) for row in rows}
+    wanted = {f"schema {name}" for name in selection.schemas} | set(map(str, selection.tables | selection.views))
+    existing = {f"schema {row['name']}" for row in schemas} | set(map(str, present))
+    out = [link for link in links if covers(link[0]) and not selection.covers(link[1])]
     return SourceFacts(
         server=server,
-        relations=tuple(relation for relation in relations if selection.covers(relation.name)),
+        relations=tuple(_relation(row) for row in rows if _is_covered(row, selection, passed)),
         foreign_keys_out=tuple(out),
         roles=frozenset(row["name"] for row in roles),
         policy_roles=frozenset(
             row["name"]
             for row in roles
-            if row["policy_table"] and selection.covers(TableName(row["policy_schema"], row["policy_table"]))
+            if row["policy_table"] and covers(TableName(row["policy_schema"], row["policy_table"]))
         ),
         extensions=frozenset(row["name"] for row in extensions),
         has_large_objects=has_large_objects,
         replication=_replication(replication),
-        firing=tuple(row["what"] for row in firing if selection.covers(TableName(row["schema"], row["name"]))),
+        firing=tuple(row["what"] for row in firing if covers(TableName(row["schema"], row["name"]))),
         hashed_by_id=tuple(TableName(row["schema"], row["name"]) for row in hashed if row["is_id"]),
         hashed_by_text=tuple(TableName(row["schema"], row["name"]) for row in hashed if row["is_text"]),
         names=names,
-        missing=tuple(each.source for each in selection.names.tables if each.source not in present),
+        missing=tuple(each.source for each in fresh_names if each.source not in present),
         indexes=tuple(
             (TableName(row["schema"], row["name"]), table)
             for row in indexes
-            if selection.covers(table := TableName(row["schema"], row["table_name"]))
+            if covers(table := TableName(row["schema"], row["table_name"]))
         ),
+        unknown=tuple(sorted(wanted - existing)),
+        has_selected=selection.is_everything or not wanted.isdisjoint(existing),
     )
 
 
@@ -317,8 +376,15 @@ async def _try_triggers_off(connection: asyncpg.Connection) -> str:
     return ""
 
 
-def _is_covered(row: asyncpg.Record, selection: ObjectSelection) -> bool:
-    return any(selection.covers(TableName(schema, name)) for schema, name in row["names"])
+def _is_covered(row: asyncpg.Record, selection: ObjectSelection, passed: Collection[TableName]) -> bool:
+    """Selected itself, or a partition of a selected table; not one that is passed over."""
+    if _name(row) in passed:
+        return False
+    return _name(row) in selection.views or any(selection.covers(TableName(*name)) for name in row["names"])
+
+
+def _name(row: asyncpg.Record) -> TableName:
+    return TableName(row["schema"], row["name"])
 
 
 def _relation(row: asyncpg.Record) -> Relation:

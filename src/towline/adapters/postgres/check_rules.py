@@ -21,6 +21,7 @@ def judge_source(facts: SourceFacts, *, mode: TaskMode, missing_program: str) ->
     """Items that need the source alone. `missing_program`: why its structure cannot be read, "" if it can."""
     items = [
         _judge_version(facts.server.major, "src", missing_program),
+        _judge_selection(facts),
         _judge_reading(facts.relations),
         _judge_foreign_keys(facts),
         _judge_large_objects(facts),
@@ -105,6 +106,18 @@ def _judge_reading(relations: tuple[Relation, ...]) -> PrecheckItem:
             "Use a user with BYPASSRLS, or the owner of the tables.",
         )
     return _passed(item, _PRIVILEGE)
+
+
+def _judge_selection(facts: SourceFacts) -> PrecheckItem:
+    item = "srcSelectedObjectsExist"
+    remedy = "Names are taken as the catalog has them: upper and lower case differ."
+    if not facts.has_selected:
+        message = f"The source has nothing of what is to be moved: {_list(list(facts.unknown))}."
+        return _failed(item, _PARAMS, "SRC_NOTHING_SELECTED", message, remedy)
+    if facts.unknown:
+        message = f"The source does not have {_list(list(facts.unknown))}; the job does without."
+        return _warning(item, _PARAMS, "SRC_SELECTED_OBJECTS_MISSING", message, remedy)
+    return _passed(item, _PARAMS)
 
 
 def _judge_foreign_keys(facts: SourceFacts) -> PrecheckItem:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import asyncpg
 
 from towline.adapters.postgres.check_facts import (
+    NOTHING_KNOWN,
+    KnownObjects,
     SourceFacts,
     TargetFacts,
+    read_known,
     read_source_facts,
     read_target_facts,
 )
@@ -24,8 +28,11 @@ from towline.domain.prechecks import PrecheckItem, Verdict
 from towline.domain.tables import TableName
 
 
-async def run_prechecks(spec: JobSpec) -> list[PrecheckItem]:
+async def run_prechecks(spec: JobSpec, *, only_joining: bool = False) -> list[PrecheckItem]:
     """One item per test. Changes nothing on either side.
+
+    With `only_joining` the job has run, and only objects are looked at that it does not have yet; without any such, the
+    connections are all that is said.
 
     A side that cannot be looked at gives one failed item, its connection, and no others; no error is raised.
     """
@@ -33,7 +40,7 @@ async def run_prechecks(spec: JobSpec) -> list[PrecheckItem]:
         _open(spec.source, spec.job_id, Side.SOURCE), _open(spec.target, spec.job_id, Side.TARGET)
     )
     try:
-        return await _check(spec, source, target)
+        return await _check(spec, source, target, only_joining=only_joining)
     finally:
         for connection in (source, target):
             if isinstance(connection, asyncpg.Connection):
@@ -49,16 +56,30 @@ async def _open(endpoint: Endpoint, job_id: str, side: Side) -> asyncpg.Connecti
 
 
 async def _check(
-    spec: JobSpec, source: asyncpg.Connection | TowlineError, target: asyncpg.Connection | TowlineError
+    spec: JobSpec,
+    source: asyncpg.Connection | TowlineError,
+    target: asyncpg.Connection | TowlineError,
+    *,
+    only_joining: bool,
 ) -> list[PrecheckItem]:
-    source_facts = await _look_at_source(spec, source)
-    names = list(source_facts.names_there().values()) if isinstance(source_facts, SourceFacts) else []
+    known = NOTHING_KNOWN
+    if only_joining:
+        # First: what an earlier edit makes in between is then in the way, at worst, rather than looked at by nobody.
+        known, target = await _read_known(spec, target)
+    source_facts = await _look_at_source(spec, source, known)
+    there = source_facts.names_there() if isinstance(source_facts, SourceFacts) else {}
+    names = [name for own_name, name in there.items() if own_name not in known.made]
     target_facts = await _look_at_target(spec, target, names)
     items = [_judge_connection(source_facts, Side.SOURCE), _judge_connection(target_facts, Side.TARGET)]
+    if only_joining:
+        if not isinstance(source_facts, SourceFacts) or not source_facts.relations:
+            return items
+        if isinstance(target_facts, TargetFacts):
+            target_facts = replace(target_facts, is_ours=False)  # nothing of what joins is the job's own
     if isinstance(source_facts, SourceFacts):
         missing_program = await asyncio.to_thread(_find_missing_program, source_facts.server.major)
         items += judge_source(source_facts, mode=spec.mode, missing_program=missing_program)
-        items += await _check_row_filters(spec)
+        items += [] if only_joining else await _check_row_filters(spec)
     if isinstance(target_facts, TargetFacts):
         items += judge_target(target_facts, mode=spec.mode)
     if isinstance(source_facts, SourceFacts) and isinstance(target_facts, TargetFacts):
@@ -66,11 +87,26 @@ async def _check(
     return items
 
 
-async def _look_at_source(spec: JobSpec, connection: asyncpg.Connection | TowlineError) -> SourceFacts | TowlineError:
+async def _read_known(
+    spec: JobSpec, connection: asyncpg.Connection | TowlineError
+) -> tuple[KnownObjects, asyncpg.Connection | TowlineError]:
+    if isinstance(connection, TowlineError):
+        return NOTHING_KNOWN, connection
+    try:
+        return await read_known(connection, job_id=spec.job_id), connection
+    except TowlineError as error:
+        connection.terminate()
+        return NOTHING_KNOWN, error
+
+
+async def _look_at_source(
+    spec: JobSpec, connection: asyncpg.Connection | TowlineError, known: KnownObjects
+) -> SourceFacts | TowlineError:
     if isinstance(connection, TowlineError):
         return connection
+    prefix = feed_prefix(spec.job_id)
     try:
-        return await read_source_facts(connection, spec.selection, feed_prefix=feed_prefix(spec.job_id))
+        return await read_source_facts(connection, spec.selection, feed_prefix=prefix, known=known)
     except TowlineError as error:
         return error
 

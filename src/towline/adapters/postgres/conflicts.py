@@ -115,13 +115,14 @@ class ConflictResolver:
     async def _try(self, change: RowChange, expectation: Expectation) -> DataError | None:
         fold = Fold(tolerant=expectation is Expectation.TOLERANT)
         fold.add([change])
-        mark = self._writer.tables.savepoint()
+        mark, replaced = self._writer.tables.savepoint(), self._writer.replaced.copy()
         await self._connection.execute("SAVEPOINT towline_change")
         try:
             await self._writer.write(fold, expectation=expectation)
         except DataError as error:
             await self._connection.execute("ROLLBACK TO SAVEPOINT towline_change; RELEASE SAVEPOINT towline_change")
             self._writer.tables.rolled_back_to(mark)
+            self._writer.replaced = replaced
             return error
         await self._connection.execute("RELEASE SAVEPOINT towline_change")
         return None

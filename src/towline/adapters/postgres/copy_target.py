@@ -7,19 +7,23 @@ commit, and the log is flushed in order, so after it every chunk is durable.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 import asyncpg
 
+from towline.adapters.postgres import leaving
 from towline.adapters.postgres.bookkeeping import require_epoch
 from towline.adapters.postgres.connection import connect
 from towline.adapters.postgres.errors import place_in_copy, translate, translated, with_column
 from towline.adapters.postgres.quoting import qualified, quote_ident
+from towline.adapters.postgres.replaced import Replaced, add_replaced, load_replaced
 from towline.adapters.postgres.structure_plan import add_to_plan
 from towline.adapters.postgres.target_tables import read_same_key
+from towline.domain.conversion import ReplacedValues
 from towline.domain.errors import DataError, LeaseLost, Side, TowlineError
 from towline.domain.jobs import Endpoint
-from towline.domain.structure import StructureItem
+from towline.domain.structure import StructureItem, StructureReport
 from towline.domain.tables import SAME_NAMES, NameMap, Table, TableName
 from towline.engine import points
 from towline.engine.counted import Counted
@@ -29,6 +33,7 @@ from towline.engine.ports import (
     ChunkReader,
     CopyFacts,
     NamesRows,
+    ReplacesValues,
     SnapshotFact,
     TablePlan,
 )
@@ -138,16 +143,42 @@ class PgCopyTarget:
                 if tables:
                     listed = ", ".join(f"ONLY {qualified(self._names.target_name(name))}" for name in tables)
                     await connection.execute(f"TRUNCATE {listed}")
-                for relation in ("chunk", "table_plan"):
-                    await connection.execute(
-                        f"""DELETE FROM towline.{relation} WHERE job_id = $1 AND (schema_name, table_name) IN
-                            (SELECT * FROM unnest($2::text[], $3::text[]))""",
-                        self._job_id,
-                        [name.schema for name in tables],
-                        [name.name for name in tables],
-                    )
+                await leaving.forget(connection, self._job_id, tables, ())
                 await self._write_plans(connection, plans)
                 await connection.execute("UPDATE towline.job SET copied_at = NULL WHERE job_id = $1", self._job_id)
+
+    async def leave(
+        self,
+        tables: Sequence[TableName],
+        items: Sequence[int],
+        *,
+        edit: int | None,
+        describe: Callable[[str], Sequence[StructureReport]],
+    ) -> None:
+        connection = await self._ledger()
+        with translated(Side.TARGET, what="letting tables leave the job"):
+            async with connection.transaction():
+                # I6: earlier owners have no session any more and this one does not apply now, so the rows stand still.
+                await require_epoch(connection, self._job_id, self._epoch)
+                reports = list(describe(await leaving.read_standing(connection, self._job_id)))
+                reports += await leaving.drop_keys_across(connection, self._job_id, tables, items, self._names)
+                await leaving.remember_told(connection, self._job_id, reports)
+                await leaving.forget(connection, self._job_id, tables, items)
+                if edit is not None:
+                    await self._note_edit(connection, edit)
+                points.reach(points.LEAVE_BEFORE_COMMIT)
+
+    async def finish_leaving(self) -> list[StructureReport]:
+        connection = await self._ledger()
+        with translated(Side.TARGET, what="reading the ledger"):
+            return await leaving.load_told(connection, self._job_id)
+
+    async def forget_told(self) -> None:
+        connection = await self._ledger()
+        with translated(Side.TARGET, what="writing the ledger"):
+            async with connection.transaction():
+                await require_epoch(connection, self._job_id, self._epoch)
+                await connection.execute("DELETE FROM towline.departure WHERE job_id = $1", self._job_id)
 
     async def join(self, plans: Sequence[TablePlan], items: Sequence[StructureItem], *, edit: int) -> None:
         connection = await self._ledger()
@@ -156,12 +187,7 @@ class PgCopyTarget:
                 await require_epoch(connection, self._job_id, self._epoch)
                 await self._write_plans(connection, plans)
                 await add_to_plan(connection, self._job_id, items)
-                await connection.execute(
-                    """INSERT INTO towline.job_edit (job_id, edit) VALUES ($1, $2)
-                       ON CONFLICT (job_id) DO UPDATE SET edit = excluded.edit""",
-                    self._job_id,
-                    edit,
-                )
+                await self._note_edit(connection, edit)
                 await connection.execute(
                     """UPDATE towline.job SET copied_at = CASE WHEN $2 THEN NULL ELSE copied_at END,
                                               completed_at = CASE WHEN $2 OR $3 THEN NULL ELSE completed_at END
@@ -170,6 +196,11 @@ class PgCopyTarget:
                     bool(plans),
                     bool(items),
                 )
+
+    async def load_replaced(self) -> list[ReplacedValues]:
+        connection = await self._ledger()
+        with translated(Side.TARGET, what="reading the ledger"):
+            return await load_replaced(connection, self._job_id)
 
     async def mark_copied(self) -> None:
         await self._mark("copied_at")
@@ -197,6 +228,14 @@ class PgCopyTarget:
                     f"UPDATE towline.job SET {column} = coalesce({column}, now()) WHERE job_id = $1",
                     self._job_id,
                 )
+
+    async def _note_edit(self, connection: asyncpg.Connection, edit: int) -> None:
+        await connection.execute(
+            """INSERT INTO towline.job_edit (job_id, edit) VALUES ($1, $2)
+               ON CONFLICT (job_id) DO UPDATE SET edit = excluded.edit""",
+            self._job_id,
+            edit,
+        )
 
     async def _write_plans(self, connection: asyncpg.Connection, plans: Sequence[TablePlan]) -> None:
         await connection.execute(
@@ -242,6 +281,7 @@ class PgChunkWriter:
     ) -> list[ChunkDone]:
         connection = self._connection
         done: list[ChunkDone] = []
+        replaced: Replaced = Counter()
         with translated(Side.TARGET, what=f"writing {work[0][0].name}"):
             async with connection.transaction():
                 await require_epoch(connection, self._job_id, self._epoch)  # I6
@@ -257,8 +297,11 @@ class PgChunkWriter:
                     except asyncpg.PostgresError as error:
                         raise await _name_row(error, table, chunk, reader) from error
                     done.append(ChunkDone(chunk, snapshot_number, rows, counted.size_bytes))
+                    if isinstance(reader, ReplacesValues):
+                        replaced.update({(table.name, name): n for name, n in reader.replaced(table).items()})
                 points.reach(points.COPY_BEFORE_LEDGER)
                 await self._write_ledger(done)
+                await add_replaced(connection, self._job_id, replaced, is_copy=True)
                 points.reach(points.COPY_BEFORE_COMMIT)
             points.reach(points.COPY_AFTER_COMMIT)
         return done
@@ -334,5 +377,8 @@ async def _name_row(error: asyncpg.PostgresError, table: Table, chunk: Chunk, re
     if place is None or not isinstance(translated_error, DataError) or not isinstance(reader, NamesRows):
         return translated_error
     line, column = place
-    key = await reader.read_key(table, chunk, row_number=line)
+    try:
+        key = await reader.read_key(table, chunk, row_number=line)
+    except TowlineError:
+        key = ""  # the row that does not fit is what the operator has to hear of, not why it cannot be named
     return with_column(translated_error, column, schema=table.name.schema, table=table.name.name, key=key)

@@ -11,7 +11,8 @@ the same for inserts that exist already, and passes over what cannot be known (a
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from enum import Enum
 from typing import Final
 
@@ -21,6 +22,7 @@ from towline.adapters.postgres.apply_sql import FIND_REFERRERS, render_truncate
 from towline.adapters.postgres.copy_rows import as_source
 from towline.adapters.postgres.errors import place_in_copy, translate, translated, with_column
 from towline.adapters.postgres.quoting import qualified, quote_ident
+from towline.adapters.postgres.replaced import Replaced
 from towline.adapters.postgres.target_tables import TargetTable, TargetTables
 from towline.domain.changes import (
     NULL_CELL,
@@ -50,7 +52,11 @@ Group = tuple[int, Collection[bytes]]
 
 
 class FoldWriter:
-    """Writes folds through one session. `conflicts` counts rows that were not as expected."""
+    """Writes folds through one session.
+
+    `conflicts` counts rows that were not as expected, `replaced` values that became NULL; whoever takes back what was
+    written sets both back, too.
+    """
 
     def __init__(
         self,
@@ -59,13 +65,15 @@ class FoldWriter:
         is_binary: bool,
         mixed: frozenset[TableName] = frozenset(),
         names: NameMap = SAME_NAMES,
+        is_missing_date: Callable[[bytes], bool] | None = None,
     ) -> None:
         """`mixed`: tables whose rows come from several snapshots, see `engine/snapshot.py`."""
         self.connection = connection
         self._mixed = mixed
         self._names = names
-        self.tables = TargetTables(connection, is_binary=is_binary, names=names)
+        self.tables = TargetTables(connection, is_binary=is_binary, names=names, is_missing_date=is_missing_date)
         self.conflicts = 0
+        self.replaced: Replaced = Counter()
         self._last_group = 0
 
     async def write(self, fold: Fold, *, expectation: Expectation) -> None:
@@ -114,7 +122,7 @@ class FoldWriter:
         marked: list[Group] = []
         for rows in groups:
             self._last_group += 1
-            marked.append((self._last_group, rows))
+            marked.append((self._last_group, _fit(table, rows)))
         table.staged_groups += len(groups)
         try:
             await self.connection.copy_to_table(
@@ -140,7 +148,8 @@ class FoldWriter:
         elif isinstance(step, MoveStep):
             await self._move(relation, step, expectation)
         elif isinstance(step, InsertStep):
-            await self._insert(relation, step.rows)
+            rows = self._fit_new(await self.tables.table(relation), step.rows)
+            await self._insert(relation, rows)
         else:
             await self._write_whole(relation, step, expectation)
 
@@ -148,9 +157,10 @@ class FoldWriter:
         # I3: each key is in one of the four only, so any order is right; deletes first free unique values.
         table = await self.tables.table(relation)
         masks = _by_mask(step.partials.values())
-        inserts: Collection[bytes] = step.inserts.values()
+        inserts = self._fit_new(table, step.inserts.values())
+        updates_in_order = self._fit_new(table, _in_key_order(step.updates))
         is_merged = expectation is Expectation.TOLERANT or not table.sql.can_copy_directly
-        staged = [step.deletes.values(), _in_key_order(step.updates), *masks.values()]
+        staged = [step.deletes.values(), updates_in_order, *masks.values()]
         staged.append(inserts if is_merged else ())
         if any(staged):
             table, numbers = await self.stage(relation, *staged)
@@ -165,6 +175,10 @@ class FoldWriter:
                 await self.execute(table.sql.insert, numbers[-1])
         if inserts and not is_merged:
             await self._insert(relation, inserts)
+
+    def _fit_new(self, table: TargetTable, rows: Collection[bytes]) -> Collection[bytes]:
+        """Rows that will be written, as the target can hold them."""
+        return rows if table.null_dates is None else table.null_dates.fit(rows, self.replaced)
 
     async def _delete(self, table: TargetTable, group: Group, expectation: Expectation) -> None:
         number, rows = group
@@ -237,13 +251,15 @@ class FoldWriter:
         self._expect(table, missing, expectation, is_repaired=False)
 
     async def _write_whole(self, relation: Relation, step: WholeRowStep, expectation: Expectation) -> None:
-        nulls = _columns_of(NULL_CELL, step.old)
+        table = await self.tables.table(relation)
+        (before,) = _fit(table, [step.old])
+        nulls = _columns_of(NULL_CELL, before)
         if step.new is None:
-            table, (old,) = await self.stage(relation, [step.old])
+            table, (old,) = await self.stage(relation, [before])
             missing = 1 - await self.execute(table.sql.delete_whole(nulls), old)
             self._expect(table, missing, expectation, is_repaired=True)
             return
-        table, (old, new) = await self.stage(relation, [step.old], [step.new])
+        table, (old, new) = await self.stage(relation, [before], self._fit_new(table, [step.new]))
         is_update = bool(table.sql.settable) and not table.sql.must_reinsert
         if is_update:
             missing = 1 - await self.execute(table.sql.update_whole(nulls), old, new)
@@ -281,6 +297,10 @@ class FoldWriter:
             side=Side.TARGET,
             table=str(relation.table),
         )
+
+
+def _fit(table: TargetTable, rows: Collection[bytes]) -> Collection[bytes]:
+    return rows if table.null_dates is None else table.null_dates.fit(rows, None)
 
 
 def _name_column(error: asyncpg.DataError, relation: Relation) -> TowlineError:

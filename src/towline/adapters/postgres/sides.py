@@ -43,7 +43,9 @@ class PgSides:
         self.structure_source = PgStructureSource(spec.source, job_id=spec.job_id)
         names = spec.selection.names
         self.structure_target = PgStructureTarget(spec.target, job_id=spec.job_id, epoch=epoch, names=names)
-        self.copy_source = PgCopySource(spec.source, job_id=spec.job_id, feed=feed, server_version=source_version)
+        self.copy_source = PgCopySource(
+            spec.source, job_id=spec.job_id, feed=feed, server_version=source_version, edit=spec.edit
+        )
         self.copy_target = PgCopyTarget(spec.target, job_id=spec.job_id, epoch=epoch, names=names)
 
     async def read_source_position(self) -> Lsn:

@@ -51,6 +51,8 @@ LEFT JOIN pg_catalog.pg_class c ON c.oid = r.prrelid
 LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE p.pubname = $1
 """
+# The comment of a publication that tables were added to.
+_EDIT_MARK: Final = "towline edit "
 # While a lock is waited for, writers of the table queue up behind it.
 _WRITERS_TIMEOUT_S: Final = 5
 # The source's own may be shorter than the pauses between our answers; without one a dead session keeps the slot.
@@ -253,9 +255,12 @@ async def extend_publication(
     name: str,
     tables: Sequence[TableName],
     *,
+    edit: int = 0,
     filters: Mapping[TableName, str] = MappingProxyType({}),
 ) -> bool:
     """Add those of the tables to the publication that it does not have; False when there are none.
+
+    `edit` is written down with it, see `narrow_publication`.
 
     Writers of the new tables are kept out for the moment of the commit, and those at work are waited for.  Otherwise
     the source's decoder, which remembers what is published, could go on leaving out changes of a table that a
@@ -268,18 +273,62 @@ async def extend_publication(
     _require_filters(connection, filters)
     with translated(Side.SOURCE, what=f"adding to the publication {name}"):
         async with connection.transaction():
-            rows = await connection.fetch(_PUBLISHED, name)
-            published = {TableName(row[0], row[1]) for row in rows if row[0] is not None}
+            newest = await _hold_publication(connection, name)
+            published = await _read_published(connection, name)
             missing = [table for table in tables if table not in published]
             if not missing:
                 return False
             listed = ", ".join(f"ONLY {qualified(table)}" for table in missing)
-            await connection.execute(f"SET LOCAL lock_timeout = '{_WRITERS_TIMEOUT_S}s'")
+            if edit > newest:
+                await connection.execute(f"COMMENT ON PUBLICATION {quote_ident(name)} IS '{_EDIT_MARK}{int(edit)}'")
             await connection.execute(f"LOCK TABLE {listed} IN SHARE MODE")
             added = _render_tables(missing, filters)
             await connection.execute(f"ALTER PUBLICATION {quote_ident(name)} ADD TABLE {added}")
             await _require_updates(connection, name, filters)
             return True
+
+
+async def narrow_publication(
+    connection: asyncpg.Connection, name: str, tables: Sequence[TableName], *, edit: int
+) -> bool:
+    """Take all but these tables out of the publication; False when it has no others. Safe to repeat.
+
+    `edit` is the one that the list of tables is of.  The source does not know who owns the job (I6).  So a worker that
+    was frozen and wakes up late must see for itself that tables of a later edit may be in the publication, which it
+    knows nothing of; then it changes nothing.
+
+    Raises:
+        TargetBusy: somebody holds one of the tables; nothing was changed.
+    """
+    with translated(Side.SOURCE, what=f"taking tables out of the publication {name}"):
+        async with connection.transaction():
+            if await _hold_publication(connection, name) > edit:
+                return False
+            surplus = sorted(await _read_published(connection, name) - set(tables))
+            if not surplus:
+                return False
+            # ONLY: a parent in an inheritance tree does not take children with it that stay.
+            listed = ", ".join(f"ONLY {qualified(table)}" for table in surplus)
+            await connection.execute(f"ALTER PUBLICATION {quote_ident(name)} DROP TABLE {listed}")
+            return True
+
+
+async def _hold_publication(connection: asyncpg.Connection, name: str) -> int:
+    """Keep other workers of the job from changing it until the transaction ends; the newest edit that added to it."""
+    await connection.execute(f"SET LOCAL lock_timeout = '{_WRITERS_TIMEOUT_S}s'")
+    await connection.execute("SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext($1))", name)
+    mark = await connection.fetchval(
+        """SELECT pg_catalog.obj_description(oid, 'pg_publication') FROM pg_catalog.pg_publication
+           WHERE pubname = $1""",
+        name,
+    )
+    digits = (mark or "").removeprefix(_EDIT_MARK)
+    return int(digits) if digits.isdecimal() else 0
+
+
+async def _read_published(connection: asyncpg.Connection, name: str) -> set[TableName]:
+    rows = await connection.fetch(_PUBLISHED, name)
+    return {TableName(row[0], row[1]) for row in rows if row[0] is not None}
 
 
 def _require_filters(connection: asyncpg.Connection, filters: Mapping[TableName, str]) -> None:

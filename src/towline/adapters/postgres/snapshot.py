@@ -26,7 +26,7 @@ from towline.adapters.postgres.lsn import Lsn
 from towline.adapters.postgres.quoting import qualified, quote_ident, quote_literal
 from towline.domain.errors import Side, SnapshotLost
 from towline.domain.jobs import Endpoint
-from towline.domain.tables import Column, ObjectSelection, Table
+from towline.domain.tables import Column, ObjectSelection, Table, TableName
 from towline.engine.points import JOIN_PUBLISHED, SNAPSHOT_BEFORE_SLOT, SNAPSHOT_SLOT_CREATED, reach
 from towline.engine.ports import Chunk, SnapshotFact
 
@@ -48,7 +48,7 @@ def render_plain(column: Column) -> str:
 class PgCopySource:
     """One source database. `feed` names the slot and the publication that the job owns there.
 
-    `render_column` says how values are read for a target of another family.
+    `render_column` says how values are read for a target of another family. `edit`: of the selection that it serves.
     """
 
     def __init__(
@@ -59,7 +59,9 @@ class PgCopySource:
         feed: str,
         server_version: int,
         render_column: RenderColumn = render_plain,
+        edit: int = 0,
     ) -> None:
+        self._edit = edit
         self._render_column = render_column
         self._endpoint = endpoint
         self._job_id = job_id
@@ -105,6 +107,10 @@ class PgCopySource:
         async with self._session("publication") as connection:
             await slots.drop_publication(connection, self._feed)
 
+    async def narrow_feed(self, tables: Sequence[TableName]) -> bool:
+        async with self._session("publication") as connection:
+            return await slots.narrow_publication(connection, self._feed, tables, edit=self._edit)
+
     async def open_later_snapshot(self, tables: Sequence[Table], *, follow: bool) -> PgSnapshot:
         if not follow:
             return await self._open(None, tables)
@@ -112,7 +118,7 @@ class PgCopySource:
             logged = [table for table in tables if table.is_logged]
             filters = {table.name: table.row_filter for table in logged if table.row_filter}
             names = [table.name for table in logged]
-            if await slots.extend_publication(connection, self._feed, names, filters=filters):
+            if await slots.extend_publication(connection, self._feed, names, edit=self._edit, filters=filters):
                 reach(JOIN_PUBLISHED)
         # A temporary slot only names the moment; it dies with its connection, which may take its time to end.
         name = f"{self._feed[:52]}_{secrets.token_hex(5)}"
@@ -248,6 +254,9 @@ class PgChunkReader:
         self._render_column = render_column
         self._snapshot_text = snapshot_text
         self._copying: asyncio.Future[None] | None = None
+        self._pieces: asyncio.Queue[bytes | None] | None = None  # of a copy whose end has not been seen
+        self._is_piece_out = False
+        self._changed_since: SnapshotFact | None = None
 
     async def read(self, table: Table, chunk: Chunk, *, changed_since: SnapshotFact | None) -> AsyncIterator[bytes]:
         columns = ", ".join(map(self._render_column, table.columns))
@@ -255,23 +264,40 @@ class PgChunkReader:
             table, chunk, changed_since=changed_since, snapshot_text=self._snapshot_text, columns=columns
         )
         pieces: asyncio.Queue[bytes | None] = asyncio.Queue(_PIECES_IN_FLIGHT)
+        self._pieces, self._changed_since = pieces, changed_since
         copying = self._copying = asyncio.ensure_future(self._copy(query, table, pieces))
         while (piece := await pieces.get()) is not None:
+            self._is_piece_out = True
             yield piece
             pieces.task_done()
+            self._is_piece_out = False
+        self._pieces = None
         await copying
 
-    async def read_key(self, table: Table, chunk: Chunk, *, changed_since: SnapshotFact | None, row_number: int) -> str:
-        """The key of the n-th row (from 1) that `read` gave, in words; its number if the table has none."""
+    async def read_key(self, table: Table, chunk: Chunk, *, row_number: int) -> str:
+        """The key of the n-th row (from 1) that the last `read` gave, in words; its number if the table has none."""
         if not table.key:
             return f"row {row_number} of its part"
+        await self._finish_reading()
         columns = ", ".join(f"{quote_ident(name)}::text" for name in table.key)
         query = render_chunk_query(
-            table, chunk, changed_since=changed_since, snapshot_text=self._snapshot_text, columns=columns
+            table, chunk, changed_since=self._changed_since, snapshot_text=self._snapshot_text, columns=columns
         )
         with translated(Side.SOURCE, what=f"looking for a row of {table.name}"):
             row = await self._connection.fetchrow(f"{query} LIMIT 1 OFFSET {row_number - 1}")
         return ", ".join(f"{name}={value}" for name, value in zip(table.key, row or (), strict=False))
+
+    async def _finish_reading(self) -> None:
+        """Read a copy that nobody consumes any more to its end, so that the session can be asked something else."""
+        pieces, self._pieces = self._pieces, None
+        if pieces is None or self._copying is None:
+            return
+        if self._is_piece_out:
+            pieces.task_done()  # whoever had it does not come back for more
+            self._is_piece_out = False
+        while await pieces.get() is not None:
+            pieces.task_done()
+        await self._copying
 
     async def _copy(self, query: str, table: Table, pieces: asyncio.Queue[bytes | None]) -> None:
         form: Literal["binary", "text"] = "binary" if table.is_binary_safe else "text"

@@ -66,6 +66,20 @@ async def add_to_plan(connection: asyncpg.Connection, job_id: str, items: Sequen
     )
 
 
+async def remove_from_plan(connection: asyncpg.Connection, job_id: str, numbers: Sequence[int]) -> None:
+    """Forget items, also as what others depend on. Call inside a transaction."""
+    await connection.execute(
+        "DELETE FROM towline.structure_item WHERE job_id = $1 AND number = ANY($2::int[])", job_id, list(numbers)
+    )
+    await connection.execute(
+        """UPDATE towline.structure_item
+           SET depends_on = ARRAY(SELECT d FROM unnest(depends_on) d WHERE d <> ALL($2::int[]) ORDER BY d)
+           WHERE job_id = $1 AND depends_on && $2::int[]""",
+        job_id,
+        list(numbers),
+    )
+
+
 async def load_plan(connection: asyncpg.Connection, job_id: str) -> list[StructureItem]:
     """The items by number; empty before `save_plan`."""
     rows = await connection.fetch("SELECT * FROM towline.structure_item WHERE job_id = $1 ORDER BY number", job_id)

@@ -214,6 +214,11 @@ class _Choice:
 
     def _report_missing(self) -> None:
         """A selected object that the source does not have is no reason to move nothing, but is told."""
+        schemas = {entry.tag if entry.desc == "SCHEMA" else entry.namespace for entry in self._entries}
+        self._reports += [
+            StructureReport("SCHEMA", name, "left out: the source has nothing in it")
+            for name in sorted(self._selection.schemas - schemas)
+        ]
         for kind, wanted, kinds in (
             ("TABLE", self._selection.tables, TABLE_KINDS),
             ("VIEW", self._selection.views, VIEW_KINDS),

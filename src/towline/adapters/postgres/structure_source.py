@@ -13,6 +13,7 @@ import asyncpg
 from towline.adapters.postgres.connection import connect
 from towline.adapters.postgres.dump_toc import decode_toc
 from towline.adapters.postgres.errors import sqlstate_of, translated
+from towline.adapters.postgres.left_behind import read_left_behind
 from towline.adapters.postgres.pg_dump import find_pg_dump, read_archive
 from towline.adapters.postgres.quoting import qualified, quote_literal
 from towline.adapters.postgres.renamed_entries import add_dependents, rename_entries
@@ -84,8 +85,6 @@ UNION ALL
 SELECT 'pg_catalog.pg_statistic_ext'::regclass::oid::bigint, oid::bigint, stxrelid::bigint, '', 0, false, 0
 FROM pg_catalog.pg_statistic_ext
 """
-
-_HAS_LARGE_OBJECTS = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_largeobject_metadata)"
 
 # With each sequence the tables that use it: those it belongs to ('a' serial, 'i' identity) and those with
 # a default that calls it.
@@ -171,11 +170,11 @@ class PgStructureSource:
                 snapshot_name = await connection.fetchval("SELECT pg_catalog.pg_export_snapshot()")
                 without = await self._read_unreadable(connection, selection)
                 renaming = await self._read_renaming(connection, selection.names)
-            archive, (facts, has_large_objects) = await asyncio.gather(
+            archive, (facts, left_behind) = await asyncio.gather(
                 read_archive(
                     self._endpoint, program, purpose=self._purpose, snapshot_name=snapshot_name, without=without
                 ),
-                self._read_facts(connection),
+                self._read_facts(connection, selection),
             )
         finally:
             connection.terminate()
@@ -184,10 +183,8 @@ class PgStructureSource:
             entries, renamed = rename_entries(entries, facts, renaming)
             reports += renamed
         items, more_reports = plan_items(entries, facts, renaming.names)
-        for report in (*reports, *more_reports):
+        for report in (*reports, *more_reports, *left_behind):
             on_report(report)
-        if has_large_objects:
-            on_report(StructureReport("BLOB", "large objects", "they are not copied"))
         return items
 
     async def read_sequences(self, selection: ObjectSelection) -> list[SequenceValue]:
@@ -222,12 +219,14 @@ class PgStructureSource:
             await read_all_names(connection, names), frozenset(TableName("public", row["name"]) for row in kept)
         )
 
-    async def _read_facts(self, connection: asyncpg.Connection) -> tuple[CatalogFacts, bool]:
+    async def _read_facts(
+        self, connection: asyncpg.Connection, selection: ObjectSelection
+    ) -> tuple[CatalogFacts, list[StructureReport]]:
         with translated(Side.SOURCE, what="reading the catalog"):
             relations = await connection.fetch(_RELATIONS, _FIRST_USER_OID)
             parents = await connection.fetch(_PARENTS, _FIRST_USER_OID)
             belongings = await connection.fetch(_BELONGINGS, _FIRST_USER_OID)
-            has_large_objects = bool(await connection.fetchval(_HAS_LARGE_OBJECTS))
+            left_behind = await read_left_behind(connection, selection)
         facts = CatalogFacts(
             relations={row["id"]: TableName(row["schema"], row["name"]) for row in relations},
             belongings={
@@ -247,7 +246,7 @@ class PgStructureSource:
             },
             row_bytes={row["id"]: row["row_bytes"] for row in relations if row["row_bytes"] is not None},
         )
-        return facts, has_large_objects
+        return facts, left_behind
 
     async def _read_sequences(self, connection: asyncpg.Connection, selection: ObjectSelection) -> list[SequenceValue]:
         with translated(Side.SOURCE, what="reading sequences"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,6 +12,7 @@ import asyncpg
 from towline.adapters.postgres.apply_sql import FIRST_USER_ID, DeferrableConstraint, TableSql, TargetColumn
 from towline.adapters.postgres.copy_rows import RowEncoder
 from towline.adapters.postgres.quoting import qualified, quote_ident
+from towline.adapters.postgres.replaced import NullDates
 from towline.domain.changes import Relation
 from towline.domain.errors import Side, SourceChanged
 from towline.domain.tables import SAME_NAMES, NameMap, TableName
@@ -24,6 +25,9 @@ SELECT a.attname AS name, a.atttypid::bigint AS type_id,
        pg_catalog.format_type(base.type_id, base.modifier) AS type_sql,
        CASE WHEN base.type_id <> a.atttypid THEN pg_catalog.format_type(base.type_id, -1) END AS domain_of,
        a.attgenerated <> '' AS is_generated, a.attidentity = 'a' AS is_identity_always,
+       NOT a.attnotnull AS is_nullable,
+       coalesce((SELECT NOT c.collisdeterministic FROM pg_catalog.pg_collation c WHERE c.oid = a.attcollation), false)
+           AS is_lax,
        coalesce((SELECT n.nspname FROM pg_catalog.pg_operator o
                  JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
                  WHERE o.oprname = '=' AND o.oprleft = o.oprright AND o.oprleft = base.type_id
@@ -75,6 +79,7 @@ class TargetTable:
 
     sql: TableSql
     encoder: RowEncoder
+    null_dates: NullDates | None = None
     is_staged: bool = False
     staged_groups: int = 0
 
@@ -82,8 +87,17 @@ class TargetTable:
 class TargetTables:
     """All tables that the session has met; the staging tables of those used last are kept."""
 
-    def __init__(self, connection: asyncpg.Connection, *, is_binary: bool, names: NameMap = SAME_NAMES) -> None:
+    def __init__(
+        self,
+        connection: asyncpg.Connection,
+        *,
+        is_binary: bool,
+        names: NameMap = SAME_NAMES,
+        is_missing_date: Callable[[bytes], bool] | None = None,
+    ) -> None:
+        """`is_missing_date`: see `ApplierOptions`."""
         self._names = names
+        self._is_missing_date = is_missing_date
         self._connection = connection
         self._is_binary = is_binary
         self._tables: dict[Relation, TargetTable] = {}
@@ -175,7 +189,9 @@ class TargetTables:
             builtin_types={row["id"]: row["sql"] for row in types},
             is_binary=self._is_binary,
         )
-        return TargetTable(sql, RowEncoder(len(relation.columns), is_binary=self._is_binary))
+        is_missing = self._is_missing_date
+        null_dates = None if is_missing is None else NullDates(relation, sql.columns, is_missing)
+        return TargetTable(sql, RowEncoder(len(relation.columns), is_binary=self._is_binary), null_dates)
 
 
 async def read_same_key(connection: asyncpg.Connection, table: TableName, key: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Tuning parameters: the sizes of a job's worker, in the groups that the API has for them."""
+"""Tuning parameters: sizes of a job's worker and wishes for its values, in the groups that the API has for them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,17 @@ from typing import Any, Final
 import msgspec
 
 from towline.api.wire.errors import ApiError, invalid
-from towline.api.wire.fields import Request, Text, check_range, convert
+from towline.api.wire.fields import Request, Text, check_range, check_text, convert
 from towline.domain.nodes import KNOBS, Knob, tuned_size
 
 GROUPS: Final = ("full_sync", "incre_capture", "incre_apply", "incre_relay")
+# What may be said, in words; only some jobs have these.
+_WISHES: Final = {
+    ("full_sync", "zero_dates"): "refuse,null",
+    ("full_sync", "collation"): "deterministic,case-insensitive",
+    ("full_sync", "column_types"): "DATABASE.TABLE.COLUMN=TYPE or SOURCETYPE=TYPE, with semicolons between",
+}
+_MAX_WISH: Final = 100_000
 
 
 class TuningRequest(Request):
@@ -41,21 +48,24 @@ class TuningAnswer(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     modify_result: str | None = None
 
 
-def read_tuning(body: Mapping[str, Any]) -> dict[str, int] | None:
-    """Values by name; None to put all back. Raises: ApiError."""
+def read_tuning(body: Mapping[str, Any]) -> tuple[dict[str, int] | None, dict[str, str]]:
+    """Sizes by name, None to put all back, and wishes by name. Raises: ApiError."""
     request = convert(body, TuningRequest, where="request")
     if request.recovery:
-        return None
-    values = {}
+        return None, {}
+    values, wishes = {}, {}
     for group in GROUPS:
         for name, text in (getattr(request, group) or {}).items():
+            if (group, name) in _WISHES:
+                wishes[name] = check_text(text, name, max_length=_MAX_WISH)
+                continue
             knob = next((knob for knob in KNOBS if (knob.group, knob.name) == (group, name)), None)
             if knob is None:
                 raise ApiError("DRS.M00303")
             values[name] = _read_value(text, knob)
-    if not values:
+    if not values and not wishes:
         raise ApiError("DRS.M00201", "full_sync")
-    return values
+    return values, wishes
 
 
 def _read_value(text: str, knob: Knob) -> int:
@@ -64,12 +74,21 @@ def _read_value(text: str, knob: Knob) -> int:
     return check_range(int(text), knob.name, low=knob.low, high=knob.high)
 
 
-def render_tuning(node_type: object, tuning: Mapping[str, int], *, modify_result: str | None = None) -> TuningAnswer:
+def render_tuning(
+    node_type: object,
+    tuning: Mapping[str, int],
+    wishes: Mapping[str, str],
+    *,
+    modify_result: str | None = None,
+) -> TuningAnswer:
     size = tuned_size(node_type, tuning)
     groups: dict[str, list[TuningParameter]] = {group: [] for group in GROUPS}
     for knob in KNOBS:
         value = str(getattr(size, knob.name))
         groups[knob.group].append(TuningParameter(knob.name, value, "true", f"{knob.low}-{knob.high}"))
+    for (group, name), words in _WISHES.items():
+        if name in wishes:
+            groups[group].append(TuningParameter(name, wishes[name], "true", words))
     return TuningAnswer(
         full_sync=groups["full_sync"],
         incre_capture=groups["incre_capture"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from towline.adapters.mysql.copy_text import CellMisfit, CopyText
 from towline.adapters.mysql.postgres_types import Converter, escape_for_copy, render_bytea
 from towline.adapters.mysql.text_rows import PacketScanner
+from towline.adapters.mysql.zero_dates import has_zero
 
 Row = Sequence[bytes | None]
 
@@ -83,6 +85,40 @@ def test_bytes_that_are_no_text_are_found(bad: bytes) -> None:
         with pytest.raises(CellMisfit) as caught:
             call()
         assert (caught.value.row, caught.value.column) == (1, 1)
+
+
+dates = st.one_of(
+    st.none(),
+    st.sampled_from([b"0000-00-00", b"2024-00-01", b"2024-05-00", b"0000-05-01", b"2024-10-20", b"2000-02-30"]),
+)
+
+
+@given(st.lists(st.tuples(st.integers(), dates, texts, octets), min_size=1, max_size=6))
+def test_zero_dates_become_null_and_are_counted(
+    rows: list[tuple[int, bytes | None, *tuple[bytes | None, ...]]],
+) -> None:
+    numbered: list[Row] = [(b"%d" % number, *rest) for number, *rest in rows]
+    converters = (None, None, None, render_bytea)
+    found = [row[1] is not None and has_zero(row[1]) for row in numbered]
+    expected = spelled_out(
+        [(row[0], None if is_zero else row[1], *row[2:]) for row, is_zero in zip(numbered, found, strict=True)],
+        converters,
+    )
+    form = CopyText(converters, null_dates=[1])
+    assert form.render_rows(numbered) == expected
+    assert form.replaced.total() == sum(found)
+    form.replaced.clear()
+    buffer = bytearray(b"".join(map(packet, numbered)))
+    packets = PacketScanner()
+    packets.scan(buffer, len(buffer))
+    assert form.render_block(buffer, packets.starts, packets.position) == expected
+    assert form.replaced == Counter({1: sum(found)})
+
+
+@pytest.mark.parametrize("date", [b"0000-00-00", b"0000-00-00 00:00:00.000", b"2024-00-01", b"2024-01-00 10:00:00"])
+def test_date_with_a_zero_part_is_told_from_others(date: bytes) -> None:
+    assert has_zero(date)
+    assert not any(map(has_zero, (b"2010-10-20", b"1000-01-01 00:00:00", b"2021-02-31", b"9999-12-30 00:00:00.000")))
 
 
 def single(rows: Sequence[Row]) -> bytes:
