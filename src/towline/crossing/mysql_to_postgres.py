@@ -29,15 +29,16 @@ from towline.adapters.postgres.copy_target import PgCopyTarget
 from towline.adapters.postgres.diagnosis import PgTargetDiagnosis
 from towline.adapters.postgres.errors import translated
 from towline.adapters.postgres.structure_target import PgStructureTarget
+from towline.crossing.kept_forms import TargetFormKeeper
 from towline.crossing.mysql_to_postgres_checks import run_prechecks
-from towline.crossing.mysql_to_postgres_ddl import run_index_ddl
-from towline.crossing.target_columns import TargetColumns
+from towline.crossing.mysql_to_postgres_ddl import run_source_ddl
 from towline.domain.conversion import ZeroDates
 from towline.domain.errors import SetupError, Side
-from towline.domain.jobs import JobSpec
+from towline.domain.jobs import Endpoint, JobSpec, TaskMode
+from towline.domain.positions import Position
 from towline.domain.prechecks import PrecheckItem
 from towline.domain.tables import Table, TableName
-from towline.engine.ports import Sides, StreamSides
+from towline.engine.ports import Checkpoint, Sides, StreamSides
 
 
 class MysqlToPostgres:
@@ -99,7 +100,9 @@ class _Sides:
             is_for_postgres=True,
             conversion=spec.conversion,
         )
-        self.copy_target = PgCopyTarget(spec.target, job_id=spec.job_id, epoch=epoch)
+        self.copy_target = PgCopyTarget(
+            spec.target, job_id=spec.job_id, epoch=epoch, renews_tables=spec.mode is not TaskMode.FULL
+        )
 
     async def read_source_position(self) -> BinlogPosition:
         session = await connect_source(self._spec.source, purpose=f"{self._spec.job_id}:position", side=Side.SOURCE)
@@ -140,6 +143,7 @@ class _StreamSides:
         self._spec = spec
         self._tables = tables
         self._epoch = epoch
+        self._keeper = TargetFormKeeper(spec, [table.name for table in tables], epoch=epoch)
 
     def new_changes(self) -> BinlogReader:
         return BinlogReader(
@@ -148,10 +152,7 @@ class _StreamSides:
             tables=self._tables,
             objects=self._spec.selection,
             part_bytes=self.memory_bytes // 8,
-            carries_indexes=True,
-            copied=TargetColumns(self._spec.target, job_id=self._spec.job_id),
-            is_for_postgres=True,
-            conversion=self._spec.conversion,
+            keeper=self._keeper,
         )
 
     def new_applier(self) -> PgApplier:
@@ -161,10 +162,23 @@ class _StreamSides:
             self._spec.conflict_policy,
             is_binary=False,
             parse_position=parse_position,
-            run_ddl=partial(run_index_ddl, job_id=self._spec.job_id),
+            run_ddl=partial(run_source_ddl, job_id=self._spec.job_id),
             is_missing_date=has_zero if self._spec.conversion.zero_dates is ZeroDates.NULL else None,
         )
-        return PgApplier(self._spec.target, options)
+        return _Applier(self._spec.target, options, self._keeper)
 
     def new_probe(self) -> MysqlProbe:
         return MysqlProbe(self._spec.source, job_id=self._spec.job_id)
+
+
+class _Applier(PgApplier):
+    """Keeps the forms of the source's tables also when there is nothing to read yet."""
+
+    def __init__(self, endpoint: Endpoint, options: ApplierOptions, keeper: TargetFormKeeper) -> None:
+        super().__init__(endpoint, options)
+        self._keeper = keeper
+
+    async def open(self, start: Position) -> Checkpoint:
+        checkpoint = await super().open(start)
+        await self._keeper.read()
+        return checkpoint

@@ -431,6 +431,10 @@ def test_columns_that_changed_places_while_the_job_was_stopped_are_noticed(
     outcome = runs.run()
     assert outcome["error"] == "SOURCE_DDL"
     assert "no longer those that the job copied" in outcome["message"]
+    runs.source.execute("ALTER TABLE t MODIFY a int AFTER id")  # as they were: now only the binlog tells
+    outcome = runs.run()
+    assert outcome["error"] == "SOURCE_DDL"
+    assert "while the job copied its tables" in outcome["message"]
     assert runs.target.fetch_all(f"SELECT id, a, b FROM {runs.source.name}.t") == [(1, 10, 11)]
 
 

@@ -27,12 +27,15 @@ from towline.adapters.mysql import binlog_events as ev
 from towline.adapters.mysql.ddl_plan import plan_ddl, refuse, require_same_names
 from towline.adapters.mysql.forms import TableForm
 from towline.adapters.mysql.gtid import BinlogOffset, BinlogPosition, GtidSet, HeldPosition, MariadbGtids
-from towline.adapters.mysql.postgres_indexes import plan_index_ddl
+from towline.adapters.mysql.postgres_alter import plan_alter, read_ddl
+from towline.adapters.mysql.postgres_tables import KnownTables, plan_create, plan_drop, plan_rename
 from towline.adapters.mysql.row_events import TableRows, decompress_event, join_shape
 from towline.adapters.mysql.shapes import TableShape
+from towline.adapters.mysql.source_form import KeptForms, SourceForm
 from towline.adapters.mysql.statement_context import StatementContext, decode_context, render_settings
 from towline.adapters.mysql.statements import Statement, Verb, read_statement
 from towline.adapters.mysql.table_map import decode_table_map, decode_table_name
+from towline.adapters.mysql.table_order import KeptForm, TableOrder
 from towline.domain.changes import CHANGE_OVERHEAD_BYTES, DDL, DELETE, INSERT, TRUNCATE, UPDATE, Relation, RowChange
 from towline.domain.errors import (
     BinlogFormatNotRow,
@@ -123,16 +126,19 @@ class BinlogDecoder:
         part_bytes: int,
         has_checksums: bool,
         carries_ddl: bool = False,
-        carries_indexes: bool = False,
+        kept: KeptForms | None = None,
         ignores_case: bool = False,
+        is_in_utc: bool = False,
         cascades_are_logged: bool = False,
     ) -> None:
         """`has_checksums` holds for the first event, which says nothing about itself.
 
         `ignores_case`: the source has lower_case_table_names other than 0, so statements may spell names in any case.
+        `is_in_utc`: what the time zone SYSTEM means there.
 
         With `carries_ddl`, DDL on the job's tables is handed on as a change in its place among the rows; without,
-        it stops the stream.  With `carries_indexes`, that which leaves columns alone is handed on as an `IndexOrder`.
+        it stops the stream.  With `kept`, rows are decoded by these forms and DDL is handed on as a `TableOrder`, as
+        far as it is certain; what it makes of the forms is known from its words, so nothing has to wait.
         """
         self._sink = sink
         self._objects = selection.objects
@@ -143,9 +149,9 @@ class BinlogDecoder:
         self._part_bytes = part_bytes
         self._has_checksums = has_checksums
         self._carries_ddl = carries_ddl
-        self._carries_indexes = carries_indexes
         self._cascades_are_logged = cascades_are_logged
         self._ignores_case = ignores_case
+        self._is_in_utc = is_in_utc
         self._is_mariadb = False
         self._file = start.resume.file if isinstance(start.resume, BinlogOffset) else ""
         self._events: list[Iterator[bytes]] = []
@@ -153,6 +159,11 @@ class BinlogDecoder:
         self._rows: dict[bytes, TableRows | None] = {}
         self._known_maps: dict[bytes, TableRows | None] = {}
         self._relations: dict[TableName, Relation] = {}
+        self._kept = kept
+        self._forms: dict[TableName, SourceForm] = {}
+        if kept is not None:
+            for table, form in kept.tables.items():
+                self._keep_form(table, form)
         self._transaction: _Transaction | None = None
         self._held: dict[str, _Held] = {}
         self._xa_numbers = count(1)
@@ -222,6 +233,13 @@ class BinlogDecoder:
                 raise SourceChanged(
                     f"the columns of table {table} were changed on the source while the job ran", side=Side.SOURCE
                 )
+
+    def refuse_shape(self) -> None:
+        """The answer to SHAPE_WANTED where all forms are known: no statement made the table as the binlog has it."""
+        raise SourceChanged(
+            f"the columns of table {self.wanted_shape} were changed on the source without a word in its binlog",
+            side=Side.SOURCE,
+        )
 
     # --- the loop ---------------------------------------------------------------------------------
 
@@ -557,8 +575,10 @@ class BinlogDecoder:
             return
         if self._carries_ddl:
             self._take_ddl(statement, schema, raw, self._context(event))
-        elif self._carries_indexes:
-            self._take_index_ddl(statement, raw, self._context(event))
+        elif self._kept is not None:
+            # What was sent once more is in the forms already.
+            if not self._start.covers(self._group().position):
+                self._take_kept_ddl(statement, schema, raw, self._context(event))
         else:
             raise SourceDdl(f"the source ran {statement.summary}", side=Side.SOURCE)
 
@@ -575,16 +595,60 @@ class BinlogDecoder:
             raise refuse(statement, "its character set is not known here")
         return text
 
-    def _take_index_ddl(self, statement: Statement, raw: bytes, context: StatementContext) -> None:
-        """Hand on what is to be done to indexes. Columns stay as they are, so nothing has to wait."""
-        table = next(iter(statement.tables), None)
-        if table not in self._keys:
-            raise SourceDdl(f"the source ran {statement.summary}", side=Side.SOURCE)
+    def _take_kept_ddl(self, statement: Statement, schema: str, raw: bytes, context: StatementContext) -> None:
+        """Hand on what the statement does, and go on with the forms that it leaves."""
         text = self._text_of_ddl(statement, raw, context)
-        order = plan_index_ddl(text, statement, key=self._keys[table])
-        if order is not None:
-            _require_known_session(statement, context)
-            self._add_change((DDL, Relation(table, (), (), ()), raw, order.encode()), len(raw))
+        context = replace(context, database=schema)
+        if self._is_in_utc and context.time_zone == "SYSTEM":
+            context = replace(context, time_zone="UTC")
+        order = self._plan_kept(statement, text, context)
+        if order is None:
+            return
+        _require_known_session(statement, context)
+        assert self._kept is not None
+        if self._kept.since.covers(self._group().position) and any(map(self._changes_columns, order.forms)):
+            raise SourceDdl(f"the source ran {statement.summary} while the job copied its tables", side=Side.SOURCE)
+        self._add_change((DDL, Relation(order.table, (), (), ()), raw, order.encode()), len(raw))
+        for kept in order.forms:
+            self._keep_form(kept.table, kept.form)
+        self._known_maps.clear()
+        self._rows.clear()
+
+    def _plan_kept(self, statement: Statement, text: str, context: StatementContext) -> TableOrder | None:
+        """Raises SourceDdl: the job cannot go on past it."""
+        assert self._kept is not None
+        words = read_ddl(text, statement)
+        verb, kind = statement.summary.split(" ", 2)[:2]
+        known = KnownTables(self._forms, self._kept.charsets, self._covers, self._stored_name, self._kept.is_plain)
+        if verb == "DROP" and kind == "TABLE":
+            return plan_drop(words, known)
+        if verb == "CREATE" and kind == "TABLE":
+            return plan_create(words, known, context, is_mariadb=self._is_mariadb)
+        if len(statement.tables) > 1 and verb in ("RENAME", "ALTER"):
+            return plan_rename(words, known)
+        form = self._forms.get(statement.tables[0]) if len(statement.tables) == 1 else None
+        if form is None:
+            raise refuse(statement, "it is about more than tables of the job")
+        return plan_alter(words, form, context, is_mariadb=self._is_mariadb, is_plain=self._kept.is_plain)
+
+    def _changes_columns(self, kept: KeptForm) -> bool:
+        """Whether rows before and after are read differently, of a table whose form before is not known for sure."""
+        before = self._forms.get(kept.table)
+        is_same = before is not None and kept.form is not None and before.columns == kept.form.columns
+        return before is not None and not before.is_made and not is_same
+
+    def _stored_name(self, table: TableName) -> TableName:
+        return self._as_stored(Statement(Verb.DDL, tables=(table,))).tables[0] if self._ignores_case else table
+
+    def _keep_form(self, table: TableName, form: SourceForm | None) -> None:
+        self._relations.pop(table, None)
+        if form is None:
+            for known in (self._forms, self._shapes, self._keys):
+                known.pop(table, None)
+            return
+        self._forms[table] = form
+        self._shapes[table] = form.shape(table)
+        self._keys[table] = form.key
 
     def _take_ddl(self, statement: Statement, schema: str, raw: bytes, context: StatementContext) -> None:
         """Hand the statement on as a transaction of its own; what follows waits until the target has run it."""
@@ -606,8 +670,7 @@ class BinlogDecoder:
 
     def _covers(self, table: TableName) -> bool:
         """Whether the job has the table, or would have it; an empty name asks for the database."""
-        if self._ignores_case:
-            table = next(iter(self._as_stored(Statement(Verb.DDL, tables=(table,))).tables))
+        table = self._stored_name(table)
         if _is_of_the_server(table.schema):
             return False
         if not table.name and any(known.schema == table.schema for known in self._keys):

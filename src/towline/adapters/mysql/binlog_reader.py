@@ -9,7 +9,8 @@ is nothing to confirm, and whoever reconnects says himself where to begin.
 
 The catalog is asked on a session of its own: at the begin for all tables, later when the decoder meets a form that
 it does not know.  Where DDL is carried, the target's catalog is asked instead (see `forms`), and a statement that
-changes tables is a barrier: nothing behind it is decoded before `confirm` has said that the target ran it.
+changes tables is a barrier: nothing behind it is decoded before `confirm` has said that the target ran it.  Where the
+target keeps the source's forms itself, the decoder knows from the statement what becomes of them, and nothing waits.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pymysql.err import raise_mysql_exception
 from towline.adapters.mysql.binlog_decoder import BinlogDecoder, Stop, StreamSelection
 from towline.adapters.mysql.connection import connect
 from towline.adapters.mysql.errors import ACCESS_DENIED, number_of, translate
-from towline.adapters.mysql.forms import CopiedColumns, TableForm, TargetForms, require_same_columns
+from towline.adapters.mysql.forms import CopiedColumns, FormKeeper, TableForm, TargetForms, require_same_columns
 from towline.adapters.mysql.gtid import BinlogPosition, GtidSet, MariadbGtids
 from towline.adapters.mysql.quoting import quote_literal
 from towline.adapters.mysql.replication import (
@@ -37,7 +38,6 @@ from towline.adapters.mysql.replication import (
 )
 from towline.adapters.mysql.session import Session, Wire
 from towline.adapters.mysql.shapes import READ_COLUMNS, TableShape, build_shapes
-from towline.domain.conversion import PLAIN, Conversion
 from towline.domain.errors import (
     ConnectionLost,
     MissingPrivilege,
@@ -78,31 +78,27 @@ class BinlogReader:
         objects: ObjectSelection,
         part_bytes: int,
         carries_ddl: bool = False,
-        carries_indexes: bool = False,
         forms: TargetForms | None = None,
         copied: CopiedColumns | None = None,
-        is_for_postgres: bool = False,
-        conversion: Conversion = PLAIN,
+        keeper: FormKeeper | None = None,
         silence_limit_s: float = SILENCE_LIMIT_S,
     ) -> None:
-        """`carries_ddl`, `carries_indexes`: see `BinlogDecoder`; with the first, rows are decoded by `forms`, which
-        is what the target's tables have.
+        """With `carries_ddl`, see `BinlogDecoder`, rows are decoded by `forms`, which is what the target's tables have.
 
         With `copied` the source's columns must at the begin be those that the target has.
-        `is_for_postgres`: values as that reads them and `conversion` wants them, of all columns.
+        With `keeper` the target is PostgreSQL: values come as that reads them, of all columns, decoded by the forms
+        that are kept there.
         """
         self._endpoint = endpoint
         self._job_id = job_id
         self._selection = StreamSelection({table.name: table.key for table in tables}, objects)
         self._part_bytes = part_bytes
         self._carries_ddl = carries_ddl
-        self._carries_indexes = carries_indexes
         self._forms = forms
         self._copied = copied
         self._confirmed: BinlogPosition | None = None
         self._confirmation = asyncio.Event()
-        self._is_for_postgres = is_for_postgres
-        self._conversion = conversion
+        self._keeper = keeper
         self._silence_limit_s = silence_limit_s
         self._session: Session | None = None
 
@@ -114,14 +110,16 @@ class BinlogReader:
             SourceBehind: this server lacks what lies before `start`.
             MissingPrivilege, TransientError.
         """
-        shapes = await self._read_known_forms()
+        kept = None if self._keeper is None else await self._keeper.read()
+        shapes = {} if kept is not None else await self._read_known_forms()
         self._start = start
         self._sink = sink
         self._splitter = EventSplitter()
         self._session = session = await self._connect("stream")
         await _require_position(session, start)
         row = await session.query_one(
-            "SELECT @@global.binlog_checksum, @@lower_case_table_names", what="reading the kind of checksum"
+            "SELECT @@global.binlog_checksum, @@lower_case_table_names, @@system_time_zone",
+            what="reading the kind of checksum",
         )
         assert row is not None
         await session.execute(
@@ -135,8 +133,9 @@ class BinlogReader:
             part_bytes=self._part_bytes,
             has_checksums=str(row[0]).upper() not in ("NONE", "0"),
             carries_ddl=self._carries_ddl,
-            carries_indexes=self._carries_indexes,
+            kept=kept,
             ignores_case=bool(int(row[1])),
+            is_in_utc=str(row[2]).upper() in ("UTC", "GMT"),
             cascades_are_logged=session.flavor.is_mysql_from(9, 6),
         )
         await self._begin(session, start)
@@ -213,7 +212,9 @@ class BinlogReader:
                 continue
             table = self._decoder.wanted_shape
             assert table is not None
-            if self._forms is not None:
+            if self._keeper is not None:
+                self._decoder.refuse_shape()
+            elif self._forms is not None:
                 form = (await self._forms.read([table])).get(table, TableForm(None))
                 self._decoder.set_shape(table, form.shape, form.key)
             else:
@@ -282,7 +283,7 @@ class BinlogReader:
                 part = names[first : first + _TABLES_PER_QUERY]
                 wanted = ", ".join(f"({quote_literal(name.schema)}, {quote_literal(name.name)})" for name in part)
                 rows = await session.query(READ_COLUMNS.format(tables=wanted), what="reading the columns of the tables")
-                shapes |= build_shapes(rows, is_for_postgres=self._is_for_postgres, conversion=self._conversion)
+                shapes |= build_shapes(rows)
         finally:
             session.terminate()
         return shapes

@@ -17,6 +17,7 @@ from towline.adapters.mysql.connection import connect
 from towline.adapters.mysql.quoting import quote_literal
 from towline.adapters.mysql.session import Session
 from towline.adapters.mysql.shapes import READ_COLUMNS, TableShape, build_shapes
+from towline.adapters.mysql.source_form import KeptForms
 from towline.domain.errors import Side, SourceDdl
 from towline.domain.jobs import Endpoint
 from towline.domain.tables import SAME_NAMES, NameMap, TableName
@@ -38,6 +39,17 @@ class CopiedColumns(Protocol):
 
     async def read_names(self, tables: Iterable[TableName]) -> Mapping[TableName, Sequence[str]]:
         """In their order; tables that the target does not have, or not from the job, are left out."""
+        ...
+
+
+class FormKeeper(Protocol):
+    """Keeps the forms of the source's tables on a target whose own tables do not say them."""
+
+    async def read(self) -> KeptForms:
+        """Those of the job's tables at its checkpoint; at the first time they are read on the source, and kept.
+
+        Raises: SourceDdl, the source's columns are not those that the job copied.
+        """
         ...
 
 

@@ -253,10 +253,11 @@ def _render_column(table: TableFacts, column: ColumnFacts, type_sql: str, *, is_
             text += f" DEFAULT {default}"
     if "ON UPDATE" in column.extra:
         report("COLUMN", name, "ON UPDATE CURRENT_TIMESTAMP is left out; a trigger can do it after the switch-over")
-    return text + _render_check(column.shape, is_lax=column.target_collation is not None)
+    return text + render_check(column.shape, is_lax=column.target_collation is not None)
 
 
-def _render_check(shape: ColumnShape, *, is_lax: bool) -> str:
+def render_check(shape: ColumnShape, *, is_lax: bool = False) -> str:
+    """What holds a column to the labels of its ENUM or SET; "" for other types."""
     if shape.type_name not in ("enum", "set") or (shape.type_name == "set" and shape.wish == "text"):
         return ""
     convert = text_converter(shape.charset)
@@ -299,7 +300,7 @@ def render_default(column: ColumnFacts, *, is_mariadb: bool) -> str | None:
     elif "DEFAULT_GENERATED" in column.extra or (is_mariadb and not _is_bare_literal(text)):
         return None
     try:
-        return _render_wished(column.shape, text) if has_own_type(column.shape) else _render_literal(column.shape, text)
+        return _render_wished(column.shape, text) if has_own_type(column.shape) else render_literal(column.shape, text)
     except Unrepresentable:
         return None
 
@@ -332,7 +333,8 @@ def _is_bare_literal(text: str) -> bool:
     return any(form.fullmatch(text) for form in (_NUMBER, _BITS, _HEX))
 
 
-def _render_literal(shape: ColumnShape, text: str) -> str | None:
+def render_literal(shape: ColumnShape, text: str) -> str | None:
+    """A constant, in the catalog's words, as SQL; None when there is no certain equal. Raises Unrepresentable."""
     kind = shape.type_name
     if kind in _NUMBERS:
         return text if _NUMBER.fullmatch(text) else None

@@ -74,6 +74,11 @@ def codec_name(charset: str | None) -> str:
     return _CODECS.get(charset or "utf8mb4", "ascii")
 
 
+def is_known_charset(charset: str) -> bool:
+    """Whether it is a character set of the server that is read here in full."""
+    return charset in _CODECS
+
+
 @dataclass(frozen=True, slots=True)
 class ColumnShape:
     """One column; `type_sql` is the full type as `information_schema.columns.column_type` has it.

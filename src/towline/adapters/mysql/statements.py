@@ -76,10 +76,17 @@ _SCHEMA_WORDS: Final = frozenset({"DATABASE", "SCHEMA"})
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A piece of a statement; a quoted name or text without its quotes."""
+    """A piece of a statement; a quoted name without its quotes, a text in single quotes with them.
+
+    `quote`: the character that it is quoted with, "" without.
+    """
 
     text: str
-    is_quoted: bool = False
+    quote: str = ""
+
+    @property
+    def is_quoted(self) -> bool:
+        return bool(self.quote)
 
     def is_word(self, *words: str) -> bool:
         return not self.is_quoted and self.text.upper() in words
@@ -195,9 +202,9 @@ def _tokenize(text: str) -> list[Token]:
     for match in _TOKEN.finditer(text):
         if match["quoted"] is not None:
             quote = match["quoted"][0]
-            tokens.append(Token(match["quoted"][1:-1].replace(quote * 2, quote), is_quoted=True))
+            tokens.append(Token(match["quoted"][1:-1].replace(quote * 2, quote), quote))
         elif match["text"] is not None:
-            tokens.append(Token(match["text"], is_quoted=True))
+            tokens.append(Token(match["text"], "'"))
         elif match["word"] is not None:
             tokens.append(Token(match["word"]))
         elif match["mark"] is not None:

@@ -268,6 +268,7 @@ class PgApplier:
         if self._options.run_ddl is None or order is None:
             raise InvariantBroken("a statement came from a source whose DDL is not carried", side=Side.SOURCE)
         await self._options.run_ddl(self._require_connection(), order)
+        await self._writer.tables.forget()
         reach(DDL_BEFORE_CHECKPOINT)
 
     async def _write_range(

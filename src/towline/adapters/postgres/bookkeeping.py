@@ -72,6 +72,14 @@ JOB_DDL = (
         name text NOT NULL,
         reason text NOT NULL,
         PRIMARY KEY (job_id, number))""",
+    # Of a source whose log does not name the columns: what its tables are like at the checkpoint.
+    """CREATE TABLE IF NOT EXISTS towline.source_form (
+        job_id text NOT NULL,
+        schema_name text NOT NULL,
+        table_name text NOT NULL,
+        form text NOT NULL,
+        since text NOT NULL,
+        PRIMARY KEY (job_id, schema_name, table_name))""",
 )
 
 _JOB_TABLES = (
@@ -84,6 +92,7 @@ _JOB_TABLES = (
     "snapshot",
     "departure",
     "job_edit",
+    "source_form",
     "job",
 )
 

@@ -47,10 +47,19 @@ _PIECE_BYTES = 1024 * 1024
 
 
 class PgCopyTarget:
-    """The ledger of one job on one target database."""
+    """The ledger of one job on one target database. `renews_tables`: see `CopyFacts`."""
 
-    def __init__(self, endpoint: Endpoint, *, job_id: str, epoch: int, names: NameMap = SAME_NAMES) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        job_id: str,
+        epoch: int,
+        names: NameMap = SAME_NAMES,
+        renews_tables: bool = False,
+    ) -> None:
         self._names = names
+        self._renews_tables = renews_tables
         self._endpoint = endpoint
         self._job_id = job_id
         self._epoch = epoch
@@ -110,6 +119,7 @@ class PgCopyTarget:
             is_copied=job["copied_at"] is not None,
             is_complete=job["completed_at"] is not None,
             edit=edit or 0,
+            renews_tables=self._renews_tables,
         )
 
     async def save_snapshot(self, snapshot: SnapshotFact) -> None:
@@ -164,6 +174,7 @@ class PgCopyTarget:
                 reports += await leaving.drop_keys_across(connection, self._job_id, tables, items, self._names)
                 await leaving.remember_told(connection, self._job_id, reports)
                 await leaving.forget(connection, self._job_id, tables, items)
+                await leaving.forget_forms(connection, self._job_id, tables)
                 if edit is not None:
                     await self._note_edit(connection, edit)
                 points.reach(points.LEAVE_BEFORE_COMMIT)

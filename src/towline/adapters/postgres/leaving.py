@@ -81,6 +81,16 @@ async def forget(
         )
 
 
+async def forget_forms(connection: asyncpg.Connection, job_id: str, tables: Sequence[TableName]) -> None:
+    """What the source's tables are like, by which their rows are known. Call inside a transaction."""
+    await connection.execute(
+        """DELETE FROM towline.source_form WHERE job_id = $1 AND (schema_name, table_name) IN
+           (SELECT * FROM unnest($2::text[], $3::text[]))""",
+        job_id,
+        *_columns(tables),
+    )
+
+
 async def remember_told(connection: asyncpg.Connection, job_id: str, reports: Sequence[StructureReport]) -> None:
     """What the job's history is still to be told. Call inside a transaction."""
     await connection.execute(

@@ -136,6 +136,14 @@ class TargetTables:
             table.is_staged = False
             await self._connection.execute(table.sql.drop_stage())
 
+    async def forget(self) -> None:
+        """Read all tables anew: DDL has run, in the open transaction, which must not go on if it is taken back."""
+        for table in self._staged.values():
+            await self._connection.execute(table.sql.drop_stage())
+        self._staged.clear()
+        self._tables.clear()
+        self._unsettled.clear()
+
     def committed(self) -> None:
         """What was staged is gone, the staging tables stay."""
         self._unsettled.clear()
