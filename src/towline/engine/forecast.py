@@ -35,7 +35,7 @@ _PER_INDEX_BYTE: Final = 2.2
 _PER_ROW: Final = {"gin": 350.0, "gist": 500.0, "spgist": 300.0, "brin": 15.0}
 _PER_ROW_PLAIN: Final = 50.0
 # InnoDB builds all plain indexes of a table while it reads it once.
-_PER_INNODB_BYTE, _PER_FULLTEXT_BYTE = 0.6, 6.0
+_PER_INNODB_BYTE, _PER_FULLTEXT_BYTE = 0.9, 6.0
 # What is no index weighs what it reads of a table.
 _READING_COST: Final = {"STATISTICS DATA": 1.0, "FK CONSTRAINT": 0.4, "MATERIALIZED VIEW DATA": 2.0}
 # From the last index until a first proof, on a source that writes nothing.

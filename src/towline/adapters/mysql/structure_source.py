@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from towline.adapters.mysql.accounts import read_grants
-from towline.adapters.mysql.build_progress import FULLTEXT_SHARE_IN_MYSQL
+from towline.adapters.mysql.build_progress import FULLTEXT_SHARE_IN_MARIADB, FULLTEXT_SHARE_IN_MYSQL
 from towline.adapters.mysql.catalog import read_schemas, read_tables
 from towline.adapters.mysql.connection import connect
 from towline.adapters.mysql.create_table import TableParts, adapt, split_table
@@ -163,20 +163,29 @@ class _Reading:
 
     def _add_indexes(self, table: Table, part: TableParts) -> None:
         plain_bytes = table.index_bytes or int(table.size_bytes * _USUAL_INDEX_SHARE * len(part.indexes))
-        groups = [(part.indexes, plain_bytes)] if part.indexes else []
-        slow_share = _USUAL_INDEX_SHARE if self._target.is_mariadb else FULLTEXT_SHARE_IN_MYSQL
-        groups += [((definition,), int(table.size_bytes * slow_share)) for definition in part.slow_indexes]
-        for group, weight_bytes in groups:
-            added = ", ".join(f"ADD {definition}" for definition in group)
-            self._add(
-                Section.INDEXES,
-                "INDEX",
-                ", ".join(_name_of(definition) for definition in group),
-                table.name.schema,
-                (f"ALTER TABLE {qualified(self._there(table.name))} {added}",),
-                table.name,
-                weight_bytes=weight_bytes,
-            )
+        slow_share = FULLTEXT_SHARE_IN_MARIADB if self._target.is_mariadb else FULLTEXT_SHARE_IN_MYSQL
+        # The first FULLTEXT index makes the table anew, with a hidden column, and all indexes that it has by then.
+        slow = frozenset(
+            self._add_index(table, (definition,), weight_bytes=int(table.size_bytes * slow_share))
+            for definition in part.slow_indexes
+        )
+        if part.indexes:
+            self._add_index(table, part.indexes, weight_bytes=plain_bytes, depends=slow)
+
+    def _add_index(
+        self, table: Table, group: Sequence[str], *, weight_bytes: int, depends: frozenset[int] = frozenset()
+    ) -> int:
+        added = ", ".join(f"ADD {definition}" for definition in group)
+        return self._add(
+            Section.INDEXES,
+            "INDEX",
+            ", ".join(_name_of(definition) for definition in group),
+            table.name.schema,
+            (f"ALTER TABLE {qualified(self._there(table.name))} {added}",),
+            table.name,
+            weight_bytes=weight_bytes,
+            depends=depends,
+        )
 
     def _add_foreign_keys(self, table: Table, part: TableParts) -> None:
         for key in part.foreign_keys:

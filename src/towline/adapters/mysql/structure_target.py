@@ -20,7 +20,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from towline.adapters.mysql.bookkeeping import BEGIN, hold_name, require_epoch
-from towline.adapters.mysql.build_progress import MysqlCourse, read_share
+from towline.adapters.mysql.build_progress import Course, begin_course, read_share
 from towline.adapters.mysql.connection import SQL_MODE, connect
 from towline.adapters.mysql.errors import number_of
 from towline.adapters.mysql.quoting import qualified
@@ -71,7 +71,7 @@ class MyStructureTarget:
         self._job_id = job_id
         self._epoch = epoch
         self._idle: list[Session] = []
-        self._builds: dict[int, tuple[StructureItem, int, MysqlCourse]] = {}  # in flight, by the item's number
+        self._builds: dict[int, tuple[int, Course]] = {}  # in flight, by the item's number
 
     async def save_structure(self, items: Sequence[StructureItem]) -> None:
         async with self._session() as session:
@@ -135,9 +135,9 @@ class MyStructureTarget:
         builds = dict(self._builds)
         if len(builds) != 1:
             return {}  # what the servers tell cannot be told apart
-        ((number, (item, connection_id, course)),) = builds.items()
+        ((number, (connection_id, course)),) = builds.items()
         async with self._session() as session:
-            share = await read_share(session, item, connection_id, course)
+            share = await read_share(session, connection_id, course)
         return {} if share is None else {number: share}
 
     async def write_sequences(self, values: Sequence[SequenceValue]) -> None:
@@ -197,7 +197,7 @@ class MyStructureTarget:
                 if item.kind == "INDEX":
                     await self._refresh_statistics(session, item)
                     reach(INDEX_IN_BUILD)
-                    self._builds[item.number] = item, session.connection_id, MysqlCourse()
+                    self._builds[item.number] = session.connection_id, begin_course(item)
                 await self._execute(session, statement, item, what, on_report)
         except (TransientError, LeaseLost):
             raise
