@@ -31,16 +31,16 @@ class _Pair(Protocol):
 
 
 class _Family(_Pair, Protocol):
-    """One family, as a pair with itself and alone."""
+    """One family, as a pair with itself and alone: a module `family` of an adapter."""
 
     def parse_url(self, url: str) -> Endpoint: ...
     async def check_connection(self, endpoint: Endpoint, *, side: Side) -> None: ...
     async def read_identity(self, endpoint: Endpoint, *, side: Side) -> str: ...
-    async def read_accounts(self, source: Endpoint) -> list[Account]: ...
-    async def ensure_accounts(self, spec: JobSpec, wish: AccountWish, on_report: OnReport) -> None: ...
+    async def read_accounts(self, source: Endpoint, /) -> list[Account]: ...
+    async def ensure_accounts(self, spec: JobSpec, wish: AccountWish, *, on_report: OnReport) -> None: ...
     async def read_parameters(self, source: Endpoint, target: Endpoint) -> list[Parameter]: ...
     async def write_parameters(self, target: Endpoint, values: Mapping[str, str]) -> bool: ...
-    async def check_row_filter(self, source: Endpoint, wish: RowFilter, *, follow: bool) -> None: ...
+    async def check_row_filter(self, source: Endpoint, /, wish: RowFilter, *, follow: bool) -> None: ...
     async def read_structure(self, target: Endpoint, job_id: str) -> list[StructureEntry]: ...
 
 
@@ -48,18 +48,16 @@ class _Family(_Pair, Protocol):
 # moves PostgreSQL has no use for those of MySQL.
 
 
-@cache
 def _postgres() -> _Family:
-    from towline.adapters.postgres.family import PostgresFamily
+    from towline.adapters.postgres import family
 
-    return PostgresFamily()
+    return family
 
 
-@cache
 def _mysql() -> _Family:
-    from towline.adapters.mysql.family import MysqlFamily
+    from towline.adapters.mysql import family
 
-    return MysqlFamily()
+    return family
 
 
 @cache
@@ -133,7 +131,7 @@ async def _ensure_accounts(spec: JobSpec, wish: AccountWish, sides: Sides, repor
     """Before the structure, which grants them things; later whoever removed one on the target meant it."""
     try:
         if not (await sides.copy_target.load_facts()).is_complete:
-            await _shared_family(spec.source, spec.target).ensure_accounts(spec, wish, reporter.note)
+            await _shared_family(spec.source, spec.target).ensure_accounts(spec, wish, on_report=reporter.note)
     except BaseException:
         await sides.close()
         raise

@@ -1,70 +1,52 @@
-"""What MySQL and MariaDB can do: alone, and as a pair with itself."""
+"""What MySQL and MariaDB can do, alone and each to each: the module is the object that bootstrap holds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
-
-from towline.adapters.mysql import accounts, catalog, parameters, sides
+from towline.adapters.mysql import catalog
+from towline.adapters.mysql.accounts import ensure_accounts, read_accounts
 from towline.adapters.mysql.checks import run_prechecks
 from towline.adapters.mysql.connection import connect, parse_url
+from towline.adapters.mysql.parameters import read_parameters, write_parameters
+from towline.adapters.mysql.sides import open_sides, remove_traces
 from towline.adapters.mysql.structure_view import read_structure
-from towline.domain.accounts import Account, AccountWish, Parameter
 from towline.domain.errors import NotBuilt, Side
 from towline.domain.jobs import Endpoint, JobSpec
 from towline.domain.prechecks import PrecheckItem
-from towline.domain.structure import StructureEntry, StructureReport
 from towline.domain.tables import RowFilter
-from towline.engine.ports import Sides
 
-OnReport = Callable[[StructureReport], None]
+__all__ = [
+    "check_connection",
+    "check_joining",
+    "check_row_filter",
+    "ensure_accounts",
+    "open_sides",
+    "parse_url",
+    "read_accounts",
+    "read_identity",
+    "read_parameters",
+    "read_structure",
+    "remove_traces",
+    "run_prechecks",
+    "write_parameters",
+]
 
 
-class MysqlFamily:
-    """MySQL and MariaDB, and each to each."""
+async def check_joining(spec: JobSpec) -> list[PrecheckItem]:
+    return []  # nothing can, see `domain.jobs.takes_objects_in`
 
-    def parse_url(self, url: str) -> Endpoint:
-        return parse_url(url)
 
-    async def open_sides(self, spec: JobSpec, *, epoch: int | None, work_dir: Path) -> Sides:
-        return await sides.open_sides(spec, epoch=epoch, work_dir=work_dir)
+async def check_connection(endpoint: Endpoint, *, side: Side) -> None:
+    session = await connect(endpoint, purpose="test", with_database=True, side=side)
+    session.terminate()
 
-    async def remove_traces(self, spec: JobSpec) -> None:
-        await sides.remove_traces(spec)
 
-    async def run_prechecks(self, spec: JobSpec) -> list[PrecheckItem]:
-        return await run_prechecks(spec)
-
-    async def check_joining(self, spec: JobSpec) -> list[PrecheckItem]:
-        return []  # nothing can, see `domain.jobs.takes_objects_in`
-
-    async def check_connection(self, endpoint: Endpoint, *, side: Side) -> None:
-        session = await connect(endpoint, purpose="test", with_database=True, side=side)
+async def read_identity(endpoint: Endpoint, *, side: Side) -> str:
+    session = await connect(endpoint, purpose="identity", side=side)
+    try:
+        return await catalog.read_identity(session)
+    finally:
         session.terminate()
 
-    async def read_identity(self, endpoint: Endpoint, *, side: Side) -> str:
-        session = await connect(endpoint, purpose="identity", side=side)
-        try:
-            return await catalog.read_identity(session)
-        finally:
-            session.terminate()
 
-    async def read_accounts(self, source: Endpoint) -> list[Account]:
-        return await accounts.read_accounts(source)
-
-    async def ensure_accounts(
-        self, spec: JobSpec, wish: AccountWish, on_report: Callable[[StructureReport], None]
-    ) -> None:
-        await accounts.ensure_accounts(spec, wish, on_report=on_report)
-
-    async def read_parameters(self, source: Endpoint, target: Endpoint) -> list[Parameter]:
-        return await parameters.read_parameters(source, target)
-
-    async def write_parameters(self, target: Endpoint, values: Mapping[str, str]) -> bool:
-        return await parameters.write_parameters(target, values)
-
-    async def read_structure(self, target: Endpoint, job_id: str) -> list[StructureEntry]:
-        return await read_structure(target, job_id)
-
-    async def check_row_filter(self, source: Endpoint, wish: RowFilter, *, follow: bool) -> None:
-        raise NotBuilt("Towline cannot filter rows of MySQL and MariaDB databases yet")
+async def check_row_filter(source: Endpoint, wish: RowFilter, *, follow: bool) -> None:
+    raise NotBuilt("Towline cannot filter rows of MySQL and MariaDB databases yet")

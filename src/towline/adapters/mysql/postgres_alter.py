@@ -164,9 +164,7 @@ class _Reader:
             return
         if words.next_is("CONSTRAINT", "PRIMARY", "FOREIGN", "CHECK", "PARTITION", "PERIOD", "SYSTEM"):
             raise words.refused()
-        words.take("COLUMN")
-        if words.next_is("IF"):
-            raise words.refused()
+        self._take_column_word()
         self._definitions.require_known_mode()
         if not words.take("("):
             self.changes.append(ColumnChange("", self._definitions.read(), after=self._place()))
@@ -183,9 +181,7 @@ class _Reader:
             return
         if words.next_is("PRIMARY", "FOREIGN", "CHECK", "CONSTRAINT", "PARTITION", "SYSTEM", "PERIOD"):
             raise words.refused()
-        words.take("COLUMN")
-        if words.next_is("IF"):
-            raise words.refused()
+        self._take_column_word()
         name = words.name()
         words.take("RESTRICT", "CASCADE")
         self.changes.append(ColumnChange(name))
@@ -204,22 +200,23 @@ class _Reader:
 
     def _change(self) -> None:
         words = self._words
-        words.take("COLUMN")
-        if words.next_is("IF"):
-            raise words.refused()
+        self._take_column_word()
         self._definitions.require_known_mode()
         name = words.name()
         self.changes.append(ColumnChange(name, self._definitions.read(), after=self._place()))
 
     def _modify(self) -> None:
-        words = self._words
-        words.take("COLUMN")
-        if words.next_is("IF"):
-            raise words.refused()
+        self._take_column_word()
         self._definitions.require_known_mode()
         definition = self._definitions.read()
         # The name may be in other letters than before, which it has from then on.
         self.changes.append(ColumnChange(definition.shape.name, definition, after=self._place()))
+
+    def _take_column_word(self) -> None:
+        """It may be left out; what follows must be a name and no condition."""
+        self._words.take("COLUMN")
+        if self._words.next_is("IF"):
+            raise self._words.refused()
 
     def _place(self) -> str | None:
         if self._words.take("FIRST"):

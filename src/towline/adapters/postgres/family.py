@@ -1,71 +1,56 @@
-"""What PostgreSQL can do: alone, and as a pair with itself."""
+"""What PostgreSQL can do, alone and as a pair with itself: the module is the object that bootstrap holds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 
-from towline.adapters.postgres import accounts, catalog, parameters, sides
+from towline.adapters.postgres import accounts, catalog
+from towline.adapters.postgres.accounts import read_accounts
 from towline.adapters.postgres.checks import run_prechecks
 from towline.adapters.postgres.connection import connect, parse_url
+from towline.adapters.postgres.parameters import read_parameters, write_parameters
 from towline.adapters.postgres.row_filters import check_row_filter
+from towline.adapters.postgres.sides import open_sides, remove_traces
 from towline.adapters.postgres.structure_view import read_structure
-from towline.domain.accounts import Account, AccountWish, Parameter
+from towline.domain.accounts import AccountWish
 from towline.domain.errors import Side
 from towline.domain.jobs import Endpoint, JobSpec
 from towline.domain.prechecks import PrecheckItem
-from towline.domain.structure import StructureEntry, StructureReport
-from towline.domain.tables import RowFilter
-from towline.engine.ports import Sides
+from towline.domain.structure import StructureReport
 
-OnReport = Callable[[StructureReport], None]
+__all__ = [
+    "check_connection",
+    "check_joining",
+    "check_row_filter",
+    "ensure_accounts",
+    "open_sides",
+    "parse_url",
+    "read_accounts",
+    "read_identity",
+    "read_parameters",
+    "read_structure",
+    "remove_traces",
+    "run_prechecks",
+    "write_parameters",
+]
 
 
-class PostgresFamily:
-    """PostgreSQL, and PostgreSQL to PostgreSQL."""
+async def check_joining(spec: JobSpec) -> list[PrecheckItem]:
+    return await run_prechecks(spec, only_joining=True)
 
-    def parse_url(self, url: str) -> Endpoint:
-        return parse_url(url)
 
-    async def open_sides(self, spec: JobSpec, *, epoch: int | None, work_dir: Path) -> Sides:
-        return await sides.open_sides(spec, epoch=epoch, work_dir=work_dir)
+async def check_connection(endpoint: Endpoint, *, side: Side) -> None:
+    connection = await connect(endpoint, purpose="test", side=side)
+    connection.terminate()
 
-    async def remove_traces(self, spec: JobSpec) -> None:
-        await sides.remove_traces(spec)
 
-    async def run_prechecks(self, spec: JobSpec) -> list[PrecheckItem]:
-        return await run_prechecks(spec)
-
-    async def check_joining(self, spec: JobSpec) -> list[PrecheckItem]:
-        return await run_prechecks(spec, only_joining=True)
-
-    async def check_connection(self, endpoint: Endpoint, *, side: Side) -> None:
-        connection = await connect(endpoint, purpose="test", side=side)
+async def read_identity(endpoint: Endpoint, *, side: Side) -> str:
+    connection = await connect(endpoint, purpose="identity", side=side)
+    try:
+        return await catalog.read_identity(connection)
+    finally:
         connection.terminate()
 
-    async def read_identity(self, endpoint: Endpoint, *, side: Side) -> str:
-        connection = await connect(endpoint, purpose="identity", side=side)
-        try:
-            return await catalog.read_identity(connection)
-        finally:
-            connection.terminate()
 
-    async def read_accounts(self, source: Endpoint) -> list[Account]:
-        return await accounts.read_accounts(source)
-
-    async def ensure_accounts(
-        self, spec: JobSpec, wish: AccountWish, on_report: Callable[[StructureReport], None]
-    ) -> None:
-        await accounts.ensure_accounts(spec.source, spec.target, wish, on_report=on_report)
-
-    async def read_parameters(self, source: Endpoint, target: Endpoint) -> list[Parameter]:
-        return await parameters.read_parameters(source, target)
-
-    async def write_parameters(self, target: Endpoint, values: Mapping[str, str]) -> bool:
-        return await parameters.write_parameters(target, values)
-
-    async def read_structure(self, target: Endpoint, job_id: str) -> list[StructureEntry]:
-        return await read_structure(target, job_id)
-
-    async def check_row_filter(self, source: Endpoint, wish: RowFilter, *, follow: bool) -> None:
-        await check_row_filter(source, wish, follow=follow)
+async def ensure_accounts(spec: JobSpec, wish: AccountWish, *, on_report: Callable[[StructureReport], None]) -> None:
+    await accounts.ensure_accounts(spec.source, spec.target, wish, on_report=on_report)
