@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import warnings
 from dataclasses import replace
 
+import asyncpg
 import pytest
 
 from tests.integration.structure.conftest import Roles
@@ -189,6 +192,29 @@ async def test_i5_applying_items_again_changes_nothing(source_database: Database
         await target.apply_items(items, on_report=lambda report: pytest.fail(report.reason))
     finally:
         await target.close()
+
+
+async def test_session_is_closed_when_its_making_is_cancelled(
+    target_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = await open_target(target_database)
+    being_prepared = asyncio.Event()
+
+    async def prepare_for_long(connection: asyncpg.Connection) -> None:
+        being_prepared.set()
+        await connection.execute("SELECT pg_sleep(100)")
+
+    monkeypatch.setattr("towline.adapters.postgres.structure_target.ensure_compressed_log", prepare_for_long)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        loading = asyncio.create_task(target.load_structure())
+        await being_prepared.wait()
+        loading.cancel()
+        await asyncio.wait({loading})
+        assert loading.cancelled()
+        del loading
+        gc.collect()
+    assert [str(warning.message) for warning in told] == []
 
 
 async def test_selected_tables_come_with_what_they_need(rich_source: Database, rich_target: Database) -> None:

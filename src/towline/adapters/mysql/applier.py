@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from towline.adapters.mysql.bookkeeping import BEGIN, hold_name
@@ -94,9 +95,12 @@ class MyApplier:
     async def open(self, start: Position) -> Checkpoint:
         purpose = f"{self._options.job_id}:apply"
         self._session = session = await connect(
-            self._endpoint, purpose=purpose, settings=_SESSION_SETTINGS, side=Side.TARGET
+            self._endpoint,
+            purpose=purpose,
+            settings=_SESSION_SETTINGS,
+            side=Side.TARGET,
+            prepare=partial(hold_name, job_id=self._options.job_id),
         )
-        await hold_name(session, self._options.job_id)
         self._writer = FoldWriter(session, self._options.rows, self._options.names)
         await session.execute(_MAKE_CHECKPOINT, str(start), self._options.job_id, self._options.epoch)
         self._checkpoint = await self._read_checkpoint(session)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -62,11 +62,13 @@ async def connect(
     with_database: bool = False,
     timeout_s: float = 10,
     side: Side = Side.TOWLINE,
+    prepare: Callable[[Session], Awaitable[None]] | None = None,
 ) -> Session:
     """A new session, with `towline:<purpose>` as its program name where the server keeps that. The caller ends it.
 
     `settings` are session variables with their values as SQL.  The session has a default database only
-    `with_database`; names are written in full everywhere.
+    `with_database`; names are written in full everywhere.  `prepare` makes it ready for its purpose; where that fails
+    or is cancelled, nobody is left with an open session.
 
     Raises:
         ConnectionRefused: the server answered, but not with a session.
@@ -100,6 +102,12 @@ async def connect(
     except BaseException:
         session.terminate()
         raise
+    if prepare is not None:
+        try:
+            await prepare(session)
+        except BaseException:
+            session.terminate()
+            raise
     _OPENED.add(session)
     return session
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Final, cast
 
 from towline.adapters.mysql import leaving
@@ -190,9 +191,12 @@ class MyCopyTarget:
 
     async def open_writer(self) -> MyChunkWriter:
         session = await connect(
-            self._endpoint, purpose=f"{self._job_id}:write", settings=WRITER_SETTINGS, side=Side.TARGET
+            self._endpoint,
+            purpose=f"{self._job_id}:write",
+            settings=WRITER_SETTINGS,
+            side=Side.TARGET,
+            prepare=partial(hold_name, job_id=self._job_id),
         )
-        await hold_name(session, self._job_id)
         return MyChunkWriter(session, self._job_id, self._epoch, self._policy, self._form, self._names)
 
     async def close(self) -> None:
@@ -252,8 +256,8 @@ class MyCopyTarget:
                 purpose=f"{self._job_id}:ledger",
                 settings={"foreign_key_checks": "0"},
                 side=Side.TARGET,
+                prepare=partial(hold_name, job_id=self._job_id),
             )
-            await hold_name(self._session, self._job_id)
         return self._session
 
 

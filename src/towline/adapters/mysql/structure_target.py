@@ -17,6 +17,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 from towline.adapters.mysql.bookkeeping import BEGIN, hold_name, require_epoch
@@ -282,11 +283,13 @@ class MyStructureTarget:
             self._idle.append(session)
 
     async def _connect(self) -> Session:
-        session = await connect(
-            self._endpoint, purpose=f"{self._job_id}:structure", settings=_SETTINGS, side=Side.TARGET
+        return await connect(
+            self._endpoint,
+            purpose=f"{self._job_id}:structure",
+            settings=_SETTINGS,
+            side=Side.TARGET,
+            prepare=partial(hold_name, job_id=self._job_id),
         )
-        await hold_name(session, self._job_id)
-        return session
 
 
 def is_there_already(error: TowlineError) -> bool:

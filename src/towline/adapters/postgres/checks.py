@@ -36,23 +36,28 @@ async def run_prechecks(spec: JobSpec, *, only_joining: bool = False) -> list[Pr
 
     A side that cannot be looked at gives one failed item, its connection, and no others; no error is raised.
     """
-    source, target = await asyncio.gather(
-        _open(spec.source, spec.job_id, Side.SOURCE), _open(spec.target, spec.job_id, Side.TARGET)
-    )
+    opened: list[asyncpg.Connection] = []
     try:
+        source, target = await asyncio.gather(
+            _open(spec.source, spec.job_id, Side.SOURCE, opened), _open(spec.target, spec.job_id, Side.TARGET, opened)
+        )
         return await _check(spec, source, target, only_joining=only_joining)
     finally:
-        for connection in (source, target):
-            if isinstance(connection, asyncpg.Connection):
-                connection.terminate()
+        for connection in opened:
+            connection.terminate()
 
 
-async def _open(endpoint: Endpoint, job_id: str, side: Side) -> asyncpg.Connection | TowlineError:
+async def _open(
+    endpoint: Endpoint, job_id: str, side: Side, opened: list[asyncpg.Connection]
+) -> asyncpg.Connection | TowlineError:
+    """The session stands in `opened` as well: of two that open side by side, one may be cut short."""
     try:
         settings = {"statement_timeout": "60s", "lock_timeout": "10s"}
-        return await connect(endpoint, purpose=f"{job_id}:precheck", settings=settings, side=side)
+        connection = await connect(endpoint, purpose=f"{job_id}:precheck", settings=settings, side=side)
     except TowlineError as error:
         return error
+    opened.append(connection)
+    return connection
 
 
 async def _check(

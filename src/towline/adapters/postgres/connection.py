@@ -10,7 +10,7 @@ import ipaddress
 import socket
 import ssl
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -20,7 +20,7 @@ import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 from psycopg.conninfo import make_conninfo
 
-from towline.adapters.postgres.errors import translated_connecting
+from towline.adapters.postgres.errors import translated, translated_connecting
 from towline.domain.errors import RequestError, Side
 from towline.domain.jobs import Endpoint
 
@@ -55,8 +55,11 @@ async def connect(
     settings: Mapping[str, str] | None = None,
     timeout_s: float = 10,
     side: Side = Side.TOWLINE,
+    prepare: Callable[[asyncpg.Connection], Awaitable[None]] | None = None,
 ) -> asyncpg.Connection:
     """A new session, named `towline:<purpose>` on the server. The caller closes it.
+
+    `prepare` makes it ready for its purpose; where that fails or is cancelled, nobody is left with an open session.
 
     Raises:
         ConnectionRefused: the server answered, but not with a session.
@@ -84,6 +87,13 @@ async def connect(
             later = _later_settings(connection.get_server_version().major, settings or {})
             if later:
                 await connection.execute(later)
+        except BaseException:
+            connection.terminate()
+            raise
+    if prepare is not None:
+        try:
+            with translated(side, what="preparing a session"):
+                await prepare(connection)
         except BaseException:
             connection.terminate()
             raise

@@ -87,7 +87,10 @@ class PgProbe:
 
     async def _open(self) -> asyncpg.Connection:
         if self._connection is None or self._connection.is_closed():
-            self._connection = await connect(self._endpoint, purpose=self._purpose, side=Side.SOURCE)
-            with translated(Side.SOURCE, what="reading the log's form"):
-                self._form = await LogForm.read(self._connection)
+            self._connection = await connect(
+                self._endpoint, purpose=self._purpose, side=Side.SOURCE, prepare=self._read_form
+            )
         return self._connection
+
+    async def _read_form(self, connection: asyncpg.Connection) -> None:
+        self._form = await LogForm.read(connection)

@@ -314,18 +314,20 @@ class PgStructureTarget:
         return None
 
     async def _connect(self) -> asyncpg.Connection:
-        connection = await connect(
+        return await connect(
             self._endpoint,
             purpose=f"{self._job_id}:structure",
             settings=self._settings,
             side=Side.TARGET,
+            prepare=_prepare,
         )
-        with translated(Side.TARGET, what="preparing a session"):
-            await ensure_compressed_log(connection)
-            if connection.get_server_version().major >= _FIRST_VERSION_WITH_CONNECTION_CHECK:
-                # An index build notices that its worker died instead of going on for hours.
-                await connection.execute("SET client_connection_check_interval = '5s'")
-        return connection
+
+
+async def _prepare(connection: asyncpg.Connection) -> None:
+    await ensure_compressed_log(connection)
+    if connection.get_server_version().major >= _FIRST_VERSION_WITH_CONNECTION_CHECK:
+        # An index build notices that its worker died instead of going on for hours.
+        await connection.execute("SET client_connection_check_interval = '5s'")
 
 
 def estimate_build(phase: str, blocks: float, tuples: float) -> float:
