@@ -13,27 +13,20 @@ from pathlib import Path
 from typing import cast
 
 from towline.adapters.mysql.binlog_reader import BinlogReader
-from towline.adapters.mysql.catalog import read_identity
-from towline.adapters.mysql.connection import connect as connect_source
-from towline.adapters.mysql.diagnosis import MySourceDiagnosis
-from towline.adapters.mysql.gtid import BinlogPosition, parse_position
-from towline.adapters.mysql.positions import read_position
+from towline.adapters.mysql.gtid import parse_position
 from towline.adapters.mysql.postgres_structure import MyStructureForPostgres
 from towline.adapters.mysql.probe import MysqlProbe
 from towline.adapters.mysql.snapshot import MyCopySource
+from towline.adapters.mysql.source_side import MySourceSide, look_at_source
 from towline.adapters.mysql.zero_dates import has_zero
 from towline.adapters.postgres.applier import ApplierOptions, PgApplier
-from towline.adapters.postgres.bookkeeping import ensure_bookkeeping, remove_bookkeeping, take_over
-from towline.adapters.postgres.connection import connect as connect_target
 from towline.adapters.postgres.copy_target import PgCopyTarget
-from towline.adapters.postgres.diagnosis import PgTargetDiagnosis
-from towline.adapters.postgres.errors import translated
 from towline.adapters.postgres.structure_target import PgStructureTarget
+from towline.adapters.postgres.target_side import PgTargetSide, forget_job, take_over_target
 from towline.crossing.kept_forms import TargetFormKeeper
 from towline.crossing.mysql_to_postgres_checks import run_prechecks
 from towline.crossing.mysql_to_postgres_ddl import run_source_ddl
 from towline.domain.conversion import ZeroDates
-from towline.domain.errors import SetupError, Side
 from towline.domain.jobs import Endpoint, JobSpec, TaskMode
 from towline.domain.positions import Position
 from towline.domain.prechecks import PrecheckItem
@@ -51,30 +44,15 @@ class MysqlToPostgres:
             ConnectionRefused, ServerUnreachable: one of the servers cannot be reached.
             LeaseLost: another worker owns the job.
         """
-        source = await connect_source(spec.source, purpose=f"{spec.job_id}:identity", side=Side.SOURCE)
-        try:
-            identity = await read_identity(source)
-        finally:
-            source.terminate()
-        target = await connect_target(spec.target, purpose=f"{spec.job_id}:take-over", side=Side.TARGET)
-        try:
-            with translated(Side.TARGET, what="taking the job over"):
-                await ensure_bookkeeping(target)
-                mine = await take_over(target, spec.job_id, epoch=epoch, source_identity=identity)
-        finally:
-            target.terminate()
-        sides = _Sides(spec, epoch=mine, work_dir=work_dir, is_mariadb=source.flavor.is_mariadb)
+        source = await look_at_source(spec)
+        owned = await take_over_target(spec, epoch=epoch, source_identity=source.identity)
+        sides = _Sides(spec, epoch=owned.epoch, work_dir=work_dir, is_mariadb=source.flavor.is_mariadb)
         # Its positions are all `BinlogPosition`: the engine gives back only positions that came from this side.
         return cast(Sides, sides)
 
     async def remove_traces(self, spec: JobSpec) -> None:
         """Drop the job's bookkeeping on the target; the source holds nothing. Safe to repeat."""
-        connection = await connect_target(spec.target, purpose="end", side=Side.TARGET)
-        try:
-            with translated(Side.TARGET, what="removing the job's bookkeeping"):
-                await remove_bookkeeping(connection, spec.job_id)
-        finally:
-            connection.terminate()
+        await forget_job(spec)
 
     async def run_prechecks(self, spec: JobSpec) -> list[PrecheckItem]:
         return await run_prechecks(spec)
@@ -83,15 +61,22 @@ class MysqlToPostgres:
         return []  # nothing can, see `domain.jobs.takes_objects_in`
 
 
-class _Sides:
+class _Sides(MySourceSide, PgTargetSide):
     """Implements `engine.ports.Sides`."""
 
     def __init__(self, spec: JobSpec, *, epoch: int, work_dir: Path, is_mariadb: bool) -> None:
-        self._spec = spec
+        MySourceSide.__init__(self, spec)
+        PgTargetSide.__init__(
+            self,
+            spec,
+            structure_target=PgStructureTarget(spec.target, job_id=spec.job_id, epoch=epoch),
+            copy_target=PgCopyTarget(
+                spec.target, job_id=spec.job_id, epoch=epoch, renews_tables=spec.mode is not TaskMode.FULL
+            ),
+        )
         self._epoch = epoch
         self._work_dir = work_dir
         self.structure_source = MyStructureForPostgres(spec.source, job_id=spec.job_id, conversion=spec.conversion)
-        self.structure_target = PgStructureTarget(spec.target, job_id=spec.job_id, epoch=epoch)
         self.copy_source = MyCopySource(
             spec.source,
             job_id=spec.job_id,
@@ -100,37 +85,11 @@ class _Sides:
             is_for_postgres=True,
             conversion=spec.conversion,
         )
-        self.copy_target = PgCopyTarget(
-            spec.target, job_id=spec.job_id, epoch=epoch, renews_tables=spec.mode is not TaskMode.FULL
-        )
-
-    async def read_source_position(self) -> BinlogPosition:
-        session = await connect_source(self._spec.source, purpose=f"{self._spec.job_id}:position", side=Side.SOURCE)
-        try:
-            position = await read_position(session)
-        finally:
-            session.terminate()
-        if position is None:
-            raise SetupError("the source writes no binlog", side=Side.SOURCE, remedy="Set log_bin on the source.")
-        return position
-
-    def parse_position(self, text: str) -> BinlogPosition:
-        return parse_position(text)
 
     def open_stream(self, tables: Sequence[Table], *, mixed: frozenset[TableName]) -> StreamSides:
         # `mixed` needs nothing of its own: the binlog has whole rows, see `engine/snapshot.py`.
         spill_dir = self._work_dir / self._spec.job_id
         return cast(StreamSides, _StreamSides(self._spec, tables, epoch=self._epoch, spill_dir=spill_dir))
-
-    def new_source_diagnosis(self) -> MySourceDiagnosis:
-        return MySourceDiagnosis(self._spec.source, job_id=self._spec.job_id)
-
-    def new_target_diagnosis(self) -> PgTargetDiagnosis:
-        return PgTargetDiagnosis(self._spec.target, job_id=self._spec.job_id)
-
-    async def close(self) -> None:
-        await self.copy_target.close()
-        await self.structure_target.close()
 
 
 class _StreamSides:

@@ -13,41 +13,31 @@ from pathlib import Path
 from typing import cast
 
 from towline.adapters.mysql.applier import ApplierOptions, MyApplier
-from towline.adapters.mysql.bookkeeping import (
-    ensure_bookkeeping,
-    hold_name,
-    read_feed_epoch,
-    remove_bookkeeping,
-    take_over,
-)
+from towline.adapters.mysql.bookkeeping import remove_bookkeeping
 from towline.adapters.mysql.connection import connect as connect_mysql
 from towline.adapters.mysql.copy_target import MyCopyTarget
-from towline.adapters.mysql.diagnosis import MyTargetDiagnosis
 from towline.adapters.mysql.flavor import Flavor
 from towline.adapters.mysql.foreign_rows import Convert, ForeignRows
 from towline.adapters.mysql.session import Session
-from towline.adapters.postgres import slots
-from towline.adapters.postgres.catalog import read_identity
-from towline.adapters.postgres.connection import connect as connect_postgres
-from towline.adapters.postgres.diagnosis import PgSourceDiagnosis
-from towline.adapters.postgres.errors import translated
+from towline.adapters.mysql.target_side import MyTargetSide, take_over_target
 from towline.adapters.postgres.lsn import Lsn
-from towline.adapters.postgres.probe import PgProbe, read_current_position
+from towline.adapters.postgres.probe import PgProbe
 from towline.adapters.postgres.slot_reader import PgSlotReader, StreamOptions
 from towline.adapters.postgres.snapshot import PgChunkReader, PgCopySource, PgSnapshot
+from towline.adapters.postgres.source_side import PgSourceSide, choose_feed, drop_feeds_after, look_at_source
 from towline.crossing.to_mysql_catalog import read_tables
 from towline.crossing.to_mysql_checks import run_prechecks
 from towline.crossing.to_mysql_structure import CrossStructureSource, CrossStructureTarget
 from towline.crossing.to_mysql_values import COPY_FORM, choose_converter, fit_block, select_value
 from towline.domain.changes import Relation
-from towline.domain.errors import Side, SourceChanged, TowlineError
-from towline.domain.jobs import JobSpec, TaskMode
+from towline.domain.errors import Side, SourceChanged
+from towline.domain.jobs import JobSpec
 from towline.domain.prechecks import PrecheckItem
 from towline.domain.tables import ObjectSelection, Table, TableName
 from towline.engine.ports import Chunk, CopySource, Sides, SnapshotFact, StreamSides
 
 
-class CrossSides:
+class CrossSides(PgSourceSide, MyTargetSide):
     """Implements `engine.ports.Sides`. Make it with `open_sides`."""
 
     def __init__(
@@ -61,38 +51,28 @@ class CrossSides:
         target: Flavor,
         owner: Session,
     ) -> None:
-        self._spec = spec
+        PgSourceSide.__init__(self, spec, feed=feed)
+        MyTargetSide.__init__(
+            self,
+            spec,
+            owner=owner,
+            structure_target=CrossStructureTarget(spec.target, job_id=spec.job_id, epoch=epoch),
+            copy_target=MyCopyTarget(
+                spec.target,
+                job_id=spec.job_id,
+                epoch=epoch,
+                policy=spec.conflict_policy,
+                form=COPY_FORM,
+                selection=spec.selection,
+            ),
+        )
         self._epoch = epoch
         self._work_dir = work_dir
         self._source_version = source_version
-        self._feed = feed
-        self._owner = owner
         self.structure_source = CrossStructureSource(
             spec.source, job_id=spec.job_id, target=target, conversion=spec.conversion
         )
-        self.structure_target = CrossStructureTarget(spec.target, job_id=spec.job_id, epoch=epoch)
         self.copy_source = cast(CopySource, _CrossCopySource(spec, feed=feed, server_version=source_version))
-        self.copy_target = MyCopyTarget(
-            spec.target,
-            job_id=spec.job_id,
-            epoch=epoch,
-            policy=spec.conflict_policy,
-            form=COPY_FORM,
-            selection=spec.selection,
-        )
-
-    async def read_source_position(self) -> Lsn:
-        connection = await connect_postgres(
-            self._spec.source, purpose=f"{self._spec.job_id}:position", side=Side.SOURCE
-        )
-        try:
-            with translated(Side.SOURCE, what="reading the position"):
-                return await read_current_position(connection)
-        finally:
-            connection.terminate()
-
-    def parse_position(self, text: str) -> Lsn:
-        return Lsn.parse(text)
 
     def open_stream(self, tables: Sequence[Table], *, mixed: frozenset[TableName]) -> StreamSides:
         sides = _CrossStreamSides(
@@ -107,17 +87,6 @@ class CrossSides:
         # Its positions are all `Lsn`: the engine gives back only positions that came from this side.
         return cast(StreamSides, sides)
 
-    def new_source_diagnosis(self) -> PgSourceDiagnosis:
-        return PgSourceDiagnosis(self._spec.source, job_id=self._spec.job_id, slot=self._feed)
-
-    def new_target_diagnosis(self) -> MyTargetDiagnosis:
-        return MyTargetDiagnosis(self._spec.target, job_id=self._spec.job_id)
-
-    async def close(self) -> None:
-        await self.copy_target.close()
-        await self.structure_target.close()
-        self._owner.terminate()
-
 
 async def open_sides(spec: JobSpec, *, epoch: int | None, work_dir: Path) -> CrossSides:
     """Connect to both servers and make this worker the job's only writer.
@@ -126,57 +95,39 @@ async def open_sides(spec: JobSpec, *, epoch: int | None, work_dir: Path) -> Cro
         ConnectionRefused, ServerUnreachable: one of the servers cannot be reached.
         LeaseLost: another worker owns the job.
     """
-    source = await connect_postgres(spec.source, purpose=f"{spec.job_id}:identity", side=Side.SOURCE)
+    source = await look_at_source(spec)
+    owned = await take_over_target(spec, epoch=epoch, source_identity=source.identity)
     try:
-        with translated(Side.SOURCE, what="reading the server's identity"):
-            identity = await read_identity(source)
-            version = int(await source.fetchval("SELECT current_setting('server_version_num')"))
-    finally:
-        source.terminate()
-    target = await connect_mysql(spec.target, purpose=f"{spec.job_id}:owner", side=Side.TARGET)
-    try:
-        await ensure_bookkeeping(target)
-        mine = await take_over(target, spec.job_id, epoch=epoch, source_identity=identity)
-        await hold_name(target, spec.job_id)
-        feed = slots.feed_name(spec.job_id, await read_feed_epoch(target, spec.job_id) or mine)
-        if mine > 1 and spec.mode is not TaskMode.FULL:
-            # An earlier worker may have died between making a feed and remembering it.
-            await slots.drop_feeds(spec.source, spec.job_id, keep=feed, below=mine)
+        feed = await choose_feed(spec, epoch=owned.epoch, feed_epoch=owned.feed_epoch)
     except BaseException:
-        target.terminate()
+        owned.session.terminate()
         raise
     return CrossSides(
         spec,
-        epoch=mine,
+        epoch=owned.epoch,
         feed=feed,
         work_dir=work_dir,
-        source_version=version,
-        target=target.flavor,
-        owner=target,
+        source_version=source.version,
+        target=owned.session.flavor,
+        owner=owned.session,
     )
 
 
 async def remove_traces(spec: JobSpec) -> None:
     """Drop slot and publication on the source and the job's bookkeeping on the target; safe to repeat.
 
-    The target goes first: a worker that still runs loses its epoch there before its slot goes.  A side that cannot
-    be cleaned does not keep the other one from it: a slot that is left behind fills the source's disk.
-
     Raises:
         TowlineError: what went wrong; call again to remove the rest.
     """
-    failure: TowlineError | None = None
+    await drop_feeds_after(_forget_job(spec), spec)
+
+
+async def _forget_job(spec: JobSpec) -> None:
+    session = await connect_mysql(spec.target, purpose="end", side=Side.TARGET)
     try:
-        session = await connect_mysql(spec.target, purpose="end", side=Side.TARGET)
-        try:
-            await remove_bookkeeping(session, spec.job_id)
-        finally:
-            session.terminate()
-    except TowlineError as error:
-        failure = error
-    await slots.drop_feeds(spec.source, spec.job_id)
-    if failure is not None:
-        raise failure
+        await remove_bookkeeping(session, spec.job_id)
+    finally:
+        session.terminate()
 
 
 class PostgresToMysql:

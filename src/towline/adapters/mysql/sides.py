@@ -6,36 +6,51 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-from towline.adapters.mysql.bookkeeping import ensure_bookkeeping, fence_off, hold_name, remove_bookkeeping, take_over
-from towline.adapters.mysql.catalog import read_identity
+from towline.adapters.mysql.bookkeeping import fence_off, remove_bookkeeping
 from towline.adapters.mysql.connection import connect
 from towline.adapters.mysql.copy_target import MyCopyTarget
-from towline.adapters.mysql.diagnosis import MySourceDiagnosis, MyTargetDiagnosis
 from towline.adapters.mysql.flavor import Flavor
-from towline.adapters.mysql.gtid import BinlogPosition, parse_position
-from towline.adapters.mysql.positions import read_position
 from towline.adapters.mysql.session import Session
 from towline.adapters.mysql.snapshot import MyCopySource
+from towline.adapters.mysql.source_side import MySourceSide, look_at_source
 from towline.adapters.mysql.stream_sides import MyStreamSides
 from towline.adapters.mysql.structure_source import MyStructureSource
 from towline.adapters.mysql.structure_target import MyStructureTarget
-from towline.domain.errors import SetupError, Side
+from towline.adapters.mysql.target_side import MyTargetSide, take_over_target
+from towline.domain.errors import Side
 from towline.domain.jobs import JobSpec, TaskMode
 from towline.domain.tables import Table, TableName
 from towline.engine.ports import StreamSides
 
 
-class MySides:
+class MySides(MySourceSide, MyTargetSide):
     """Implements `engine.ports.Sides`. Make it with `open_sides`."""
 
     def __init__(
         self, spec: JobSpec, *, epoch: int, work_dir: Path, source: Flavor, target: Flavor, owner: Session
     ) -> None:
-        self._spec = spec
+        follows = spec.mode is not TaskMode.FULL
+        # The words of DDL are the same in both products, what they mean by default is not.
+        self._carries_ddl = source.is_mariadb == target.is_mariadb
+        MySourceSide.__init__(self, spec)
+        MyTargetSide.__init__(
+            self,
+            spec,
+            owner=owner,
+            structure_target=MyStructureTarget(
+                spec.target, job_id=spec.job_id, epoch=epoch, holds_triggers=follows, names=spec.selection.names
+            ),
+            copy_target=MyCopyTarget(
+                spec.target,
+                job_id=spec.job_id,
+                epoch=epoch,
+                policy=spec.conflict_policy,
+                renews_tables=follows and self._carries_ddl,
+                selection=spec.selection,
+            ),
+        )
         self._epoch = epoch
         self._work_dir = work_dir
-        self._owner = owner
-        follows = spec.mode is not TaskMode.FULL
         self.structure_source = MyStructureSource(
             spec.source,
             job_id=spec.job_id,
@@ -43,35 +58,9 @@ class MySides:
             target=target,
             accounts=spec.accounts.names if spec.accounts is not None else (),
         )
-        self.structure_target = MyStructureTarget(
-            spec.target, job_id=spec.job_id, epoch=epoch, holds_triggers=follows, names=spec.selection.names
-        )
         self.copy_source = MyCopySource(
             spec.source, job_id=spec.job_id, readers=spec.copy_workers, is_mariadb=source.is_mariadb
         )
-        # The words of DDL are the same in both products, what they mean by default is not.
-        self._carries_ddl = source.is_mariadb == target.is_mariadb
-        self.copy_target = MyCopyTarget(
-            spec.target,
-            job_id=spec.job_id,
-            epoch=epoch,
-            policy=spec.conflict_policy,
-            renews_tables=follows and self._carries_ddl,
-            selection=spec.selection,
-        )
-
-    async def read_source_position(self) -> BinlogPosition:
-        session = await connect(self._spec.source, purpose=f"{self._spec.job_id}:position", side=Side.SOURCE)
-        try:
-            position = await read_position(session)
-        finally:
-            session.terminate()
-        if position is None:
-            raise SetupError("the source writes no binlog", side=Side.SOURCE, remedy="Set log_bin on the source.")
-        return position
-
-    def parse_position(self, text: str) -> BinlogPosition:
-        return parse_position(text)
 
     def open_stream(self, tables: Sequence[Table], *, mixed: frozenset[TableName]) -> StreamSides:
         # `mixed` needs nothing of its own: the binlog has whole rows, see `engine/snapshot.py`.
@@ -79,17 +68,6 @@ class MySides:
         sides = MyStreamSides(self._spec, tables, epoch=self._epoch, spill_dir=spill_dir, carries_ddl=self._carries_ddl)
         # Its positions are all `BinlogPosition`: the engine gives back only positions that came from this side.
         return cast(StreamSides, sides)
-
-    def new_source_diagnosis(self) -> MySourceDiagnosis:
-        return MySourceDiagnosis(self._spec.source, job_id=self._spec.job_id)
-
-    def new_target_diagnosis(self) -> MyTargetDiagnosis:
-        return MyTargetDiagnosis(self._spec.target, job_id=self._spec.job_id)
-
-    async def close(self) -> None:
-        await self.copy_target.close()
-        await self.structure_target.close()
-        self._owner.terminate()
 
 
 async def open_sides(spec: JobSpec, *, epoch: int | None, work_dir: Path) -> MySides:
@@ -99,20 +77,16 @@ async def open_sides(spec: JobSpec, *, epoch: int | None, work_dir: Path) -> MyS
         ConnectionRefused, ServerUnreachable: one of the servers cannot be reached.
         LeaseLost: another worker owns the job.
     """
-    source = await connect(spec.source, purpose=f"{spec.job_id}:identity", side=Side.SOURCE)
-    try:
-        identity = await read_identity(source)
-    finally:
-        source.terminate()
-    target = await connect(spec.target, purpose=f"{spec.job_id}:owner", side=Side.TARGET)
-    try:
-        await ensure_bookkeeping(target)
-        mine = await take_over(target, spec.job_id, epoch=epoch, source_identity=identity)
-        await hold_name(target, spec.job_id)
-    except BaseException:
-        target.terminate()
-        raise
-    return MySides(spec, epoch=mine, work_dir=work_dir, source=source.flavor, target=target.flavor, owner=target)
+    source = await look_at_source(spec)
+    owned = await take_over_target(spec, epoch=epoch, source_identity=source.identity)
+    return MySides(
+        spec,
+        epoch=owned.epoch,
+        work_dir=work_dir,
+        source=source.flavor,
+        target=owned.session.flavor,
+        owner=owned.session,
+    )
 
 
 async def remove_traces(spec: JobSpec) -> None:

@@ -1,0 +1,66 @@
+"""What a job with a MySQL or MariaDB target asks of that side, whatever its source is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from towline.adapters.mysql.bookkeeping import ensure_bookkeeping, hold_name, read_feed_epoch, take_over
+from towline.adapters.mysql.connection import connect
+from towline.adapters.mysql.copy_target import MyCopyTarget
+from towline.adapters.mysql.diagnosis import MyTargetDiagnosis
+from towline.adapters.mysql.session import Session
+from towline.adapters.mysql.structure_target import MyStructureTarget
+from towline.domain.errors import Side
+from towline.domain.jobs import JobSpec
+
+
+class MyTargetSide:
+    """The half of `engine.ports.Sides` that is the same for every source."""
+
+    def __init__(
+        self, spec: JobSpec, *, owner: Session, structure_target: MyStructureTarget, copy_target: MyCopyTarget
+    ) -> None:
+        """`owner` holds the job's name; it is ended with the side."""
+        self._target = spec.target
+        self._job_id = spec.job_id
+        self._owner = owner
+        self.structure_target = structure_target
+        self.copy_target = copy_target
+
+    def new_target_diagnosis(self) -> MyTargetDiagnosis:
+        return MyTargetDiagnosis(self._target, job_id=self._job_id)
+
+    async def close(self) -> None:
+        await self.copy_target.close()
+        await self.structure_target.close()
+        self._owner.terminate()
+
+
+@dataclass(frozen=True, slots=True)
+class MyOwnership:
+    """`session` holds the job's name while this worker owns it; whoever has this ends it.
+
+    `epoch`: this worker's; `feed_epoch`: of the worker that made the job's feed, None before one is remembered.
+    """
+
+    session: Session
+    epoch: int
+    feed_epoch: int | None
+
+
+async def take_over_target(spec: JobSpec, *, epoch: int | None, source_identity: str) -> MyOwnership:
+    """Make this worker the job's only writer.
+
+    Raises:
+        ConnectionRefused, ServerUnreachable: the target cannot be reached.
+        LeaseLost: another worker owns the job.
+    """
+    session = await connect(spec.target, purpose=f"{spec.job_id}:owner", side=Side.TARGET)
+    try:
+        await ensure_bookkeeping(session)
+        mine = await take_over(session, spec.job_id, epoch=epoch, source_identity=source_identity)
+        await hold_name(session, spec.job_id)
+        return MyOwnership(session, mine, await read_feed_epoch(session, spec.job_id))
+    except BaseException:
+        session.terminate()
+        raise
