@@ -10,14 +10,13 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
 from typing import Any, Final
-from urllib.parse import parse_qsl, unquote, urlsplit
 from weakref import WeakSet
 
 import pymysql
 from pymysql.constants import CLIENT
 
+from towline.adapters.database_url import read_certificate, split_url
 from towline.adapters.mysql.errors import translated_connecting
 from towline.adapters.mysql.flavor import Flavor
 from towline.adapters.mysql.session import Session
@@ -131,44 +130,24 @@ def parse_url(url: str) -> Endpoint:
     Raises:
         RequestError: says which part is wrong, without repeating the URL (it holds a password).
     """
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise RequestError("the database URL is malformed: check host and port") from None
-    if parts.scheme not in ("mysql", "mariadb"):
-        raise RequestError("a database URL starts with mysql:// or mariadb://")
-    query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    mode = query.pop("ssl-mode", "PREFERRED").upper()
-    certificate = _read_certificate(query.pop("ssl-ca", ""))
-    if query:
-        raise RequestError(f"the database URL has a parameter that is not supported: {min(query)}")
-    host = unquote(parts.hostname or "")
-    if not host or not parts.username:
-        raise RequestError("the database URL needs a user and a host: mysql://USER:PASSWORD@HOST:PORT/DATABASE")
+    parts = split_url(url, schemes=("mysql", "mariadb"), options=("ssl-mode", "ssl-ca"))
+    mode = parts.options.get("ssl-mode", "PREFERRED").upper()
+    certificate = read_certificate(parts.options.get("ssl-ca", ""))
+    parts.require_place("mysql://USER:PASSWORD@HOST:PORT/DATABASE")
     if mode not in _TLS_MODES:
         raise RequestError("the database URL has an unknown ssl-mode")
     if mode.startswith("VERIFY") and not certificate:
         raise RequestError(f"ssl-mode={mode} needs ssl-ca=FILE in the database URL")
     return Endpoint(
         family="mysql",
-        host=host,
-        port=port or DEFAULT_PORT,
-        user=unquote(parts.username),
-        password=unquote(parts.password or ""),
-        database=unquote(parts.path.removeprefix("/")),
+        host=parts.host,
+        port=parts.port or DEFAULT_PORT,
+        user=parts.user,
+        password=parts.password,
+        database=parts.database,
         tls=mode in ("REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"),
         tls_root_certificate=certificate,
     )
-
-
-def _read_certificate(path: str) -> str:
-    if not path:
-        return ""
-    try:
-        return Path(path).read_text()
-    except (OSError, UnicodeDecodeError):
-        raise RequestError(f"the root certificate {path} cannot be read") from None
 
 
 def _new_driver(endpoint: Endpoint, purpose: str, *, with_database: bool, timeout_s: float) -> Any:

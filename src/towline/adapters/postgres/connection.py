@@ -11,15 +11,16 @@ import socket
 import ssl
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 from psycopg.conninfo import make_conninfo
 
+from towline.adapters.database_url import read_certificate, split_url
 from towline.adapters.postgres.errors import translated, translated_connecting
 from towline.domain.errors import RequestError, Side
 from towline.domain.jobs import Endpoint
@@ -163,44 +164,25 @@ def parse_url(url: str) -> Endpoint:
     Raises:
         RequestError: says which part is wrong, without repeating the URL (it holds a password).
     """
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise RequestError("the database URL is malformed: check host and port") from None
-    if parts.scheme not in ("postgresql", "postgres"):
-        raise RequestError("a database URL starts with postgresql://, mysql:// or mariadb://")
-    query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    host = query.pop("host", "") or unquote(parts.hostname or "")
-    mode = query.pop("sslmode", "prefer")
-    certificate = _read_certificate(query.pop("sslrootcert", ""))
-    if query:
-        raise RequestError(f"the database URL has a parameter that is not supported: {min(query)}")
-    if not host or not parts.username:
-        raise RequestError("the database URL needs a user and a host: postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
+    parts = split_url(url, schemes=("postgresql", "postgres"), options=("host", "sslmode", "sslrootcert"))
+    parts = replace(parts, host=parts.options.get("host") or parts.host)
+    mode = parts.options.get("sslmode", "prefer")
+    certificate = read_certificate(parts.options.get("sslrootcert", ""))
+    parts.require_place("postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
     if mode not in ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"):
         raise RequestError("the database URL has an unknown sslmode")
     if mode.startswith("verify") and not certificate:
         raise RequestError(f"sslmode={mode} needs sslrootcert=FILE in the database URL")
     return Endpoint(
         family="postgresql",
-        host=host,
-        port=port or DEFAULT_PORT,
-        user=unquote(parts.username),
-        password=unquote(parts.password or ""),
-        database=unquote(parts.path.removeprefix("/")) or unquote(parts.username),
+        host=parts.host,
+        port=parts.port or DEFAULT_PORT,
+        user=parts.user,
+        password=parts.password,
+        database=parts.database or parts.user,
         tls=mode.startswith(("require", "verify")),
         tls_root_certificate=certificate,
     )
-
-
-def _read_certificate(path: str) -> str:
-    if not path:
-        return ""
-    try:
-        return Path(path).read_text()
-    except (OSError, UnicodeDecodeError):
-        raise RequestError(f"the root certificate {path} cannot be read") from None
 
 
 def _tls_context(endpoint: Endpoint) -> ssl.SSLContext | None:
