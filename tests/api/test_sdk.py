@@ -362,6 +362,8 @@ def test_i7_server_log_holds_no_secret(server: Served) -> None:
             db_type="postgresql", ip="127.0.0.1", db_port=1, db_user="u", db_password="Secret-9", db_name="d"
         ),
     )
+    last = httpx.get(f"{server.url}/v3").headers["X-Request-Id"]
+    server.command.wait_for_error(last)  # what comes before it has been read then
     logged = "\n".join([*server.command.lines, *server.command.errors])
     assert "request_answered" in logged
     for secret in ("Secret-9", server.password, server.secret_key):

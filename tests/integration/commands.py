@@ -82,6 +82,13 @@ class Command:
         )
         return record
 
+    def wait_for_error(self, text: str, *, timeout_s: float = 30) -> None:
+        """Until a line of standard error holds the text."""
+        deadline_s = time.monotonic() + timeout_s
+        while not any(text in line for line in self.errors):
+            assert time.monotonic() < deadline_s, self.told()
+            time.sleep(0.02)
+
     def interrupt(self) -> None:
         """What Ctrl-C does."""
         self.process.send_signal(signal.SIGINT)

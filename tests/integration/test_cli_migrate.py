@@ -180,7 +180,7 @@ async def test_killed_copy_goes_on_where_it_was(
 def test_second_ctrl_c_ends_at_once(shop: Database, target_database: Database) -> None:
     with slow_copy(shop, target_database) as command:
         command.interrupt()
-        _wait_for_error(command, "Stopping")
+        command.wait_for_error("Stopping")
         began_s = time.monotonic()
         command.interrupt()
         assert command.finish(timeout_s=20) == 130, command.told()
@@ -269,13 +269,6 @@ def _wait_until(database: Database, query: str, expected: object, *, timeout_s: 
     while database.fetch_value(query) != expected:
         assert time.monotonic() < deadline_s, f"{query} is still {database.fetch_value(query)}"
         time.sleep(0.05)
-
-
-def _wait_for_error(command: Command, text: str, *, timeout_s: float = 30) -> None:
-    deadline_s = time.monotonic() + timeout_s
-    while not any(text in line for line in command.errors):
-        assert time.monotonic() < deadline_s, command.told()
-        time.sleep(0.02)
 
 
 async def test_rename_moves_a_schema_to_another_and_a_bad_one_moves_nothing(
