@@ -61,7 +61,7 @@ async def move_structure(
 ) -> Move:
     """What a job does with the structure, without the rows; goes on where an earlier call ended."""
     reports: list[StructureReport] = []
-    structure_source = PgStructureSource(endpoint_of(source, user=user))
+    structure_source = PgStructureSource(endpoint_of(source, user=user), target_major=target.server.version)
     structure_target = await open_target(target, user=user)
     try:
         items, _ = await structure_target.load_structure()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from towline.adapters.postgres.check_facts import Relation, SourceFacts, TargetFacts
+from towline.adapters.postgres.missing_features import MissingFeature
 from towline.domain.jobs import TaskMode
 from towline.domain.prechecks import PrecheckItem, Verdict
 from towline.domain.renames import judge_renames
@@ -59,6 +60,37 @@ def judge_both(source: SourceFacts, target: TargetFacts, *, mode: TaskMode) -> l
     if mode is not TaskMode.STREAM:
         items.append(_judge_conflicts(source, target))
     return items
+
+
+def judge_features(missing: Sequence[MissingFeature]) -> PrecheckItem:
+    """Whether the target can hold what the source has; what is left out is told, the rest stops the job here."""
+    item = "dstFeaturesMeetRequirement"
+    in_the_way = [each for each in missing if not each.is_left_out]
+    if in_the_way:
+        return _failed(
+            item,
+            _VERSION,
+            "DST_FEATURES_MISSING",
+            f"The target's version does not know what the source uses: {_list_features(in_the_way)}.",
+            f"Use a newer target, leave these objects out, or: {'; '.join(_remedies(in_the_way))}.",
+        )
+    if missing:
+        return _warning(
+            item,
+            _VERSION,
+            "DST_FEATURES_LEFT_OUT",
+            f"The target's version does not know, and will do without: {_list_features(missing)}.",
+            "; ".join(["Use a newer target if it needs them", *_remedies(missing)]) + ".",
+        )
+    return _passed(item, _VERSION)
+
+
+def _list_features(missing: Sequence[MissingFeature]) -> str:
+    return "; ".join(f"{each.what}: {_list(list(each.objects))}" for each in missing)
+
+
+def _remedies(missing: Sequence[MissingFeature]) -> list[str]:
+    return list(dict.fromkeys(each.remedy for each in missing if each.remedy))
 
 
 # --- one side -----------------------------------------------------------------------------------
@@ -407,9 +439,9 @@ def _judge_version_pair(source: SourceFacts, target: TargetFacts) -> PrecheckIte
         item,
         _VERSION,
         "DST_OLDER_THAN_SRC",
-        f"The target ({target.server.major}) is older than the source ({source.server.major}); objects that"
-        " use newer features cannot be created there.",
-        "Use a target of the same or a newer version if the job stops at such an object.",
+        f"The target ({target.server.major}) is older than the source ({source.server.major}). What the texts of"
+        " functions use is not looked at; it fails when they are called.",
+        "Use a target of the same or a newer version, or try the functions on the target before the switchover.",
     )
 
 

@@ -17,8 +17,9 @@ from towline.adapters.postgres.check_facts import (
     read_source_facts,
     read_target_facts,
 )
-from towline.adapters.postgres.check_rules import judge_both, judge_source, judge_target
+from towline.adapters.postgres.check_rules import judge_both, judge_features, judge_source, judge_target
 from towline.adapters.postgres.connection import connect
+from towline.adapters.postgres.missing_features import read_missing_features
 from towline.adapters.postgres.pg_dump import find_pg_dump
 from towline.adapters.postgres.row_filters import check_row_filter
 from towline.adapters.postgres.slots import feed_prefix
@@ -89,6 +90,10 @@ async def _check(
         items += judge_target(target_facts, mode=spec.mode)
     if isinstance(source_facts, SourceFacts) and isinstance(target_facts, TargetFacts):
         items += judge_both(source_facts, target_facts, mode=spec.mode)
+        assert isinstance(source, asyncpg.Connection)
+        assert isinstance(target, asyncpg.Connection)
+        if spec.mode is not TaskMode.STREAM:
+            items.append(await _check_features(spec, source, target, known))
     return items
 
 
@@ -125,6 +130,20 @@ async def _look_at_target(
         return await read_target_facts(connection, names, job_id=spec.job_id)
     except TowlineError as error:
         return error
+
+
+async def _check_features(
+    spec: JobSpec, source: asyncpg.Connection, target: asyncpg.Connection, known: KnownObjects
+) -> PrecheckItem:
+    passed = known.planned | known.made
+    try:
+        missing = await read_missing_features(source, target, spec.selection, known=passed)
+    except TowlineError as error:
+        reason = f"FEATURES_{error.code}"
+        return PrecheckItem(
+            "dstFeaturesMeetRequirement", "db_version", Verdict.FAILED, reason, error.message, error.advice
+        )
+    return judge_features(missing)
 
 
 async def _check_row_filters(spec: JobSpec) -> list[PrecheckItem]:

@@ -21,7 +21,9 @@ from towline.engine.ports import StreamSides
 class PgSides(PgSourceSide, PgTargetSide):
     """Implements `engine.ports.Sides`. Make it with `open_sides`."""
 
-    def __init__(self, spec: JobSpec, *, epoch: int, feed: str, work_dir: Path, source_version: int) -> None:
+    def __init__(
+        self, spec: JobSpec, *, epoch: int, feed: str, work_dir: Path, source_version: int, target_major: int
+    ) -> None:
         names = spec.selection.names
         PgSourceSide.__init__(self, spec, feed=feed)
         PgTargetSide.__init__(
@@ -33,7 +35,7 @@ class PgSides(PgSourceSide, PgTargetSide):
         self._epoch = epoch
         self._work_dir = work_dir
         self._source_version = source_version
-        self.structure_source = PgStructureSource(spec.source, job_id=spec.job_id)
+        self.structure_source = PgStructureSource(spec.source, job_id=spec.job_id, target_major=target_major)
         self.copy_source = PgCopySource(
             spec.source, job_id=spec.job_id, feed=feed, server_version=source_version, edit=spec.edit
         )
@@ -63,7 +65,14 @@ async def open_sides(spec: JobSpec, *, epoch: int | None, work_dir: Path) -> PgS
     source = await look_at_source(spec)
     owned = await take_over_target(spec, epoch=epoch, source_identity=source.identity)
     feed = await choose_feed(spec, epoch=owned.epoch, feed_epoch=owned.feed_epoch)
-    return PgSides(spec, epoch=owned.epoch, feed=feed, work_dir=work_dir, source_version=source.version)
+    return PgSides(
+        spec,
+        epoch=owned.epoch,
+        feed=feed,
+        work_dir=work_dir,
+        source_version=source.version,
+        target_major=owned.major,
+    )
 
 
 async def remove_traces(spec: JobSpec) -> None:

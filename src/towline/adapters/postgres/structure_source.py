@@ -16,6 +16,7 @@ from towline.adapters.postgres.errors import sqlstate_of, translated
 from towline.adapters.postgres.left_behind import read_left_behind
 from towline.adapters.postgres.pg_dump import find_pg_dump, read_archive
 from towline.adapters.postgres.quoting import qualified, quote_literal
+from towline.adapters.postgres.reduced_entries import fit_entries
 from towline.adapters.postgres.renamed_entries import add_dependents, rename_entries
 from towline.adapters.postgres.renamed_sql import Renaming
 from towline.adapters.postgres.structure_items import plan_items
@@ -149,10 +150,14 @@ JOIN member ON objid = oid AND classid = 'pg_catalog.pg_ts_config'::regclass WHE
 
 
 class PgStructureSource:
-    """Reads the structure of one source database."""
+    """Reads the structure of one source database.
 
-    def __init__(self, endpoint: Endpoint, *, job_id: str = "") -> None:
+    `target_major`: leave out what a server of this version does not know, where it can do without; None: nothing.
+    """
+
+    def __init__(self, endpoint: Endpoint, *, job_id: str = "", target_major: int | None = None) -> None:
         self._endpoint = endpoint
+        self._target_major = target_major
         self._purpose = f"{job_id}:structure" if job_id else "structure"
 
     async def read_structure(
@@ -179,6 +184,9 @@ class PgStructureSource:
         finally:
             connection.terminate()
         entries, reports = choose_entries(decode_toc(archive).entries, facts, selection)
+        if self._target_major is not None:
+            entries, lost = fit_entries(entries, target_major=self._target_major)
+            reports += lost
         if renaming.names:
             entries, renamed = rename_entries(entries, facts, renaming)
             reports += renamed

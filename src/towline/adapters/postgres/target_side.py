@@ -33,10 +33,14 @@ class PgTargetSide:
 
 @dataclass(frozen=True, slots=True)
 class PgOwnership:
-    """`epoch`: this worker's; `feed_epoch`: of the worker that made the job's feed, None before one is remembered."""
+    """`epoch`: this worker's; `feed_epoch`: of the worker that made the job's feed, None before one is remembered.
+
+    `major`: the target's version.
+    """
 
     epoch: int
     feed_epoch: int | None
+    major: int
 
 
 async def take_over_target(spec: JobSpec, *, epoch: int | None, source_identity: str) -> PgOwnership:
@@ -51,7 +55,8 @@ async def take_over_target(spec: JobSpec, *, epoch: int | None, source_identity:
         with translated(Side.TARGET, what="taking the job over"):
             await ensure_bookkeeping(connection)
             mine = await take_over(connection, spec.job_id, epoch=epoch, source_identity=source_identity)
-            return PgOwnership(mine, await read_feed_epoch(connection, spec.job_id))
+            feed_epoch = await read_feed_epoch(connection, spec.job_id)
+            return PgOwnership(mine, feed_epoch, connection.get_server_version().major)
     finally:
         connection.terminate()
 
