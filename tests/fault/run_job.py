@@ -15,7 +15,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,7 @@ class LastFigures:
     def __init__(self) -> None:
         self.progress: Progress | None = None
         self.notes: list[str] = []
+        self.restated: list[str] = []
 
     @property
     def interval_s(self) -> float:
@@ -76,10 +77,17 @@ class LastFigures:
         self.progress = progress
 
     def note(self, report: StructureReport) -> None:
-        self.notes.append(f"{report.kind} {report.name}: {report.reason}")
+        self.notes.append(_render(report))
+
+    async def restate(self, reports: Sequence[StructureReport]) -> None:
+        self.restated = [_render(report) for report in reports]
 
     async def deliver(self) -> None:
         pass  # what is noted is there
+
+
+def _render(report: StructureReport) -> str:
+    return f"{report.kind} {report.name}: {report.reason}"
 
 
 def die_at(point: str, times: int, number: int) -> None:
@@ -163,6 +171,7 @@ async def main() -> None:
         }
     last = figures.progress
     outcome["notes"] = figures.notes
+    outcome["restated"] = figures.restated  # what earlier runs said of the structure
     outcome["peak_rss_bytes"] = peak_rss_bytes()
     outcome["percent"] = last.percent if last else None
     outcome["changes"] = last.changes_applied if last else None

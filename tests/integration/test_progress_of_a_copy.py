@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -41,6 +41,10 @@ class Collector:
 
     def note(self, report: StructureReport) -> None:
         pass
+
+    async def restate(self, reports: Sequence[StructureReport]) -> None:
+        for report in reports:
+            self.note(report)
 
     async def deliver(self) -> None:
         pass  # what is noted is there

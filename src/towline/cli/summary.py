@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from towline.cli.view import UNKNOWN, format_bytes, format_delay, format_seconds, render_report
@@ -55,6 +55,10 @@ class RunLog:
         if report not in self.reports:  # an attempt that starts over says the same again
             self.reports.append(report)
             self._on_report(report)
+
+    async def restate(self, reports: Sequence[StructureReport]) -> None:
+        for report in reports:
+            self.note(report)
 
     async def deliver(self) -> None:
         pass  # what is noted is there

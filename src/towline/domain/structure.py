@@ -39,6 +39,11 @@ class StructureItem:
     weight_bytes: int = 0
     is_optional: bool = False
 
+    @property
+    def is_secret(self) -> bool:
+        """Whether its statements may hold a password: a target does not remember those."""
+        return self.kind == "USER MAPPING"
+
 
 @dataclass(frozen=True, slots=True)
 class StructureEntry:

@@ -14,7 +14,7 @@ from towline.engine.figures import weigh
 from towline.engine.ports import CopyFacts, Snapshot, SnapshotFact, TablePlan
 from towline.engine.run import Run, StructureReady
 from towline.engine.snapshot import CopyPlan, as_planned, plan_copy, run_copy, used_snapshots
-from towline.engine.structure import run_structure, without_owners
+from towline.engine.structure import run_structure, with_secrets, without_owners
 from towline.engine.throttle import Throttle
 
 
@@ -88,15 +88,26 @@ async def _open_snapshot(run: Run, tables: Sequence[Table], facts: CopyFacts) ->
 
 
 async def _plan_structure(run: Run) -> list[StructureItem]:
-    source, target = run.sides.structure_source, run.sides.structure_target
+    target = run.sides.structure_target
     items, done = await target.load_structure()
     if not items:
-        items = await source.read_structure(run.spec.selection, on_report=run.reporter.note)
-        if run.spec.replaces_owners:
-            items = without_owners(items)
-        await target.save_structure(items)
+        reports: list[StructureReport] = []
+        items = await _read_structure(run, reports)
+        await target.save_structure(items, reports)
+        for report in reports:
+            run.reporter.note(report)
+    elif any(item.is_secret and item.number not in done for item in items):
+        items = with_secrets(items, await _read_structure(run, []))
+        for item in items:
+            if item.is_secret and item.number not in done and not item.statements:
+                run.reporter.note(StructureReport(item.kind, item.name, "left out: the source no longer has it"))
     run.figures.plan_structure(items, done)
     return items
+
+
+async def _read_structure(run: Run, reports: list[StructureReport]) -> list[StructureItem]:
+    items = await run.sides.structure_source.read_structure(run.spec.selection, on_report=reports.append)
+    return without_owners(items) if run.spec.replaces_owners else items
 
 
 async def _create(run: Run, section: Section, items: Sequence[StructureItem]) -> None:
@@ -110,6 +121,7 @@ async def _create(run: Run, section: Section, items: Sequence[StructureItem]) ->
     await run_structure(
         run.sides.structure_target,
         section=section,
+        secrets={item.number: item for item in mine if item.is_secret},
         workers=run.spec.index_workers,
         on_progress=on_progress,
         on_items=run.figures.note_items,

@@ -53,15 +53,19 @@ async def join_objects(run: Run, tables: Sequence[Table], facts: CopyFacts) -> N
     planned = {plan.table for plan in facts.plans}
     new = [table for table in tables if table.name not in planned]
     known, _ = await run.sides.structure_target.load_structure()
-    items = await run.sides.structure_source.read_structure(run.spec.selection, on_report=run.reporter.note)
+    reports: list[StructureReport] = []
+    items = await run.sides.structure_source.read_structure(run.spec.selection, on_report=reports.append)
     if run.spec.replaces_owners:
         items = without_owners(items)
     plans = await cut(run, new)
     reach(JOIN_BEFORE_LEDGER)
-    await target.join(plans, plan_added(known, items), edit=run.spec.edit)
+    before = set(await run.sides.structure_target.load_reports())
+    reports = [report for report in reports if report not in before]
+    reports += [StructureReport("TABLE", str(table.name), "joins the job") for table in new]
+    await target.join(plans, plan_added(known, items), edit=run.spec.edit, reports=reports)
     reach(JOIN_REMEMBERED)
-    for table in new:
-        run.reporter.note(StructureReport("TABLE", str(table.name), "joins the job"))
+    for report in reports:
+        run.reporter.note(report)
 
 
 def plan_added(known: Sequence[StructureItem], items: Sequence[StructureItem]) -> list[StructureItem]:

@@ -165,6 +165,7 @@ class _Attempt:
 
     async def _phases(self) -> RunResult:
         run = self.run
+        await run.reporter.restate(await run.sides.structure_target.load_reports())
         tables = await run.sides.copy_source.read_tables(run.spec.selection)
         facts = await run.sides.copy_target.load_facts()
         # First: what is gone from the selection is not read any more, so it can be neither copied nor followed.

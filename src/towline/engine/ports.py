@@ -50,12 +50,19 @@ class StructureSource(Protocol):
 class StructureTarget(Protocol):
     """Creates objects and remembers in the same transaction that it has (crash-safe, repeatable)."""
 
-    async def save_structure(self, items: Sequence[StructureItem]) -> None:
-        """Remember the whole plan, once; a later call with a plan present changes nothing."""
+    async def save_structure(self, items: Sequence[StructureItem], reports: Sequence[StructureReport]) -> None:
+        """Remember the whole plan and what is said of it, once; a later call with a plan present changes nothing.
+
+        Statements of items that are secret are not remembered.
+        """
         ...
 
     async def load_structure(self) -> tuple[list[StructureItem], frozenset[int]]:
         """The remembered plan and the numbers that are done; ([], empty) before `save_structure`."""
+        ...
+
+    async def load_reports(self) -> list[StructureReport]:
+        """All that was said of the job's structure so far, by this worker or an earlier one."""
         ...
 
     async def apply_items(
@@ -63,7 +70,8 @@ class StructureTarget(Protocol):
     ) -> None:
         """Create the items in order and mark them done, in as few transactions as possible.
 
-        Optional items that fail are reported and marked done. Items already done are skipped.
+        Optional items that fail are reported and marked done. Items already done are skipped. What is reported is
+        remembered no later than the item is done, and before `on_report` hears it.
 
         Raises:
             StructureFailed: names the object; everything before it stays done.
@@ -329,8 +337,15 @@ class NarrowingSource(Protocol):
 class JoinTarget(EditTarget, Protocol):
     """What a `CopyTarget` can do besides if objects can join a job that has run; not every one can."""
 
-    async def join(self, plans: Sequence[TablePlan], items: Sequence[StructureItem], *, edit: int) -> None:
-        """Add tables and structure to the job and note the edit, in one transaction.
+    async def join(
+        self,
+        plans: Sequence[TablePlan],
+        items: Sequence[StructureItem],
+        *,
+        edit: int,
+        reports: Sequence[StructureReport],
+    ) -> None:
+        """Add tables and structure to the job, with what is said of them, and note the edit, in one transaction.
 
         With new tables the copy, and with new items the full phase, is no longer marked as done.
         """
@@ -360,6 +375,10 @@ class Reporter(Protocol):
         ...
 
     def note(self, report: StructureReport) -> None: ...
+    async def restate(self, reports: Sequence[StructureReport]) -> None:
+        """All that was noted of the structure so far: what did not arrive, because a worker was killed, is noted."""
+        ...
+
     async def deliver(self) -> None:
         """What was noted so far is where it stays. Raises: LeaseLost."""
         ...

@@ -18,6 +18,7 @@ import asyncio
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from towline.domain.errors import InvariantBroken, TowlineError
 from towline.domain.structure import Section, StructureItem, StructureReport
@@ -49,6 +50,15 @@ def without_owners(items: Sequence[StructureItem]) -> list[StructureItem]:
     return [replace(item, depends_on=item.depends_on - dropped) for item in items if item.number not in dropped]
 
 
+def with_secrets(items: Sequence[StructureItem], fresh: Sequence[StructureItem]) -> list[StructureItem]:
+    """The remembered items with the statements that are not remembered; none where the source lost the object. Pure."""
+    statements = {(item.kind, item.schema, item.name): item.statements for item in fresh if item.is_secret}
+    return [
+        replace(item, statements=statements.get((item.kind, item.schema, item.name), ())) if item.is_secret else item
+        for item in items
+    ]
+
+
 async def run_structure(
     target: StructureTarget,
     *,
@@ -58,8 +68,11 @@ async def run_structure(
     on_report: Callable[[StructureReport], None],
     should_stop: Callable[[], bool],
     on_items: OnItems = lambda _: None,
+    secrets: Mapping[int, StructureItem] = MappingProxyType({}),
 ) -> None:
     """Create what is missing of the section; returns when all of it is done, or a stop is wanted.
+
+    `secrets`: by their numbers, the items of which the target does not remember the statements.
 
     `on_progress(done_weight, total_weight, done_items, total_items)` counts what earlier runs did, too; an
     item's weight is `figures.weigh`.  `on_items` hears the same by the items' numbers, each 0..1.  The source is not
@@ -69,7 +82,8 @@ async def run_structure(
         StructureFailed, TargetNotEmpty, MissingPrivilege: name the object that stands in the way.
         TransientError: what was committed stays done; call again.
     """
-    items, done = await target.load_structure()
+    remembered, done = await target.load_structure()
+    items = [secrets.get(item.number, item) for item in remembered]
     schedule = Schedule(items, done, section=section, workers=workers)
 
     def tell() -> None:

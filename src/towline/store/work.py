@@ -212,6 +212,12 @@ class SqlWorkStore:
             events = [(kind, message) for message in messages]
             await add_events(connection, lease.job_id, self._clock.now_us(), events)
 
+    async def load_messages(self, job_id: str, kind: str) -> list[str]:
+        event = tables.event.c
+        query = select(event.message).where(event.job_id == job_id, event.kind == kind).order_by(event.event_id)
+        async with self._database.reading() as connection:
+            return list((await connection.execute(query)).scalars())
+
     async def save_sample(self, lease: Lease, sample: NodeSample) -> None:
         row = {"at_us": sample.at_us, "body": codec.encode_text(sample)}
         async with self._database.writing() as connection:

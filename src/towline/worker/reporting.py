@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from towline.domain.forecast import TrackRecord
@@ -16,6 +17,8 @@ from towline.worker.pace import JOBS_THAT_MATTER, choose_interval_s
 # A schema of a hundred thousand objects with one missing role must not fill the store.
 _MAX_NOTES = 2_000
 _TABLES_INTERVAL_US = 1_000_000
+_KIND = "structure"
+_AND_MORE = "more objects could not be made as they are; the rest is left out here"
 
 
 class StoreReporter:
@@ -54,9 +57,19 @@ class StoreReporter:
     def note(self, report: StructureReport) -> None:
         self._notes_taken += 1
         if self._notes_taken < _MAX_NOTES:
-            self._notes.append(f"{report.kind} {report.name}: {report.reason}")
+            self._notes.append(_render(report))
         elif self._notes_taken == _MAX_NOTES:
-            self._notes.append("more objects could not be made as they are; the rest is left out here")
+            self._notes.append(_AND_MORE)
+
+    async def restate(self, reports: Sequence[StructureReport]) -> None:
+        if not reports:
+            return
+        messages = [_render(report) for report in reports[: _MAX_NOTES - 1]]
+        messages += [_AND_MORE] if len(reports) >= _MAX_NOTES else []
+        async with self._flushing:  # nothing is on its way to the store
+            told = Counter(await self._store.load_messages(self._lease.job_id, _KIND)) + Counter(self._notes)
+            missing = Counter(messages) - told
+            self._notes += missing.elements()
 
     async def deliver(self) -> None:
         async with self._flushing:
@@ -89,7 +102,7 @@ class StoreReporter:
         """Kept until they are in the store; there are never more than `_MAX_NOTES`."""
         notes = tuple(self._notes)
         if notes:
-            await self._store.add_events(self._lease, "structure", notes)
+            await self._store.add_events(self._lease, _KIND, notes)
             del self._notes[: len(notes)]
 
     async def _write_figures(self, newest: Progress) -> Job:
@@ -121,3 +134,7 @@ class StoreReporter:
         self._is_track_written = self._is_track_written and track is self._track
         self._track = track
         return None if self._is_track_written else track
+
+
+def _render(report: StructureReport) -> str:
+    return f"{report.kind} {report.name}: {report.reason}"

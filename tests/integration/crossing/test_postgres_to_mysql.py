@@ -192,7 +192,7 @@ async def test_a_value_that_does_not_fit_is_named_by_the_copy(runs: CrossRuns) -
     sides = await bootstrap.open_sides(runs.spec(), epoch=None, work_dir=runs.work_dir)
     try:
         items = await sides.structure_source.read_structure(ObjectSelection(), on_report=lambda _: None)
-        await sides.structure_target.save_structure(items)
+        await sides.structure_target.save_structure(items, [])
         await sides.structure_target.apply_items(items, on_report=lambda _: None)
         tables = await sides.copy_source.read_tables(ObjectSelection())
         snapshot = await sides.copy_source.open_base_snapshot(tables, follow=False)

@@ -76,7 +76,7 @@ async def test_accounts_come_with_their_passwords_and_what_they_may_do(
     sides = await open_sides(spec, epoch=None, work_dir=tmp_path)
     try:
         items = await sides.structure_source.read_structure(spec.selection, on_report=reports.append)
-        await sides.structure_target.save_structure(items)
+        await sides.structure_target.save_structure(items, [])
         await sides.structure_target.apply_items(items, on_report=reports.append)
         entries = await read_structure(spec.target, spec.job_id)
     finally:

@@ -160,6 +160,25 @@ async def test_notes_and_figures_outlive_an_outage_of_the_store(bench: Bench):
     assert (await bench.job()).status is JobStatus.COPYING
 
 
+async def test_what_a_killed_worker_had_no_time_to_say_of_the_structure_is_said_once(bench: Bench):
+    view, role = StructureReport("VIEW", "public.v", "left out"), StructureReport("OWNER", "bob", "no such role")
+    killed = StoreReporter(bench.store.work, bench.lease)
+    killed.note(view)
+    await killed.flush()
+    killed.note(role)  # and no flush any more
+    next_one = StoreReporter(bench.store.work, bench.lease)
+    next_one.note(role)  # said anew by itself, but not yet in the history
+    for _ in range(2):  # each attempt does it
+        await next_one.restate([view, role, role])  # the second time after it had left the job and come back
+    await next_one.flush()
+    events = await bench.store.jobs.load_events(bench.job_id, project_id=bench.caller.project_id)
+    assert sorted(event.message for event in events if event.kind == "structure") == [
+        "OWNER bob: no such role",
+        "OWNER bob: no such role",
+        "VIEW public.v: left out",
+    ]
+
+
 async def rename(store: Store, table: str, name: str) -> None:
     async with store.database.writing() as connection:
         await connection.execute(text(f"ALTER TABLE {table} RENAME TO {name}"))

@@ -67,7 +67,7 @@ async def move_structure(
         items, _ = await structure_target.load_structure()
         if not items:
             items = await structure_source.read_structure(selection, on_report=reports.append)
-            await structure_target.save_structure(items)
+            await structure_target.save_structure(items, reports)
         move = Move(items, reports)
         for section in sections:
             await run_structure(
@@ -75,6 +75,7 @@ async def move_structure(
                 section=section,
                 workers=3,
                 on_progress=lambda *figures: move.progress.append(figures),
+                secrets={item.number: item for item in items if item.is_secret},
                 on_report=reports.append,
                 should_stop=should_stop,
             )

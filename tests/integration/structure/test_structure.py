@@ -114,7 +114,7 @@ async def test_extension_that_the_target_lacks_is_named(source_database: Databas
     reports: list[StructureReport] = []
     target = await open_target(target_database)
     try:
-        await target.save_structure([extension, user])
+        await target.save_structure([extension, user], [])
         with pytest.raises(StructureFailed, match="not available on the target: nowhere"):
             await target.apply_items([extension, user], on_report=reports.append)
         _, done = await target.load_structure()
@@ -169,7 +169,7 @@ async def test_i6_worker_without_the_lease_creates_nothing(
     source = PgStructureSource(parse_url(source_database.url))
     items = await source.read_structure(EVERYTHING, on_report=lambda report: None)
     old = await open_target(target_database)
-    await old.save_structure(items)
+    await old.save_structure(items, [])
     new = await open_target(target_database)
     try:
         with pytest.raises(LeaseLost):

@@ -191,8 +191,11 @@ class RecordingTarget:
         self.done: set[int] = set()
         self.refused = refused
 
-    async def save_structure(self, items: Sequence[StructureItem]) -> None:
+    async def save_structure(self, items: Sequence[StructureItem], reports: Sequence[StructureReport]) -> None:
         self.items = self.items or list(items)
+
+    async def load_reports(self) -> list[StructureReport]:
+        return []
 
     async def load_structure(self) -> tuple[list[StructureItem], frozenset[int]]:
         return self.items, frozenset(self.done)

@@ -81,6 +81,13 @@ _DDL: Final = (
         done_at timestamp(6) NULL,
         failed_reason text,
         PRIMARY KEY (job_id, number)) {_OPTIONS}""",
+    f"""CREATE TABLE IF NOT EXISTS towline.structure_report (
+        number bigint NOT NULL AUTO_INCREMENT PRIMARY KEY,
+        job_id varchar(64) NOT NULL,
+        kind varchar(64) NOT NULL,
+        name text NOT NULL,
+        reason text NOT NULL,
+        KEY (job_id)) {_OPTIONS}""",
     f"""CREATE TABLE IF NOT EXISTS towline.checkpoint (
         job_id varchar(64) NOT NULL PRIMARY KEY,
         epoch bigint NOT NULL,
@@ -125,6 +132,7 @@ _JOB_TABLES: Final = (
     "ddl_intent",
     "reject",
     "structure_item",
+    "structure_report",
     "chunk",
     "table_plan",
     "snapshot",

@@ -4,6 +4,9 @@ An item is marked as begun, its statements run, it is marked as done.  DDL is at
 crash in between the object is either there or not: an item that was begun and "exists already" is done.  One that
 exists without having been begun is somebody else's, and stops the job.
 
+What is reported of an item is remembered before the item is marked as done, and once: an item that is begun again after
+a crash may report the same.
+
 A worker that lost its lease cannot mark an item as begun (I6).  One that loses it after that may still finish the one
 statement at hand; the successor waits for it at the table's metadata lock, and finds the object there.
 
@@ -74,7 +77,7 @@ class MyStructureTarget:
         self._idle: list[Session] = []
         self._builds: dict[int, tuple[int, Course]] = {}  # in flight, by the item's number
 
-    async def save_structure(self, items: Sequence[StructureItem]) -> None:
+    async def save_structure(self, items: Sequence[StructureItem], reports: Sequence[StructureReport]) -> None:
         async with self._session() as session:
             await session.execute(BEGIN)
             await require_epoch(session, self._job_id, self._epoch)
@@ -82,7 +85,17 @@ class MyStructureTarget:
             if not await session.query_value(count, self._job_id):
                 for item in items:
                     await self._insert(session, item)
+                for report in reports:
+                    await self._insert_report(session, report)
             await session.execute("COMMIT")
+
+    async def load_reports(self) -> list[StructureReport]:
+        async with self._session() as session:
+            rows = await session.query(
+                "SELECT kind, name, reason FROM towline.structure_report WHERE job_id = %s ORDER BY number",
+                self._job_id,
+            )
+        return [StructureReport(*row) for row in rows]
 
     async def load_structure(self) -> tuple[list[StructureItem], frozenset[int]]:
         async with self._session() as session:
@@ -130,7 +143,7 @@ class MyStructureTarget:
             texts = tuple(json.loads(statements))
             item = StructureItem(number, Section.AFTER_DATA, "TRIGGER", name, schema, None, texts)
             # One that is there was made before a crash, or by hand.
-            await self._run(session, item, was_begun=True, on_report=_ignore)
+            await self._run(session, item, was_begun=True, on_report=None)
 
     async def read_build_progress(self) -> Mapping[int, float]:
         builds = dict(self._builds)
@@ -189,8 +202,13 @@ class MyStructureTarget:
         await session.execute("COMMIT")
         return None if row is None or row[0] else bool(row[1])
 
-    async def _run(self, session: Session, item: StructureItem, *, was_begun: bool, on_report: Report) -> str | None:
-        """Why an optional item failed, None if nothing did."""
+    async def _run(
+        self, session: Session, item: StructureItem, *, was_begun: bool, on_report: Report | None
+    ) -> str | None:
+        """Why an optional item failed, None if nothing did.
+
+        `on_report` None: at the job's end nobody listens; who owns a trigger is seen on the target.
+        """
         what = f"creating {_describe(item)}"
         try:
             await session.execute(_RESET)
@@ -207,7 +225,8 @@ class MyStructureTarget:
             if exists and was_begun:
                 return None
             if item.is_optional:
-                on_report(StructureReport(item.kind, _describe(item), error.message))
+                report = StructureReport(item.kind, _describe(item), error.message)
+                await self._remember(session, report, on_report)
                 return error.message
             if not was_begun:
                 await self._forget_begun(session, item)
@@ -231,7 +250,7 @@ class MyStructureTarget:
             await session.query(f"ANALYZE NO_WRITE_TO_BINLOG TABLE {qualified(self._names.target_name(item.table))}")
 
     async def _execute(
-        self, session: Session, statement: str, item: StructureItem, what: str, on_report: Report
+        self, session: Session, statement: str, item: StructureItem, what: str, on_report: Report | None
     ) -> None:
         try:
             await session.execute(statement, what=what)
@@ -239,9 +258,29 @@ class MyStructureTarget:
             without = remove_definer(statement)
             if number_of(error) not in _NO_DEFINER or without == statement:
                 raise
-            await session.execute(without, what=what)
             reason = "belongs to Towline's account, which may not create it for another"
-            on_report(StructureReport(item.kind, _describe(item), reason))
+            await self._remember(session, StructureReport(item.kind, _describe(item), reason), on_report)
+            await session.execute(without, what=what)
+
+    async def _remember(self, session: Session, report: StructureReport, on_report: Report | None) -> None:
+        if on_report is None:
+            return
+        await session.execute(BEGIN)
+        await require_epoch(session, self._job_id, self._epoch)
+        is_new = await self._insert_report(session, report)
+        await session.execute("COMMIT")
+        if is_new:
+            on_report(report)
+
+    async def _insert_report(self, session: Session, report: StructureReport) -> bool:
+        """False if it is there already."""
+        values = (self._job_id, report.kind, report.name, report.reason)
+        same = "SELECT 1 FROM towline.structure_report WHERE job_id = %s AND kind = %s AND name = %s AND reason = %s"
+        if await session.query_one(same, *values) is not None:
+            return False
+        insert = "INSERT INTO towline.structure_report (job_id, kind, name, reason) VALUES (%s, %s, %s, %s)"
+        await session.execute(insert, *values)
+        return True
 
     async def _forget_begun(self, session: Session, item: StructureItem) -> None:
         await session.execute(
@@ -296,10 +335,6 @@ def is_there_already(error: TowlineError) -> bool:
     """Whether the server refused because it has an object of this name. Pure."""
     number = number_of(error)
     return number in _EXISTS or (number == _CANNOT_CREATE and bool(_NAME_TAKEN.search(error.message)))
-
-
-def _ignore(_report: StructureReport) -> None:
-    """At the job's end nobody listens; who owns the trigger is seen on the target."""
 
 
 def remove_definer(statement: str) -> str:

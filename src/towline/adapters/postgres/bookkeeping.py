@@ -87,6 +87,7 @@ _JOB_TABLES = (
     "reject",
     "replaced_value",
     "structure_item",
+    "structure_report",
     "chunk",
     "table_plan",
     "snapshot",
@@ -97,13 +98,33 @@ _JOB_TABLES = (
 )
 
 
+# I7: `reject` has values of rows. Default privileges of the database may be more generous than that.
+_CLOSE_SCHEMA = """
+DO $$
+DECLARE other oid;
+BEGIN
+    FOR other IN SELECT DISTINCT g.grantee FROM pg_catalog.pg_namespace n CROSS JOIN LATERAL aclexplode(n.nspacl) AS g
+                 WHERE n.nspname = 'towline' AND g.grantee <> n.nspowner
+    LOOP
+        EXECUTE 'REVOKE ALL ON SCHEMA towline FROM ' || CASE WHEN other = 0 THEN 'PUBLIC' ELSE other::regrole::text END;
+    END LOOP;
+END $$
+"""
+
+
 async def ensure_bookkeeping(connection: asyncpg.Connection) -> None:
-    """Create the schema and its tables; safe to repeat, also from two workers at once."""
+    """Create the schema and its tables; safe to repeat, also from two workers at once.
+
+    In the beginning nobody but the connection's user can look into the schema.
+    """
     async with connection.transaction():
         # IF NOT EXISTS alone still races between sessions; the lock makes the second one wait.
         await connection.execute("SELECT pg_advisory_xact_lock(hashtext('towline.bookkeeping'))")
+        is_new = await connection.fetchval("SELECT to_regnamespace('towline') IS NULL")
         for statement in (*JOB_DDL, *STRUCTURE_DDL, *STREAM_DDL, REPLACED_DDL):
             await connection.execute(statement)
+        if is_new:
+            await connection.execute(_CLOSE_SCHEMA)
 
 
 async def take_over(connection: asyncpg.Connection, job_id: str, *, epoch: int | None, source_identity: str) -> int:

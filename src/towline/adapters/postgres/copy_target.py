@@ -18,7 +18,7 @@ from towline.adapters.postgres.connection import connect
 from towline.adapters.postgres.errors import place_in_copy, translate, translated, with_column
 from towline.adapters.postgres.quoting import qualified, quote_ident
 from towline.adapters.postgres.replaced import Replaced, add_replaced, load_replaced
-from towline.adapters.postgres.structure_plan import add_to_plan
+from towline.adapters.postgres.structure_plan import add_reports, add_to_plan
 from towline.adapters.postgres.target_tables import read_same_key
 from towline.domain.conversion import ReplacedValues
 from towline.domain.errors import DataError, LeaseLost, Side, TowlineError
@@ -191,13 +191,21 @@ class PgCopyTarget:
                 await require_epoch(connection, self._job_id, self._epoch)
                 await connection.execute("DELETE FROM towline.departure WHERE job_id = $1", self._job_id)
 
-    async def join(self, plans: Sequence[TablePlan], items: Sequence[StructureItem], *, edit: int) -> None:
+    async def join(
+        self,
+        plans: Sequence[TablePlan],
+        items: Sequence[StructureItem],
+        *,
+        edit: int,
+        reports: Sequence[StructureReport],
+    ) -> None:
         connection = await self._ledger()
         with translated(Side.TARGET, what="writing the ledger"):
             async with connection.transaction():
                 await require_epoch(connection, self._job_id, self._epoch)
                 await self._write_plans(connection, plans)
                 await add_to_plan(connection, self._job_id, items)
+                await add_reports(connection, self._job_id, reports)
                 await self._note_edit(connection, edit)
                 await connection.execute(
                     """UPDATE towline.job SET copied_at = CASE WHEN $2 THEN NULL ELSE copied_at END,

@@ -1,7 +1,7 @@
 """The plan of a job's structure as the target remembers it, in `towline.structure_item`.
 
 A row is marked done in the transaction that creates the object, so the table is always right about what
-exists.
+exists.  What is said of the structure lies beside it, in `towline.structure_report`, from the same transaction on.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import asyncpg
 
-from towline.domain.structure import Section, StructureItem
+from towline.domain.structure import Section, StructureItem, StructureReport
 from towline.domain.tables import TableName
 
 STRUCTURE_DDL = (
@@ -30,6 +30,13 @@ STRUCTURE_DDL = (
         done_at timestamptz,
         failed_reason text,
         PRIMARY KEY (job_id, number))""",
+    """CREATE TABLE IF NOT EXISTS towline.structure_report (
+        job_id text NOT NULL,
+        number bigint GENERATED ALWAYS AS IDENTITY,
+        kind text NOT NULL,
+        name text NOT NULL,
+        reason text NOT NULL,
+        PRIMARY KEY (job_id, number))""",
 )
 
 _COLUMNS = (
@@ -48,12 +55,23 @@ _COLUMNS = (
 )
 
 
-async def save_plan(connection: asyncpg.Connection, job_id: str, items: Sequence[StructureItem]) -> None:
-    """Remember the items unless the job has a plan already. Call inside a transaction."""
-    has_plan = "SELECT EXISTS (SELECT 1 FROM towline.structure_item WHERE job_id = $1)"
-    if await connection.fetchval(has_plan, job_id):
+_HAS_PLAN = """
+SELECT EXISTS (SELECT 1 FROM towline.structure_item WHERE job_id = $1)
+    OR EXISTS (SELECT 1 FROM towline.structure_report WHERE job_id = $1)
+"""
+
+
+async def save_plan(
+    connection: asyncpg.Connection,
+    job_id: str,
+    items: Sequence[StructureItem],
+    reports: Sequence[StructureReport] = (),
+) -> None:
+    """Remember the items and what is said of them, unless the job has a plan already. Call inside a transaction."""
+    if await connection.fetchval(_HAS_PLAN, job_id):
         return
     await add_to_plan(connection, job_id, items)
+    await add_reports(connection, job_id, reports)
 
 
 async def add_to_plan(connection: asyncpg.Connection, job_id: str, items: Sequence[StructureItem]) -> None:
@@ -78,6 +96,28 @@ async def remove_from_plan(connection: asyncpg.Connection, job_id: str, numbers:
         job_id,
         list(numbers),
     )
+
+
+async def add_reports(connection: asyncpg.Connection, job_id: str, reports: Sequence[StructureReport]) -> None:
+    """Call inside the transaction that makes them true."""
+    if reports:
+        await connection.execute(
+            """INSERT INTO towline.structure_report (job_id, kind, name, reason)
+               SELECT $1, u.kind, u.name, u.reason FROM unnest($2::text[], $3::text[], $4::text[])
+                   WITH ORDINALITY AS u(kind, name, reason, number) ORDER BY u.number""",
+            job_id,
+            [report.kind for report in reports],
+            [report.name for report in reports],
+            [report.reason for report in reports],
+        )
+
+
+async def load_reports(connection: asyncpg.Connection, job_id: str) -> list[StructureReport]:
+    """In the order in which they came up."""
+    rows = await connection.fetch(
+        "SELECT kind, name, reason FROM towline.structure_report WHERE job_id = $1 ORDER BY number", job_id
+    )
+    return [StructureReport(*row) for row in rows]
 
 
 async def load_plan(connection: asyncpg.Connection, job_id: str) -> list[StructureItem]:
@@ -149,7 +189,7 @@ def _record(job_id: str, item: StructureItem) -> tuple[object, ...]:
         item.schema,
         item.table.schema if item.table else None,
         item.table.name if item.table else None,
-        list(item.statements),
+        [] if item.is_secret else list(item.statements),  # I7: the table can be read by whoever reads the database
         sorted(item.depends_on),
         item.weight_bytes,
         item.is_optional,

@@ -12,6 +12,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from itertools import groupby
+from operator import attrgetter
 
 import asyncpg
 
@@ -20,10 +22,12 @@ from towline.adapters.postgres.compressed_log import ensure_compressed_log
 from towline.adapters.postgres.connection import connect
 from towline.adapters.postgres.errors import server_message, sqlstate_of, translated
 from towline.adapters.postgres.structure_plan import (
+    add_reports,
     count_items,
     load_done,
     load_failed_extensions,
     load_plan,
+    load_reports,
     lock_pending,
     mark_done,
     save_plan,
@@ -117,10 +121,10 @@ class PgStructureTarget:
         self._idle: list[asyncpg.Connection] = []
         self._free_places = asyncio.Semaphore(max_sessions)
 
-    async def save_structure(self, items: Sequence[StructureItem]) -> None:
+    async def save_structure(self, items: Sequence[StructureItem], reports: Sequence[StructureReport]) -> None:
         """Remember the whole plan, once; a later call with a plan present changes nothing."""
         async with self._writing("saving the plan of the structure") as connection:
-            await save_plan(connection, self._job_id, items)
+            await save_plan(connection, self._job_id, items, reports)
 
     async def load_structure(self) -> tuple[list[StructureItem], frozenset[int]]:
         """The remembered plan and the numbers that are done; ([], empty) before `save_structure`."""
@@ -128,6 +132,10 @@ class PgStructureTarget:
             if len(self._items) != await count_items(connection, self._job_id):
                 self._items = await load_plan(connection, self._job_id)
             return self._items, await load_done(connection, self._job_id)
+
+    async def load_reports(self) -> list[StructureReport]:
+        async with self._session("loading the reports of the structure") as connection:
+            return await load_reports(connection, self._job_id)
 
     async def apply_items(self, items: Sequence[StructureItem], *, on_report: Report) -> None:
         """Create the items in order and mark them done; optional ones that fail are reported.
@@ -212,15 +220,12 @@ class PgStructureTarget:
             del self._builds[pid]
 
     async def _create_one_by_one(self, items: Sequence[StructureItem], on_report: Report) -> None:
-        reports: list[StructureReport] = []
-        try:
-            for item in items:
-                if item.is_optional:
-                    reports.extend(await self._try_optional(item))
-                else:
+        for is_optional, group in groupby(items, key=attrgetter("is_optional")):
+            if not is_optional:
+                for item in group:
                     await self._create_required(item)
-        finally:
-            for report in _merge(reports):
+                continue
+            for report in await self._try_optional(list(group)):
                 on_report(report)
 
     async def _create_required(self, item: StructureItem) -> None:
@@ -232,16 +237,23 @@ class PgStructureTarget:
         except TowlineError as error:
             raise await self._explain(error, item) from error
 
-    async def _try_optional(self, item: StructureItem) -> list[StructureReport]:
-        """Do as many of the item's statements as work; it is done either way."""
-        async with self._writing(_describe(item)) as connection:
-            if not await lock_pending(connection, self._job_id, [item.number]):
-                return []
-            failures = await _try_each(connection, item)
-            reason = failures[0][1] if failures else None
-            await mark_done(connection, self._job_id, [item.number], failed={item.number: reason} if reason else None)
+    async def _try_optional(self, items: Sequence[StructureItem]) -> list[StructureReport]:
+        """Do as many of the items' statements as work; they are done either way, and what failed is remembered."""
+        reports: list[StructureReport] = []
+        reasons: dict[int, str] = {}
+        async with self._writing(_describe(items[0])) as connection:
+            pending = await lock_pending(connection, self._job_id, [item.number for item in items])
+            for item in items:
+                if item.number not in pending:
+                    continue
+                for statement, reason in await _try_each(connection, item):
+                    reports.append(StructureReport(item.kind, _what_failed(item, statement), reason))
+                    reasons.setdefault(item.number, reason)
+            reports = _merge(reports)
+            await mark_done(connection, self._job_id, sorted(pending), failed=reasons)
+            await add_reports(connection, self._job_id, reports)
             reach(STRUCTURE_BEFORE_COMMIT)
-        return [StructureReport(item.kind, _what_failed(item, failed), why) for failed, why in failures]
+        return reports
 
     async def _explain(self, error: TowlineError, item: StructureItem) -> TowlineError:
         """What the operator can do about a required object that could not be created."""
