@@ -599,7 +599,7 @@ def _find_reasons(
     told = [wait.text for wait in waits if wait.kind in (*_BLOCKING_WAITS, WaitKind.WORKER_SILENT)]
     if stall is not None and stall.reason not in told:
         yield Reason("STALLED", stall.reason, stall.remedy)
-    yield from _source_reasons(progress.diagnosis, now_us)
+    yield from _source_reasons(progress.diagnosis, now_us, is_following=progress.phase in _STREAMING)
     if _fresh_target(progress.diagnosis, now_us) is None:
         yield Reason("TARGET_UNKNOWN", "the worker has not been able to look at the target lately", _WAIT_FOR_LOOK)
     if progress.diagnosis is None or progress.diagnosis.sequences_at_us is None:
@@ -627,13 +627,15 @@ def _delay_reasons(progress: Progress, now_us: int) -> Iterator[Reason]:
         yield Reason("DELAY_LARGE", text, "Wait until it has caught up; the waits say what holds it up.")
 
 
-def _source_reasons(seen: Diagnosis | None, now_us: int) -> Iterator[Reason]:
+def _source_reasons(seen: Diagnosis | None, now_us: int, *, is_following: bool) -> Iterator[Reason]:
     source = _fresh_source(seen, now_us)
     if source is None:
         yield Reason("SOURCE_UNKNOWN", "the worker has not been able to look at the source lately", _WAIT_FOR_LOOK)
         return
     log = source.log
-    if not log.is_there or log.is_lost:
+    if not log.is_there and not is_following:
+        pass  # none was asked for, or not yet
+    elif not log.is_there or log.is_lost:
         yield Reason("LOG_LOST", f"the source has given up {log.name}: changes are lost to the job", _START_OVER)
     elif log.is_doomed:
         yield Reason("LOG_DOOMED", f"the source is about to give up {log.name}", _MAKE_ROOM)

@@ -168,6 +168,12 @@ def test_only_a_streaming_job_is_ready(status: JobStatus):
     assert "NOT_STREAMING" in codes(health(status=status))
 
 
+def test_a_copy_alone_does_not_miss_a_log():
+    found = health(replace(log(is_there=False), phase=Phase.COPY), status=JobStatus.COPYING)
+    assert "NOT_STREAMING" in codes(found)
+    assert not {"LOG_LOST", "LOG_NOT_READ"} & set(codes(found))
+
+
 def test_a_short_transaction_and_one_of_another_database_do_not_stand_in_the_way():
     assert health(transaction(transaction_age_s=3.0)).verdict.is_ready
     assert health(transaction(is_here=False)).verdict.is_ready
