@@ -8,11 +8,13 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from tests.integration.structure.helpers import dump_structure, move_structure
+from tests.integration.structure.helpers import JOB, dump_structure, move_structure
 from tests.servers.databases import Database
+from towline.adapters.postgres.bookkeeping import ensure_bookkeeping, take_over
 from towline.adapters.postgres.checks import run_prechecks
-from towline.adapters.postgres.connection import parse_url
+from towline.adapters.postgres.connection import connect, parse_url
 from towline.adapters.postgres.features import choose_features, render_query
+from towline.adapters.postgres.structure_plan import save_plan
 from towline.adapters.postgres.structure_source import PgStructureSource
 from towline.domain.jobs import JobSpec, TaskMode
 from towline.domain.prechecks import PrecheckItem, Verdict
@@ -83,7 +85,7 @@ CONSTRAINTS = {"public.lap (lap_pkey)", "public.halves (later)", "public.apart (
 
 
 async def look(source: Database, target: Database, selection: ObjectSelection = ObjectSelection()) -> PrecheckItem:
-    spec = JobSpec("job-features", TaskMode.FULL, parse_url(source.url), parse_url(target.url), selection=selection)
+    spec = JobSpec(JOB, TaskMode.FULL, parse_url(source.url), parse_url(target.url), selection=selection)
     return next(item for item in await run_prechecks(spec) if item.item == "dstFeaturesMeetRequirement")
 
 
@@ -102,6 +104,23 @@ async def test_what_an_older_target_does_not_know_is_named_before_the_copy(
     assert (await look(source_database, target_database, one)).verdict is Verdict.PASSED
     parent = replace(one, tables=frozenset({TableName("public", "halves")}))
     assert "public.halves (later)" in (await look(source_database, target_database, parent)).message
+
+
+@pytest.mark.postgres(source=18, target=15)
+async def test_what_came_after_the_structure_was_read_holds_up_no_job(
+    source_database: Database, target_database: Database
+) -> None:
+    source_database.execute("CREATE TABLE plain (id int)")
+    connection = await connect(parse_url(target_database.url), purpose="test")
+    await ensure_bookkeeping(connection)
+    await take_over(connection, JOB, epoch=None, source_identity="x")
+    source = PgStructureSource(parse_url(source_database.url), target_major=15)
+    items = await source.read_structure(ObjectSelection(), on_report=lambda _: None)
+    source_database.execute(IN_THE_WAY["public.virt (d)"])
+    assert (await look(source_database, target_database)).verdict is Verdict.FAILED
+    await save_plan(connection, JOB, items)
+    await connection.close()
+    assert (await look(source_database, target_database)).verdict is Verdict.PASSED
 
 
 @pytest.mark.postgres(source=18, target=15)

@@ -93,7 +93,7 @@ async def _check(
         assert isinstance(source, asyncpg.Connection)
         assert isinstance(target, asyncpg.Connection)
         if spec.mode is not TaskMode.STREAM:
-            items.append(await _check_features(spec, source, target, known))
+            items.append(await _check_features(spec, source, target, known, is_ours=target_facts.is_ours))
     return items
 
 
@@ -133,16 +133,15 @@ async def _look_at_target(
 
 
 async def _check_features(
-    spec: JobSpec, source: asyncpg.Connection, target: asyncpg.Connection, known: KnownObjects
+    spec: JobSpec, source: asyncpg.Connection, target: asyncpg.Connection, known: KnownObjects, *, is_ours: bool
 ) -> PrecheckItem:
-    passed = known.planned | known.made
+    item, group = "dstFeaturesMeetRequirement", "db_version"
     try:
-        missing = await read_missing_features(source, target, spec.selection, known=passed)
+        if is_ours and (await read_known(target, job_id=spec.job_id)).made:
+            return judge_features([])  # what the source has got since its structure was read is no part of the job
+        missing = await read_missing_features(source, target, spec.selection, known=known.planned | known.made)
     except TowlineError as error:
-        reason = f"FEATURES_{error.code}"
-        return PrecheckItem(
-            "dstFeaturesMeetRequirement", "db_version", Verdict.FAILED, reason, error.message, error.advice
-        )
+        return PrecheckItem(item, group, Verdict.FAILED, f"FEATURES_{error.code}", error.message, error.advice)
     return judge_features(missing)
 
 
