@@ -129,6 +129,20 @@ async def test_keyless_table_is_a_warning_that_says_what_to_do(
     assert "REPLICA IDENTITY" in item.remedy
 
 
+@pytest.mark.postgres(source=15, target=18)
+async def test_key_that_the_log_has_in_part_only_is_refused(
+    source_database: Database, target_database: Database
+) -> None:
+    source_database.execute(
+        "CREATE TABLE t (a int, b int, g int GENERATED ALWAYS AS (b % 10) STORED, PRIMARY KEY (a, g))"
+    )
+    found = trouble(await check(job(source_database, target_database)))
+    assert found["srcTablesWithoutKey"] == "SRC_KEY_GENERATED"
+    source_database.execute("ALTER TABLE t REPLICA IDENTITY FULL")
+    found = trouble(await check(job(source_database, target_database)))
+    assert found["srcTablesWithoutKey"] == "SRC_REPLICA_IDENTITY_FULL"
+
+
 FIRING = """
     CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE audit (id bigint GENERATED ALWAYS AS IDENTITY, what int);
     CREATE FUNCTION log() RETURNS trigger LANGUAGE plpgsql AS

@@ -46,7 +46,8 @@ class Table:
     """One table with storage (ordinary table or leaf partition) of the source.
 
     `key` holds the column names that identify a row for replication: primary key or replica identity
-    index, in index order; empty when there is none.  `identity` is the source's replica identity:
+    index, in index order; empty when there is none.  With `has_unsent_key` there is one, but the source leaves a part
+    of it out of its log, so it identifies no row there.  `identity` is the source's replica identity:
     'd' default, 'f' full, 'i' index, 'n' nothing.  `pages` and `size_bytes` (heap + TOAST) and
     `estimated_rows` come from the catalog when the table was read.  `storage_id` changes when the table is
     rewritten (VACUUM FULL, TRUNCATE, ALTER TYPE): row addresses are then no longer comparable.  Without `has_pages`
@@ -68,6 +69,7 @@ class Table:
     has_pages: bool = True
     index_bytes: int = 0
     row_filter: str = ""  # a condition in the source's SQL; rows that do not meet it are not moved
+    has_unsent_key: bool = False
 
     @property
     def is_binary_safe(self) -> bool:

@@ -4,7 +4,8 @@ Tables are independent of each other, because foreign keys and triggers do not f
 Within a table only the last state of each key matters, so changes to one key collapse into one; the
 steps of a table are applied in order, and within a step deletes, then updates, then inserts.
 
-Strict folding (the rule) trusts the source's history: an insert means that the key was free.  Tolerant
+Strict folding (the rule) trusts the source's history: an insert means that the key was free, and if the history itself
+says otherwise, the key is none any more.  Tolerant
 folding is for changes that the target may already have (a replay, I5): it never concludes from a change
 what was on the target before.
 """
@@ -29,7 +30,7 @@ from towline.domain.changes import (
     key_reader,
     split_row,
 )
-from towline.domain.errors import InvariantBroken, RowFilterRefused, Side
+from towline.domain.errors import InvariantBroken, RowFilterRefused, Side, SourceChanged
 from towline.domain.tables import TableName
 
 
@@ -130,7 +131,7 @@ class Fold:
                             keyed.deletes.pop(key, None)
                     continue
                 if kind == INSERT and keyed is not None:
-                    self._insert(keyed, table.read_key(new), new)
+                    self._insert(table, keyed, table.read_key(new), new)
                     continue
             self._add_rare(table, kind, new, old)
 
@@ -173,7 +174,7 @@ class Fold:
         elif kind == UPDATE and new is not None:
             self._update(table, keyed, new, old)
         elif kind == INSERT and new is not None:
-            self._insert(keyed, table.read_key(new), new)
+            self._insert(table, keyed, table.read_key(new), new)
 
     def _add_without_key(self, table: TableFold, kind: int, new: bytes | None, old: bytes | None) -> None:
         if old is not None:
@@ -193,12 +194,15 @@ class Fold:
         if not was_inserted or self._is_tolerant:
             keyed.deletes[key] = old
 
-    def _insert(self, keyed: KeyedStep, key: bytes, new: bytes) -> None:
+    def _insert(self, table: TableFold, keyed: KeyedStep, key: bytes, new: bytes) -> None:
         if keyed.deletes.pop(key, None) is not None:
             keyed.updates[key] = new
         elif key in keyed.updates or key in keyed.partials:
+            self._require_replay(table)
             _replace(keyed, key, new)
         else:
+            if key in keyed.inserts:
+                self._require_replay(table)
             keyed.inserts[key] = new
 
     def _update(self, table: TableFold, keyed: KeyedStep, new: bytes, old: bytes | None) -> None:
@@ -211,7 +215,7 @@ class Fold:
         if old is not None and old_key != key:
             if is_whole:
                 self._delete(keyed, old_key, old)
-                self._insert(keyed, key, new)
+                self._insert(table, keyed, key, new)
             else:
                 self._move(table, old, new)
         elif old_key in keyed.inserts:
@@ -221,6 +225,20 @@ class Fold:
             _replace(keyed, key, new)
         else:
             keyed.partials[key] = new
+
+    def _require_replay(self, table: TableFold) -> None:
+        """A row came under the key of one that is there: only a replay knows rows before they are inserted.
+
+        Raises: SourceChanged, the key identifies rows no more, and one of the two would be lost.
+        """
+        if not self._is_tolerant:
+            relation = table.relation
+            key = ", ".join(relation.columns[number] for number in relation.key)
+            raise SourceChanged(
+                f"two rows of {relation.table} have one key ({key}): it was changed on the source while the job ran",
+                side=Side.SOURCE,
+                table=str(relation.table),
+            )
 
     def _move(self, table: TableFold, old: bytes, new: bytes) -> None:
         table.keyed = KeyedStep()

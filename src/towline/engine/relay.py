@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -27,11 +27,12 @@ from towline.engine.spill import Spill
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Streamed:
-    """A committed transaction whose changes wait in the spill."""
+    """A committed transaction whose changes wait in the spill; those of the tables in `held` are not wanted."""
 
     xid: int
     position: Position
     time_us: int
+    held: Collection[TableName]
 
 
 class RelayClosed(Exception):
@@ -94,7 +95,7 @@ class Relay:
         if self._start.covers(position):
             # The source may repeat what it was not told to forget (I5).
             return
-        changes = self._wanted(changes, position)
+        changes = self._wanted(changes, self._held_at(position))
         is_ddl = bool(changes) and changes[0][0] == DDL
         if is_ddl:
             # It commits by itself, so what came before it must be durable before it begins.
@@ -114,7 +115,7 @@ class Relay:
     def part(self, changes: list[RowChange], position: Position, size_bytes: int) -> None:
         if self._start.covers(position):
             return
-        changes = self._wanted(changes, position)
+        changes = self._wanted(changes, self._held_at(position))
         if not self._is_in_parts:
             # Whole transactions before it keep their own batch (I2).
             self._seal()
@@ -137,7 +138,7 @@ class Relay:
             self._spill.abort(xid, xid)
             return
         self._seal()
-        self._sealed.append(_Streamed(xid, position, time_us))
+        self._sealed.append(_Streamed(xid, position, time_us, self._held_at(position)))
         self.received, self.received_time_us = position, time_us
         self._news.set()
         self._ripe.set()
@@ -226,7 +227,7 @@ class Relay:
         """
         batch = self._new_batch(item.position)
         for changes, size_bytes in self._spill.take(item.xid, part_bytes=self.batch_bytes):
-            batch.add(self._wanted(changes, item.position), size_bytes)
+            batch.add(self._wanted(changes, item.held), size_bytes)
             changes.clear()
             self._held_bytes += size_bytes
             if batch.size_bytes >= self.batch_bytes:
@@ -256,14 +257,23 @@ class Relay:
             self._open = None
             self._ripe.set()
 
-    def _wanted(self, changes: list[RowChange], position: Position) -> list[RowChange]:
+    def _held_at(self, position: Position) -> Collection[TableName]:
+        """The tables whose snapshot holds what was committed at `position`.
+
+        Asked in the order of commits: a floor that was passed is forgotten, and what is read out of the spill later
+        must go by what was true at its commit (I4).
+        """
+        if self._floors:
+            self._floors = {name: floor for name, floor in self._floors.items() if floor.covers(position)}
+        return self._floors
+
+    def _wanted(self, changes: list[RowChange], held: Collection[TableName]) -> list[RowChange]:
         """Without changes of tables that left, and those that the snapshot of their table already holds."""
         if self._only is not None:
             changes = [change for change in changes if change[1].table in self._only or change[0] == DDL]
-        if not self._floors:
+        if not held:
             return changes
-        floors = self._floors = {name: floor for name, floor in self._floors.items() if floor.covers(position)}
-        return [change for change in changes if change[1].table not in floors]
+        return [change for change in changes if change[1].table not in held]
 
 
 def _is_work(item: Batch | _Streamed) -> bool:

@@ -16,7 +16,7 @@ from towline.domain.changes import (
     RowChange,
     join_cells,
 )
-from towline.domain.errors import RowFilterRefused
+from towline.domain.errors import RowFilterRefused, SourceChanged
 from towline.domain.tables import TableName
 from towline.engine.fold import (
     Fold,
@@ -225,3 +225,21 @@ def test_an_insert_without_all_values_is_refused():
     for relation in (KEYED, KEYLESS):
         with pytest.raises(RowFilterRefused, match=str(relation.table)):
             Fold().add([(INSERT, relation, row, None)])
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        insert("1", "a", "b"),
+        update("1", "a", "b"),
+        update("1", "a", "?"),
+        update("1", "a", "b", old=row("2", None, None)),
+    ],
+    ids=["inserted", "updated", "partly", "moved"],
+)
+@pytest.mark.parametrize("second", [insert("1", "c", "d"), update("1", "c", "d", old=row("3", None, None))])
+def test_a_second_row_of_one_key_is_never_folded_away(before: RowChange, second: RowChange) -> None:
+    with pytest.raises(SourceChanged, match="one key"):
+        Fold().add([before, second])
+    # A replay may begin in the middle.
+    Fold(tolerant=True).add([before, second])

@@ -189,6 +189,19 @@ async def test_i4_changes_that_the_snapshot_of_their_table_holds_are_left_out(sp
     assert [new for _, relation, new, _ in batch.changes if relation is OTHER] == [make_row("13")]
 
 
+async def test_i4_what_the_snapshot_holds_is_left_out_however_late_the_spill_is_read(spill):
+    relay = Relay(Lsn(0), spill, capacity_bytes=10_000, batch_bytes=5_000, table_floors={OTHER.table: Lsn(12)})
+    relay.streamed(5, 5, [change(1), change(1, OTHER)], 300)
+    relay.commit_streamed(5, Lsn(11), 11)
+    # Read long before the applier takes the one before it; this one lies beyond the floor.
+    relay.transaction([change(13, OTHER)], Lsn(13), 13, 300)
+    batches = [await relay.take(), await relay.take()]
+    assert [(relation, new) for batch in batches for _, relation, new, _ in batch.changes] == [
+        (TABLE, make_row("1")),
+        (OTHER, make_row("13")),
+    ]
+
+
 async def test_changes_of_tables_that_left_are_left_out(spill):
     relay = Relay(Lsn(0), spill, capacity_bytes=10_000, batch_bytes=5_000, only=frozenset({TABLE.table}))
     relay.transaction([change(11), change(11, OTHER)], Lsn(11), 11, 300)

@@ -35,12 +35,15 @@ ORDER BY a.attrelid, a.attnum
 
 # A deferrable key identifies no row while a transaction runs, and the source sends none: such a table has no key.
 # The primary key wins over a replica identity index only when the identity is 'd' or 'f'; with 'i' the source sends
-# the columns of the chosen index as the old key.
+# the columns of the chosen index as the old key.  Of generated columns nothing is sent: what is left of such a key
+# may be the same in many rows.
 _KEYS = """
 SELECT i.indrelid::bigint AS id, i.indisprimary AS is_primary, i.indisreplident AS is_identity,
        ARRAY(SELECT a.attname FROM unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, place)
              JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-             WHERE k.place <= i.indnkeyatts ORDER BY k.place)::text[] AS columns
+             WHERE k.place <= i.indnkeyatts ORDER BY k.place)::text[] AS columns,
+       EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = i.indrelid AND a.attgenerated <> ''
+               AND a.attnum = ANY (i.indkey::int2[])) AS has_generated
 FROM pg_catalog.pg_index i
 WHERE i.indrelid = ANY($1::oid[]) AND (i.indisprimary OR i.indisreplident) AND i.indisvalid AND i.indimmediate
 """
@@ -70,12 +73,13 @@ async def read_tables(connection: asyncpg.Connection, selection: ObjectSelection
         column = Column(row["name"], row["type_sql"], row["type_id"] in binary_safe, row["is_identity"])
         columns.setdefault(row["id"], []).append(column)
     keys = _choose_keys(found, await connection.fetch(_KEYS, ids))
+    unsent = {row["id"] for row in keys.values() if row["has_generated"]}
     return [
         Table(
             name=TableName(row["schema"], row["name"]),
             source_id=row["id"],
             columns=tuple(columns.get(row["id"], ())),
-            key=keys.get(row["id"], ()),
+            key=tuple(keys[row["id"]]["columns"]) if row["id"] in keys.keys() - unsent else (),
             identity=row["identity"].decode(),
             pages=row["pages"],
             size_bytes=row["size_bytes"],
@@ -84,6 +88,7 @@ async def read_tables(connection: asyncpg.Connection, selection: ObjectSelection
             is_logged=row["is_logged"],
             is_partition=row["parents"] is not None,
             row_filter=selection.condition_for(_names(row)),
+            has_unsent_key=row["id"] in unsent,
         )
         for row in found
     ]
@@ -99,13 +104,14 @@ def _names(row: asyncpg.Record) -> list[TableName]:
     return [TableName(*name) for name in ((row["schema"], row["name"]), *(row["parents"] or ()))]
 
 
-def _choose_keys(tables: list[asyncpg.Record], indexes: list[asyncpg.Record]) -> dict[int, tuple[str, ...]]:
+def _choose_keys(tables: list[asyncpg.Record], indexes: list[asyncpg.Record]) -> dict[int, asyncpg.Record]:
+    """The index that identifies rows, by table."""
     identity = {row["id"]: row["identity"].decode() for row in tables}
-    chosen: dict[int, tuple[str, ...]] = {}
+    chosen: dict[int, asyncpg.Record] = {}
     for row in indexes:
         wants_index = identity[row["id"]] == "i"
         if row["is_identity"] if wants_index else row["is_primary"]:
-            chosen[row["id"]] = tuple(row["columns"])
+            chosen[row["id"]] = row
     return chosen
 
 

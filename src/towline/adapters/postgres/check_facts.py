@@ -23,6 +23,7 @@ class Relation:
     is_logged: bool
     identity: str
     has_key: bool
+    has_unsent_key: bool  # a column of it is generated
     is_readable: bool
     is_owned: bool
     hides_rows: bool
@@ -129,6 +130,10 @@ SELECT n.nspname AS schema, c.relname AS name, c.relkind AS kind, c.relpersisten
        c.relreplident AS identity,
        EXISTS (SELECT 1 FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisvalid AND i.indimmediate
                AND CASE c.relreplident WHEN 'i' THEN i.indisreplident ELSE i.indisprimary END) AS has_key,
+       EXISTS (SELECT 1 FROM pg_catalog.pg_index i JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid
+               WHERE i.indrelid = c.oid AND i.indisvalid AND i.indimmediate
+               AND CASE c.relreplident WHEN 'i' THEN i.indisreplident ELSE i.indisprimary END
+               AND a.attgenerated <> '' AND a.attnum = ANY (i.indkey::int2[])) AS has_unsent_key,
        CASE WHEN NOT has_schema_privilege(n.oid, 'USAGE') THEN false
             WHEN c.relkind = 'S' THEN has_sequence_privilege(c.oid, 'SELECT')
             ELSE has_table_privilege(c.oid, 'SELECT') END AS is_readable,
@@ -394,6 +399,7 @@ def _relation(row: asyncpg.Record) -> Relation:
         is_logged=row["is_logged"],
         identity=row["identity"].decode(),
         has_key=row["has_key"],
+        has_unsent_key=row["has_unsent_key"],
         is_readable=row["is_readable"],
         is_owned=row["is_owned"],
         hides_rows=row["hides_rows"],

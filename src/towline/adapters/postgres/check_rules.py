@@ -352,6 +352,17 @@ def _judge_keys(facts: SourceFacts) -> PrecheckItem:
             f" NOTHING: {_names(nothing)}.",
             remedy,
         )
+    unsent = [table for table in tables if table.identity in "di" and table.has_unsent_key]
+    if unsent:
+        return _failed(
+            item,
+            _PARAMS,
+            "SRC_KEY_GENERATED",
+            "A column of the key is generated. The source leaves it out of its log, so changed rows could not be told"
+            f" apart: {_names(unsent)}.",
+            "ALTER TABLE ... REPLICA IDENTITY FULL (slower), or USING INDEX (a unique index on other columns that are"
+            " not null).",
+        )
     keyless = [table for table in tables if table.identity in "di" and not table.has_key]
     if keyless:
         return _warning(
@@ -362,7 +373,7 @@ def _judge_keys(facts: SourceFacts) -> PrecheckItem:
             f" (INSERT works): {_names(keyless)}.",
             remedy,
         )
-    full = [table for table in tables if table.identity == "f" and not table.has_key]
+    full = [table for table in tables if table.identity == "f" and (table.has_unsent_key or not table.has_key)]
     if full:
         return _warning(
             item,

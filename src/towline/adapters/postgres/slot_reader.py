@@ -39,7 +39,7 @@ from towline.adapters.postgres.slots import (
     ensure_publication,
     release_slot,
 )
-from towline.domain.errors import ConnectionLost, PositionLost, Side, TowlineError
+from towline.domain.errors import ConnectionLost, PositionLost, Side, SourceChanged, TowlineError
 from towline.domain.jobs import Endpoint
 from towline.domain.tables import Table, TableName
 from towline.engine.ports import TransactionSink
@@ -103,6 +103,7 @@ class PgSlotReader:
         self._purpose = f"{job_id}:stream"
         self._options = options
         self._keys = {table.name: table.key for table in tables}
+        self._unsent_keys = {table.name for table in tables if table.has_unsent_key}
         self._connection: Replication | None = None
         self._confirmed = Lsn(0)
         self._told = Lsn(0)
@@ -229,6 +230,15 @@ class PgSlotReader:
     def _choose_key(
         self, table: TableName, columns: Sequence[str], marked: Sequence[int], identity: str
     ) -> tuple[int, ...]:
+        if identity != "f" and table in self._unsent_keys:
+            # What is marked is only a part of the key, and several rows may have it.
+            raise SourceChanged(
+                f"the key of {table} has a generated column, which the source leaves out of its log",
+                side=Side.SOURCE,
+                remedy="Set REPLICA IDENTITY FULL for the table, or USING INDEX with a unique index of other columns"
+                " that are not null; then end the job and start a new one.",
+                table=str(table),
+            )
         if identity != "f":
             return tuple(marked)
         # FULL marks every column; a primary key still identifies the row.
