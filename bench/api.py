@@ -1,7 +1,8 @@
 """batch-progress with many jobs in the store, while the jobs write their progress.
 
-Prints one JSON line per case: `case` (store/jobs in it/ids asked/concurrency), `ours` and `limit` (median milliseconds
-of a call), `ratio` (ours/limit), `p99_ms`, `calls_per_s`, and `vs_1000_jobs` where the store holds more.
+Prints one JSON line per case: `case` (store/jobs in it/ids asked/callers at a time, who ask for the same ids, or each
+for its own where the store has enough), `ours` and `limit` (median milliseconds of a call), `ratio` (ours/limit),
+`p99_ms`, `calls_per_s`, and `vs_1000_jobs` where the store holds more.
 `limit` is a bare SELECT of the same rows through the same driver with the answer encoded by msgspec: no HTTP, no
 authentication, nothing derived.  The two take turns.  The server runs as `towline serve`, in a process of its own.
 Usage: python bench/api.py [--stores sqlite,postgresql] [--jobs 1000,100000] [--seconds 4]
@@ -35,7 +36,8 @@ from towline.clock import SystemClock
 from towline.store.opening import opened_store
 
 ID_COUNTS = (1, 100, 1_000)
-CONCURRENCY = (1, 16)
+CALLERS = ((1, False), (16, False), (16, True))
+"""How many call at a time, and whether each asks for ids of its own; else all ask for the same."""
 MOVING_JOBS = {"postgresql": 1_000, "sqlite": 100}  # each writes once a second
 POOL_SIZE = 5  # what the server has
 _SELECT = """SELECT j.job_id, j.mode, j.status, j.failure, p.body FROM job j LEFT JOIN progress p USING (job_id)
@@ -127,26 +129,32 @@ class Limit:
 
 
 async def bench_cases(store_name: str, store_url: str, base_url: str, account: dict[str, str], jobs: int,
-                      seconds: float, small: dict[tuple[int, int], float]) -> None:  # fmt: skip
+                      seconds: float, small: dict[tuple[int, int, bool], float]) -> None:  # fmt: skip
     """All cases of one store; `small` keeps the medians with 1,000 jobs."""
     limit = Limit(store_url, account["project_id"])
     await limit.open()
     async with httpx.AsyncClient(base_url=base_url, timeout=60) as client:
         client.headers["X-Auth-Token"] = await _read_token(client, account)
         path = f"/v3/{account['project_id']}/jobs/batch-progress"
-        lines = [Line(base_url, path, client.headers["X-Auth-Token"]) for _ in range(max(CONCURRENCY))]
+        lines = [Line(base_url, path, client.headers["X-Auth-Token"]) for _ in range(max(CALLERS)[0])]
         for count in ID_COUNTS:
-            ids = [job_id(number * (jobs // max(ID_COUNTS))) for number in range(count)]
-            body = msgspec.json.encode({"jobs": ids})
+            apart = jobs // max(ID_COUNTS)
+            for concurrency, is_own in CALLERS:
+                if is_own and apart < concurrency:
+                    continue  # the store has too few jobs
+                asked = [
+                    [job_id(number * apart + (caller if is_own else 0)) for number in range(count)]
+                    for caller in range(concurrency)
+                ]
+                bodies = [msgspec.json.encode({"jobs": ids}) for ids in asked]
 
-            async def ours(number: int, body: bytes = body) -> None:
-                await lines[number].ask(body)
+                async def ours(number: int, bodies: list[bytes] = bodies) -> None:
+                    await lines[number].ask(bodies[number])
 
-            async def bare(_number: int, ids: list[str] = ids) -> None:
-                await limit.read(ids)
+                async def bare(number: int, asked: list[list[str]] = asked) -> None:
+                    await limit.read(asked[number])
 
-            await _require_true(client, path, body, ids)
-            for concurrency in CONCURRENCY:
+                await _require_true(client, path, bodies[-1], asked[-1])
                 our_times: list[float] = []
                 bare_times: list[float] = []
                 for _ in range(3):
@@ -158,17 +166,17 @@ async def bench_cases(store_name: str, store_url: str, base_url: str, account: d
                     bare_times += await measure(bare, seconds=seconds / 3, concurrency=concurrency)
                 median, bound = statistics.median(our_times), statistics.median(bare_times)
                 told: dict[str, Any] = {
-                    "case": f"{store_name}/{jobs} jobs/{count} ids/{concurrency} at a time",
+                    "case": f"{store_name}/{jobs} jobs/{count} ids/{concurrency} at a time{', each its own' * is_own}",
                     "ours": round(median, 2),
                     "limit": round(bound, 2),
                     "ratio": round(median / bound, 2),
                     "p99_ms": round(statistics.quantiles(our_times, n=100)[98], 2) if len(our_times) > 1 else None,
                     "calls_per_s": round(len(our_times) / seconds, 1),
                 }
-                if (count, concurrency) in small:
-                    told["vs_1000_jobs"] = round(median / small[count, concurrency], 2)
+                if (count, concurrency, is_own) in small:
+                    told["vs_1000_jobs"] = round(median / small[count, concurrency, is_own], 2)
                 else:
-                    small[count, concurrency] = median
+                    small[count, concurrency, is_own] = median
                 print(json.dumps(told), flush=True)
     await limit.close()
 
@@ -240,7 +248,7 @@ def bench_store(store_name: str, store_url: str, data_dir: Path, sizes: list[int
     )
     account = json.loads(made.stdout)
     filled = 0
-    small: dict[tuple[int, int], float] = {}
+    small: dict[tuple[int, int, bool], float] = {}
     for jobs in sizes:
         asyncio.run(_fill(store_url, data_dir, account["project_id"], first=filled, end=jobs))
         filled = jobs

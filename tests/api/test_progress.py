@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,6 +13,8 @@ from tests.api.harness import UNKNOWN_ID, Api, create_foreign_job, failure
 from towline.domain.jobs import JobStatus
 from towline.domain.progress import PartProgress, Phase, Progress
 from towline.domain.tables import TotalOrigin
+from towline.service.ports import Caller
+from towline.service.shared_reads import SharedReads
 
 DONE = PartProgress(done=10, total=10, is_finished=True)
 MAP_KEYS = ["struct", "data", "index"]
@@ -375,3 +379,48 @@ async def test_shape_is_what_typed_clients_decode(api: Api) -> None:
             else:
                 assert type(value) is str
                 assert value
+
+
+async def test_calls_at_the_same_time_share_reads_that_begin_after_each_of_them(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two reads hold the old rows; whoever asks now gets the new ones, each in its own order."""
+    first, second = await api.create_job(), await api.create_job(name="another")
+    await api.bring_to(first, JobStatus.COPYING)
+    load, may_end, reads = api.store.jobs.load_progress, asyncio.Event(), 0
+
+    async def load_and_hold(job_ids: Sequence[str], *, project_id: str) -> Any:
+        nonlocal reads
+        reads += 1
+        rows = await load(job_ids, project_id=project_id)
+        await may_end.wait()
+        return rows
+
+    share, asking = SharedReads.read, 0
+
+    async def count_and_share(shared: SharedReads[Any], caller: Caller, ids: Sequence[str]) -> Any:
+        nonlocal asking
+        asking += 1
+        return await share(shared, caller, ids)
+
+    monkeypatch.setattr(api.store.jobs, "load_progress", load_and_hold)
+    monkeypatch.setattr(SharedReads, "read", count_and_share)
+    early = [asyncio.create_task(api.progress_of(first)) for _ in range(2)]
+    while reads < 2:
+        await asyncio.sleep(0.001)
+    await api.bring_to(first, JobStatus.COPY_FAILED, failure=failure())
+    asked = [[first, second], [second, first.upper(), UNKNOWN_ID], [first], [second, second]] * 4
+    late = [asyncio.create_task(api.post("jobs/batch-progress", {"jobs": ids})) for ids in asked]
+    while asking < len(early) + len(late):
+        await asyncio.sleep(0.001)
+    may_end.set()
+    answers = [answer.json()["results"] for answer in await asyncio.gather(*late)]
+    assert [[record["job_id"] for record in records] for records in answers] == asked
+    assert all(
+        record["transfer_status"] == "FULL_TRANSFER_FAILED"
+        for records in answers
+        for record in records
+        if record["job_id"].lower() == first
+    )
+    assert [record["transfer_status"] for record in await asyncio.gather(*early)] == ["FULL_TRANSFER_STARTED"] * 2
+    assert reads == 3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from towline.api.routing import Answer, Call, Route
@@ -16,10 +18,11 @@ from towline.api.wire.health import (
     render_rpo_and_rto,
     render_verdict_record,
 )
-from towline.api.wire.progress import ProgressAnswer, render_missing, splice_answer, splice_record
+from towline.api.wire.progress import ProgressAnswer, render_missing, respell, splice_answer, splice_record
 from towline.domain.access import Role
 from towline.service.jobs import JobService
-from towline.service.ports import JobHealth, JobLine, Outcome
+from towline.service.ports import Caller, JobHealth, JobLine, Outcome
+from towline.service.shared_reads import SharedReads
 
 
 class ProgressRoutes:
@@ -27,6 +30,7 @@ class ProgressRoutes:
 
     def __init__(self, jobs: JobService) -> None:
         self._jobs = jobs
+        self._records = SharedReads(self._read_records)
 
     def table(self) -> list[Route]:
         return [
@@ -63,13 +67,22 @@ class ProgressRoutes:
         # The oldest description calls the list `req` in its table and `jobs` in its example.
         asked = body.get("jobs")
         requested = read_ids(body.get("req") if asked is None else asked)
-        now_us, lines = await self._jobs.progress_lines(call.caller, [job_id.lower() for job_id in requested])
+        job_ids = [job_id.lower() for job_id in requested]
+        records = await self._records.read(call.caller, job_ids)
         return splice_answer(
             [
-                splice_record(job_id, line, now_us=now_us) if isinstance(line, JobLine) else _render(job_id, line, call)
-                for job_id, line in zip(requested, lines, strict=True)
+                record if asked_id == job_id and isinstance(record, bytes) else _spell(asked_id, record, call)
+                for asked_id, job_id, record in zip(requested, job_ids, map(records.__getitem__, job_ids), strict=True)
             ]
         )
+
+    async def _read_records(self, caller: Caller, job_ids: Sequence[str]) -> dict[str, bytes | Exception]:
+        """The records by id, each put together once for all who ask for it."""
+        now_us, lines = await self._jobs.progress_lines(caller, job_ids)
+        return {
+            job_id: splice_record(job_id, line, now_us=now_us) if isinstance(line, JobLine) else line
+            for job_id, line in zip(job_ids, lines, strict=True)
+        }
 
     async def read_rpo_and_rto(self, call: Call) -> Answer:
         found = await self._find(call)
@@ -102,5 +115,8 @@ class ProgressRoutes:
         return list(zip(requested, outcomes, strict=True))
 
 
-def _render(requested_id: str, error: Exception, call: Call) -> bytes:
-    return msgspec.json.encode(render_missing(requested_id, error, call.language))
+def _spell(requested_id: str, record: bytes | Exception, call: Call) -> bytes:
+    """The record with its id as the client spelled it, or what is said of an id that has none."""
+    if isinstance(record, bytes):
+        return respell(record, requested_id)
+    return msgspec.json.encode(render_missing(requested_id, record, call.language))

@@ -171,6 +171,12 @@ def splice_record(requested_id: str, job: JobLine, *, now_us: int) -> bytes:
     ).encode()
 
 
+def respell(record: bytes, requested_id: str) -> bytes:
+    """The record of a known job with its id as the client spelled it."""
+    return b'{"job_id":"%b%b' % (requested_id.encode(), record[_ID_ENDS:])
+
+
+_ID_ENDS: Final = len(b'{"job_id":"') + 36
 _NO_DELAY: Final = f'"{UNKNOWN}","incre_trans_delay_millis":"{UNKNOWN}"'
 _NO_RATES: Final = '"apply_rows_rate":-1,"apply_bytes_rate":-1}'
 
