@@ -62,7 +62,7 @@ def create_app(
     meter = RequestMeter()
     gate = Gate(Authenticator(identity), clock)
     pages = HealthPages(jobs, meter, version=version)
-    routes = all_routes(jobs, identity, outlets or Outlets())
+    routes = all_routes(jobs, identity, outlets)
     inner = Litestar(
         route_handlers=[
             *(_build_handler(route, gate) for route in routes),
@@ -79,6 +79,7 @@ def create_app(
 
 def all_routes(jobs: JobService, identity: IdentityService, outlets: Outlets | None = None) -> list[Route]:
     """Every call that is served, with its full path."""
+    outlets = outlets or Outlets()
     in_project = [
         *ProgressRoutes(jobs).table(),
         *JobRoutes(jobs).table(),
@@ -89,11 +90,11 @@ def all_routes(jobs: JobService, identity: IdentityService, outlets: Outlets | N
         *StructureRoutes(jobs).table(),
         *DatabaseRoutes(jobs).table(),
         *TuningRoutes(jobs).table(),
-        *OutsideRoutes(jobs, outlets or Outlets()).table(),
+        *OutsideRoutes(jobs, outlets).table(),
         *UnbuiltRoutes(jobs).table(),
     ]
     confined = [replace(route, path=_PROJECT_PATH + route.path) for route in in_project]
-    return confined + V5Routes(jobs).table() + IdentityRoutes(identity).table()
+    return confined + V5Routes(jobs, outlets).table() + IdentityRoutes(identity).table()
 
 
 def _build_handler(route: Route, gate: Gate) -> HTTPRouteHandler:
@@ -133,11 +134,14 @@ def _answer_exception(request: AnyRequest, error: Exception) -> Response[bytes]:
     language = parse_language(request.headers.get("x-language"))
     refusal: Exception = error
     if isinstance(error, (NotFoundException, MethodNotAllowedException)):
-        # A gateway knows paths together with their methods, so a wrong method is an unknown call.
-        refusal = ApiError("APIGW.0101")
+        # A gateway knows paths together with their methods, so a wrong method is an unknown call, too.
+        refusal = ApiError("APIGW.0101", http_status=error.status_code)
     elif isinstance(error, HTTPException) and error.status_code < 500:
         refusal = ApiError("DRS.M00007", http_status=error.status_code)
-    return answer_error(refusal, language=language, request_id=state["request_id"])
+    response = answer_error(refusal, language=language, request_id=state["request_id"])
+    if isinstance(error, MethodNotAllowedException):
+        response.headers.update(error.headers or {})  # RFC 9110: a 405 names the methods that there are
+    return response
 
 
 class Front:

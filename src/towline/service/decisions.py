@@ -160,11 +160,21 @@ def choose_edited(job: Job) -> tuple[Mapping[str, Any], ObjectSelection]:
     edited: Mapping[str, Any] | None = job.attributes.get("edited")
     if edited is None:
         raise RequestError(f"the objects of job {job.job_id} have not been edited", remedy="Select objects first.")
+    return edited, _edited_selection(job, edited)
+
+
+def find_edited(job: Job) -> ObjectSelection | None:
+    """The selection of an edit that waits for a retry, if there is one."""
+    edited: Mapping[str, Any] | None = job.attributes.get("edited")
+    return None if edited is None or job.status not in EDITABLE else _edited_selection(job, edited)
+
+
+def _edited_selection(job: Job, edited: Mapping[str, Any]) -> ObjectSelection:
     wanted = msgspec.convert(edited["selection"], ObjectSelection)
     # Also of what leaves: the condition of a partitioned table holds for a partition that is selected by itself, and
     # the name of a table is still the one that it has on the target.
     names = keep_names(job.selection.names, wanted)
-    return edited, replace(wanted, names=names, row_filters=job.selection.row_filters)
+    return replace(wanted, names=names, row_filters=job.selection.row_filters)
 
 
 def retry_edited(checked: Mapping[str, Any], notes: Sequence[str] = ()) -> DecideJob:
@@ -290,11 +300,15 @@ def set_attributes(changes: Mapping[str, Any], event: str) -> DecideJob:
     return decide
 
 
-def set_policy(policy: ConflictPolicy) -> DecideJob:
+def set_policy(policy: ConflictPolicy | None) -> DecideJob:
+    """None leaves the policy as it is; the job must still be one that could be given another."""
+
     def decide(job: Job) -> JobEdit:
         # A running worker has its policy already; a failed or paused job takes the new one when it goes on.
         if job.status not in CONFIGURABLE | FAILED | {JobStatus.SCHEDULED, JobStatus.PAUSED}:
             raise _not_now(job, "given another policy")
+        if policy is None:
+            return JobEdit(job)
         return JobEdit(replace(job, conflict_policy=policy), (f"conflict policy: {policy.value}",))
 
     return decide

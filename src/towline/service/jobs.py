@@ -239,7 +239,7 @@ class JobService:
         """`items` are kept and given back as they came."""
         return await _outcome(job_id, self._edit(caller, job_id, decisions.select_objects(selection, items)))
 
-    async def set_policy(self, caller: Caller, job_id: str, policy: ConflictPolicy) -> Outcome[Job]:
+    async def set_policy(self, caller: Caller, job_id: str, policy: ConflictPolicy | None) -> Outcome[Job]:
         return await _outcome(job_id, self._edit(caller, job_id, decisions.set_policy(policy)))
 
     async def set_speed(self, caller: Caller, job_id: str, windows: Sequence[SpeedWindow]) -> Outcome[Job]:
@@ -416,7 +416,8 @@ class JobService:
     async def _precheck(self, caller: Caller, job_id: str, for_retry: bool) -> None:
         job = await self._require_known(caller, job_id)
         decisions.require_precheckable(job, for_retry=for_retry)
-        await self._prechecks.begin(job_id, project_id=caller.project_id)
+        edited = decisions.find_edited(job) if for_retry else None
+        await self._prechecks.begin(job_id, project_id=caller.project_id, edited=edited)
 
     async def _require_known(self, caller: Caller, job_id: str) -> Job:
         (outcome,) = await self.jobs(caller, [job_id])
