@@ -17,6 +17,7 @@ long after.  Until then positions are `HeldPosition`s, from which everything tha
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import count
@@ -30,10 +31,11 @@ from towline.adapters.mysql.gtid import BinlogOffset, BinlogPosition, GtidSet, H
 from towline.adapters.mysql.postgres_alter import plan_alter, read_ddl
 from towline.adapters.mysql.postgres_tables import KnownTables, plan_create, plan_drop, plan_rename
 from towline.adapters.mysql.row_events import TableRows, decompress_event, join_shape
+from towline.adapters.mysql.shadow_tables import is_shadow
 from towline.adapters.mysql.shapes import TableShape
 from towline.adapters.mysql.source_form import KeptForms, SourceForm
 from towline.adapters.mysql.statement_context import StatementContext, decode_context, render_settings
-from towline.adapters.mysql.statements import Statement, Verb, read_statement
+from towline.adapters.mysql.statements import Statement, Verb, read_statement, read_words
 from towline.adapters.mysql.table_map import decode_table_map, decode_table_name
 from towline.adapters.mysql.table_order import KeptForm, TableOrder
 from towline.domain.changes import CHANGE_OVERHEAD_BYTES, DDL, DELETE, INSERT, TRUNCATE, UPDATE, Relation, RowChange
@@ -571,8 +573,16 @@ class BinlogDecoder:
                     relation = Relation(table, (), (), ())
                     self._add_change((TRUNCATE, relation, b"\0", None), 0)
             return
-        if statement.verb is not Verb.DDL or not self._is_about_us(statement):
+        if statement.verb is not Verb.DDL:
             return
+        if self._is_about_us(statement):
+            self._hand_on_ddl(statement, schema, raw, event)
+        elif self._makes_shadow(statement, raw):
+            # What cannot be followed from its first row is passed over; it stops the job if it takes a table's place.
+            with suppress(SourceDdl):
+                self._hand_on_ddl(statement, schema, raw, event)
+
+    def _hand_on_ddl(self, statement: Statement, schema: str, raw: bytes, event: bytes) -> None:
         if self._carries_ddl:
             self._take_ddl(statement, schema, raw, self._context(event))
         elif self._kept is not None:
@@ -619,7 +629,7 @@ class BinlogDecoder:
         assert self._kept is not None
         words = read_ddl(text, statement)
         verb, kind = statement.summary.split(" ", 2)[:2]
-        known = KnownTables(self._forms, self._kept.charsets, self._covers, self._stored_name, self._kept.is_plain)
+        known = KnownTables(self._forms, self._kept.charsets, self._takes, self._stored_name, self._kept.is_plain)
         if verb == "DROP" and kind == "TABLE":
             return plan_drop(words, known)
         if verb == "CREATE" and kind == "TABLE":
@@ -654,7 +664,12 @@ class BinlogDecoder:
         """Hand the statement on as a transaction of its own; what follows waits until the target has run it."""
         text = self._text_of_ddl(statement, raw, context)
         order = plan_ddl(
-            text, statement, database=schema, covers=self._covers, cascades_are_logged=self._cascades_are_logged
+            text,
+            statement,
+            database=schema,
+            covers=self._covers,
+            takes=self._takes,
+            cascades_are_logged=self._cascades_are_logged,
         )
         if order is None:
             return
@@ -676,6 +691,17 @@ class BinlogDecoder:
         if not table.name and any(known.schema == table.schema for known in self._keys):
             return True
         return table in self._keys or self._objects.covers(table)
+
+    def _takes(self, table: TableName) -> bool:
+        """Whether the job follows a table that comes to be, or that one of its own is renamed to."""
+        return self._covers(table) or is_shadow(self._stored_name(table), self._objects)
+
+    def _makes_shadow(self, statement: Statement, raw: bytes) -> bool:
+        """One that is certain to be new, and so empty: without IF NOT EXISTS or OR REPLACE."""
+        if not statement.summary.startswith("CREATE TABLE ") or not self._takes(statement.tables[0]):
+            return False
+        words = read_words(raw.decode("ascii", "replace"))
+        return words[1].is_word("TABLE") and not words[2].is_word("IF")
 
     def _as_stored(self, statement: Statement) -> Statement:
         """With the names as the catalog has them; what it does not have yet will be in lower letters."""

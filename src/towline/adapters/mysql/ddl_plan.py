@@ -15,7 +15,7 @@ below the binlog.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,9 +27,9 @@ from towline.domain.tables import NameMap, TableName
 
 Covers = Callable[[TableName], bool]
 
-_LEAVES_REMEDY: Final = (
+LEAVES_REMEDY: Final = (
     "End the job and start a new one that has all the tables concerned; a job on a whole database follows tables that"
-    " take each other's place."
+    " take each other's place, one on single tables those that gh-ost and pt-online-schema-change make while it runs."
 )
 _NEW_JOB_REMEDY: Final = "End the job and start a new one; run such a statement before a job or after the switch-over."
 # What each server computes for itself; with rows in the table the two would differ.
@@ -91,21 +91,22 @@ class DdlOrder:
 
 
 def plan_ddl(
-    text: str, statement: Statement, *, database: str, covers: Covers, cascades_are_logged: bool
+    text: str, statement: Statement, *, database: str, covers: Covers, takes: Covers, cascades_are_logged: bool
 ) -> DdlOrder | None:
     """The order for a DDL statement; None when it is about nothing of the job.
 
     `statement` is what `read_statement` made of `text`, with the names as the catalog has them;
     `database` is the session's.  `covers` says whether
-    the job has, or would have, a table; a database is asked for by an empty table name.
+    the job has, or would have, a table; a database is asked for by an empty table name.  `takes`: whether it goes on
+    with a table that comes to be, or that one of its own is renamed to; all that it covers, and shadows of it.
 
     Raises: SourceDdl, the job cannot go on past it.
     """
-    judge = _Judge(read_words(text), statement, database, covers, cascades_are_logged)
+    judge = _Judge(read_words(text), statement, database, covers, takes, cascades_are_logged)
     verb, kind = statement.summary.split(" ", 2)[:2]
     if kind == "DATABASE":
         return judge.database(verb)
-    if not any(map(covers, statement.tables)):
+    if not any(map(covers, statement.tables)) and not (verb == "CREATE" and any(map(takes, statement.tables))):
         return None
     if kind == "INDEX":
         return judge.whole()
@@ -118,6 +119,7 @@ class _Judge:
     statement: Statement
     default_schema: str
     covers: Covers
+    takes: Covers
     cascades_are_logged: bool
 
     def database(self, verb: str) -> DdlOrder | None:
@@ -139,7 +141,7 @@ class _Judge:
             raise self._refused("it takes the table's rows from a file")
         if any(token.is_word("IGNORE") for token in self.words[1:3]):
             raise self._refused("which rows it keeps is up to each server")
-        self._require_inside()
+        self._require_inside(*self.statement.tables)
         self._require_followable()
         # Each server numbers and fills in the rows that are there in its own way.
         adds = self._has("ADD") or self._has("MODIFY") or self._has("CHANGE")
@@ -152,7 +154,7 @@ class _Judge:
             raise self._refused("rows of a table with system versioning cannot be followed")
         model = self._model()
         if model is not None and not self.covers(model):
-            raise self._refused(f"it is made like {model}, which the job does not have", _LEAVES_REMEDY)
+            raise self._refused(f"it is made like {model}, which the job does not have", LEAVES_REMEDY)
         self._require_followable()
         return self.whole()
 
@@ -169,18 +171,20 @@ class _Judge:
         tables = self.statement.tables
         if rest or names != len(tables) or len(tables) % 2 or self._has("IF", "EXISTS"):
             raise self._unreadable()
-        self._require_inside()
         pairs = list(zip(tables[::2], tables[1::2], strict=True))
+        for number, pair in enumerate(pairs):
+            self._require_inside(*pair, made={new for _, new in pairs[:number]})
         steps = tuple(DdlStep(f"RENAME TABLE {qualified(old)} TO {qualified(new)}", (old, new)) for old, new in pairs)
         return DdlOrder(self.statement.summary, steps, tuple(dict.fromkeys(tables)))
 
     # --- what is asked of the words ----------------------------------------------------------------
 
-    def _require_inside(self) -> None:
-        """All tables that take part are of the job, or would be."""
-        outside = [table for table in self.statement.tables if not self.covers(table)]
+    def _require_inside(self, old: TableName, *new: TableName, made: Collection[TableName] = ()) -> None:
+        """A table that takes part is of the job, or the statement `made` it so, and goes on under a name that is."""
+        is_known = self.covers(old) or old in made
+        outside = [each for each in new if not self.takes(each)] if is_known else [old]
         if outside:
-            raise self._refused(f"{outside[0]} does not belong to the job", _LEAVES_REMEDY)
+            raise self._refused(say_outside(outside[0], is_taken=self.takes(outside[0])), LEAVES_REMEDY)
 
     def _require_followable(self) -> None:
         if not self.cascades_are_logged and any(self._cascades()):
@@ -270,6 +274,13 @@ def require_same_names(text: str, statement: Statement, *, database: str, names:
     renamed += [mentioned] if (mentioned := find_mentioned(text, names)) else []
     if renamed:
         raise refuse(statement, f"{renamed[0]} has, or is, another name on the target")
+
+
+def say_outside(table: TableName, *, is_taken: bool) -> str:
+    """Why the job does not have a table that takes part in a statement. `is_taken`: it could have had it."""
+    if is_taken:
+        return f"the job has not followed {table} since it was made, so its rows are not all on the target"
+    return f"{table} does not belong to the job"
 
 
 def refuse(statement: Statement, why: str, remedy: str = _NEW_JOB_REMEDY) -> SourceDdl:

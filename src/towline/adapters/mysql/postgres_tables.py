@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
 
 from towline.adapters.mysql.column_words import ColumnReader, ColumnWords
+from towline.adapters.mysql.ddl_plan import LEAVES_REMEDY, say_outside
 from towline.adapters.mysql.postgres_alter import STORAGE, require_names
 from towline.adapters.mysql.postgres_ddl import MAX_NAME_BYTES
 from towline.adapters.mysql.postgres_indexes import (
@@ -28,22 +28,17 @@ from towline.adapters.mysql.word_reader import WordReader
 from towline.domain.errors import SourceDdl
 from towline.domain.tables import TableName
 
-_LEAVES_REMEDY: Final = (
-    "End the job and start a new one that has all the tables concerned; a job on a whole database follows tables that"
-    " take each other's place, as gh-ost and pt-online-schema-change have it."
-)
-
 
 @dataclass(frozen=True, slots=True)
 class KnownTables:
-    """What the job knows of its tables. `covers`: whether it has, or would have, a table.
+    """What the job knows of its tables. `takes`: whether it has a table, or goes on with one that comes by its name.
 
     `as_stored`: a name as the source's catalog has it.  `is_plain`: see `KeptForms`.
     """
 
     forms: Mapping[TableName, SourceForm]
     charsets: Mapping[str, str]
-    covers: Callable[[TableName], bool]
+    takes: Callable[[TableName], bool]
     as_stored: Callable[[TableName], TableName]
     is_plain: bool = True
 
@@ -91,11 +86,11 @@ def plan_rename(words: WordReader, known: KnownTables) -> TableOrder | None:
     actions = []
     for old, new in zip(tables[::2], tables[1::2], strict=True):
         form = forms.get(old)
-        if form is None and not known.covers(new):
+        if form is None and not known.takes(new):
             continue
-        if form is None or not known.covers(new):
+        if form is None or not known.takes(new):
             outside = old if form is None else new
-            raise _outside(words, outside)
+            raise _outside(words, outside, known)
         if old.schema != new.schema:
             raise words.refused("it moves a table to another database")
         if forms.get(new) is not None or len(new.name.encode()) > MAX_NAME_BYTES:
@@ -142,7 +137,7 @@ def _plan_likeness(
     model = known.as_stored(TableName(schema or context.database, first))
     form = known.forms.get(model)
     if form is None:
-        raise _outside(words, model)
+        raise _outside(words, model, known)
     if model.schema != table.schema:
         raise words.refused("it is made like a table of another database")
     action = TableAction("copy", table, other=model, indexes=form.indexes)
@@ -154,8 +149,8 @@ def _plan_likeness(
     )
 
 
-def _outside(words: WordReader, table: TableName) -> SourceDdl:
-    return words.refused(f"{table} does not belong to the job", remedy=_LEAVES_REMEDY)
+def _outside(words: WordReader, table: TableName, known: KnownTables) -> SourceDdl:
+    return words.refused(say_outside(table, is_taken=known.takes(table)), remedy=LEAVES_REMEDY)
 
 
 def _read_list(words: WordReader, *, separator: str = ",") -> int:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from towline.adapters.mysql.ddl_plan import DdlOrder, plan_ddl
+from towline.adapters.mysql.shadow_tables import is_shadow
 from towline.adapters.mysql.statements import read_statement
 from towline.domain.errors import SourceDdl
 from towline.domain.tables import ObjectSelection, TableName
@@ -17,7 +18,12 @@ ONE_TABLE = ObjectSelection(tables=frozenset({TableName("d", "t")}))
 
 def plan(text: str, objects: ObjectSelection = WHOLE_DATABASE, *, logs_cascades: bool = False) -> DdlOrder | None:
     return plan_ddl(
-        text, read_statement(text, "d"), database="d", covers=objects.covers, cascades_are_logged=logs_cascades
+        text,
+        read_statement(text, "d"),
+        database="d",
+        covers=objects.covers,
+        takes=lambda table: objects.covers(table) or is_shadow(table, objects),
+        cascades_are_logged=logs_cascades,
     )
 
 
@@ -111,6 +117,23 @@ def test_job_on_one_table() -> None:
     assert plan("RENAME TABLE x TO y", ONE_TABLE) is None
     assert plan("CREATE TABLE x (a int)", ONE_TABLE) is None
     assert plan("ALTER TABLE t ADD c int", ONE_TABLE) is not None
-    with pytest.raises(SourceDdl, match="_t_old does not belong to the job") as caught:
-        plan("RENAME TABLE t TO _t_old, _t_new TO t", ONE_TABLE)
+    with pytest.raises(SourceDdl, match=r"d\.x does not belong to the job") as caught:
+        plan("RENAME TABLE t TO _t_old, x TO t", ONE_TABLE)
     assert "whole database" in caught.value.advice
+    with pytest.raises(SourceDdl, match="_t_new since it was made"):
+        plan("RENAME TABLE t TO _t_old, _t_new TO t", ONE_TABLE)
+
+
+def test_job_on_one_table_follows_its_shadows() -> None:
+    one = replace(ONE_TABLE, tables=ONE_TABLE.tables | {TableName("d", "_t_new")})  # as one that is followed already
+    for text in (
+        "CREATE TABLE _t_gho LIKE t",
+        "RENAME TABLE t TO _t_old, _t_new TO t",
+        "RENAME TABLE t TO _t_20240229101112_del",
+        "RENAME TABLE t TO _t_old, _t_old TO t",
+        "ALTER TABLE t RENAME TO __t_old",
+    ):
+        assert plan(text, one) is not None
+    # What was there before the job began, or is of another table, is none of its business.
+    for text in ("DROP TABLE IF EXISTS _t_old", "ALTER TABLE _t_gho ADD c int", "CREATE TABLE _u_gho LIKE t"):
+        assert plan(text, one) is None
