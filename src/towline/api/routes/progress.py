@@ -63,7 +63,7 @@ class ProgressRoutes:
         # The oldest description calls the list `req` in its table and `jobs` in its example.
         asked = body.get("jobs")
         requested = read_ids(body.get("req") if asked is None else asked)
-        now_us, lines = await self._jobs.progress_lines(call.caller, [job_id.lower() for job_id in requested])
+        now_us, lines = await self._jobs.progress(call.caller, [job_id.lower() for job_id in requested])
         return splice_answer(
             [
                 splice_record(job_id, line, now_us=now_us) if isinstance(line, JobLine) else _render(job_id, line, call)
