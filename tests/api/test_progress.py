@@ -163,6 +163,8 @@ async def test_a_slow_store_makes_no_delay_look_small(api: Api, monkeypatch: pyt
     monkeypatch.setattr(api.store.jobs, reading, read_slowly)
     if reading == "load_progress":
         assert (await api.progress_of(job_id))["incre_trans_delay_millis"] == "3250"
+        one = await api.call("GET", f"/v5/{api.account.project_id}/jobs/{job_id}?type=progress")
+        assert one.json()["job"]["progress_info"]["incr_trans_delay_millis"] == "6250", "read slowly twice by now"
         return
     text = (await api.client.get("/metrics")).text
     assert f'towline_job_delay_seconds{{job_id="{job_id}"}} 3.25' in text

@@ -24,7 +24,7 @@ from towline.bootstrap import DatabaseProbes
 from towline.clock import SystemClock
 from towline.domain.jobs import Endpoint, JobStatus, TaskMode
 from towline.service.jobs import JobService
-from towline.service.ports import Caller, Job, JobDraft
+from towline.service.ports import Caller, Job, JobDraft, JobLine
 from towline.store.opening import Store, opened_store
 
 SCHEMA = """
@@ -68,9 +68,9 @@ class Site:
         """Until the worker has told a proof of the delay; the status comes a moment before."""
         async with asyncio.timeout(90):
             while True:
-                (outcome,) = await self.service.progress(self.caller, [job_id])
-                assert outcome.value is not None
-                progress = outcome.value.progress
+                _, (line,) = await self.service.progress(self.caller, [job_id])
+                assert isinstance(line, JobLine)
+                progress = line.progress
                 if progress is not None and progress.proven_source_time_us is not None:
                     return
                 await asyncio.sleep(0.05)

@@ -49,7 +49,6 @@ class Call:
     caller: Caller
     body: bytes
     language: Language
-    now_us: int
     request_id: str
     query: Mapping[str, str]
     path: Mapping[str, str] = field(default_factory=dict)  # the words of the path that the route names
@@ -146,7 +145,6 @@ class Gate:
             caller=caller,
             body=body,
             language=language,
-            now_us=now_us,
             request_id=request_id,
             query={name: request.query_params[name] for name in request.query_params},
             path={name: str(word) for name, word in request.path_params.items()},

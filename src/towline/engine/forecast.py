@@ -6,8 +6,9 @@ Three amounts are left, each with a speed of its own, and each with an uncertain
   about the same time wherever they are copied (`CopyFigures.work`);
 - indexes: before any is built, by their sizes and the copy's speed, which tells what the target can take; later
   by the speed at which they are built;
-- the catch-up of a job that follows: what the source writes meanwhile, by the log that it keeps for the job, and once
-  it runs by how fast the proven source time moves.
+- the catch-up of a job that follows: what the source writes meanwhile, by the log that it keeps for the job, at a speed
+  that is told by the copy's, as both show what the target can take; once it runs by how fast the proven source time
+  moves.
 
 What has no evidence is not known, and neither is a sum with such a part in it.
 """
@@ -40,9 +41,13 @@ _PER_INNODB_BYTE, _PER_FULLTEXT_BYTE = 0.9, 6.0
 _READING_COST: Final = {"STATISTICS DATA": 1.0, "FK CONSTRAINT": 0.4, "MATERIALIZED VIEW DATA": 2.0}
 # From the last index until a first proof, on a source that writes nothing.
 _FIRST_PROOF_S: Final = 1.0
-# What the target applies of the source's log in a second; before anything is measured.
-_APPLY_BYTES_PER_S: Final = 15_000_000.0
-_INDEX_PRIOR_SHARE: Final = 0.15
+# How many bytes of rows are copied in the time that a byte of the source's log is applied: rows come one by one there,
+# anywhere in their tables, and into indexes that are built.  Before anything is measured.
+_PER_LOG_BYTE: Final = 4.0
+# Changes are applied by one session, however many the copy had.
+_MAX_APPLY_BYTES_PER_S: Final = 30_000_000.0
+# Servers are ahead or behind with what they tell of an index, so the guess is given up only when so much is built.
+_INDEX_PRIOR_SHARE: Final = 0.4
 # What took so long already, and longer than was thought, takes some more.
 _WAITED_SHARE: Final = 0.25
 
@@ -140,6 +145,8 @@ class Forecaster:
         self._index_begun: tuple[float, float] | None = None  # when, and what was built then
         self._index_waited_s = 0.0
         self._proven = Pace()
+        self._catch_up_begun: tuple[float, float] | None = None  # when, and how long it was thought to take
+        self._catch_up_s = 0.0
         self._held: tuple[float, float] | None = None  # seconds since the source began to keep it, bytes
 
     def add_index(self, now_s: float, done: float) -> None:
@@ -155,6 +162,12 @@ class Forecaster:
         self._held = kept_s, held_bytes
 
     def add_proven(self, now_s: float, proven_us: int | None) -> None:
+        """`proven_us`: while the stream runs, None before the first proof."""
+        if self._catch_up_begun is None:
+            # A run that did not see the copy knows nothing of what has come together.
+            has_seen = self._held is not None and self.data.per_s(math.inf) is not None
+            self._catch_up_begun = now_s, (self._catch_up_ahead_s(0.0) or 0.0) if has_seen else 0.0
+        self._catch_up_s = now_s - self._catch_up_begun[0]
         if proven_us is not None:
             self._proven.add(now_s, proven_us / 1e6)
 
@@ -186,10 +199,10 @@ class Forecaster:
 
     def catch_up(self, delay_s: float | None) -> Forecast | None:
         """Until the target is in step, while the stream runs; None when it does not come nearer."""
-        if delay_s is None:
-            return None
-        if delay_s <= _IN_STEP_S:
+        if delay_s is not None and delay_s <= _IN_STEP_S:
             return Forecast(1, 0, int(_IN_STEP_S))
+        if delay_s is None or self._proven.elapsed_s < _MIN_EVIDENCE_S:
+            return self._catch_up_as_thought()
         speed = self._proven.per_s(delay_s)  # seconds of the source per second
         if speed is None or speed <= 1.05:
             return None
@@ -211,7 +224,8 @@ class Forecaster:
         if guessed is None:
             return measured
         trust = min(1.0, (1 - share) / _INDEX_PRIOR_SHARE)
-        return measured * trust + guessed * (1 - trust)
+        # Either may be wrong by a factor; a mean of seconds would follow whichever is too large.
+        return float(measured**trust * guessed ** (1 - trust))
 
     def _catch_up_ahead_s(self, until_then_s: float) -> float | None:
         """How long the catch-up will take that begins in `until_then_s`; None if the target would never get there."""
@@ -220,9 +234,17 @@ class Forecaster:
         kept_s, held_bytes = self._held
         per_s = held_bytes / kept_s
         backlog = per_s * (kept_s + until_then_s)
-        if per_s >= _APPLY_BYTES_PER_S * 0.9:
+        copy_rate = self.data.per_s(math.inf)
+        apply_rate = min(_MAX_APPLY_BYTES_PER_S, math.inf if copy_rate is None else copy_rate / _PER_LOG_BYTE)
+        if per_s >= apply_rate * 0.9:
             return None
-        return _FIRST_PROOF_S + backlog / (_APPLY_BYTES_PER_S - per_s)
+        return _FIRST_PROOF_S + backlog / (apply_rate - per_s)
+
+    def _catch_up_as_thought(self) -> Forecast | None:
+        """Before it is seen how fast the stream is; None once it takes longer than was thought."""
+        thought_s = 0.0 if self._catch_up_begun is None else self._catch_up_begun[1]
+        left_s = thought_s - self._catch_up_s
+        return _forecast([(left_s, 0.7)]) if left_s > 0 else None
 
 
 def _forecast(parts: Sequence[tuple[float, float]]) -> Forecast:

@@ -32,6 +32,8 @@ _TABLE_COST_BYTES = 256 * 1024
 _USUAL_DENSITY, _SCAN_COST = 0.8, 0.2
 # Of tables with small rows; less comes of dead ones.
 _LEAST_DENSITY = 0.5
+# Of a table: chunks that lie further back than this say half as much of what is left of it.
+_NEAR_SHARE = 0.1
 # Of an open chunk; the rest comes with its acknowledgement.
 _OPEN_SHARE = 0.98
 
@@ -98,7 +100,18 @@ class _TableFigures:
     wire_bytes_open: int = 0  # of chunks in flight
     open_source_bytes: int = 0  # planned weight of chunks in flight
     is_finished: bool = False
+    near_source_bytes: float = 0.0  # of finished chunks; the longer ago, the less they count
+    near_wire_bytes: float = 0.0
     _most_bytes_done: int = 0
+
+    def add_chunk(self, *, source_bytes: int, rows: int, wire_bytes: int) -> None:
+        """A chunk is finished."""
+        self.source_bytes_done += source_bytes
+        self.rows_done += rows
+        self.wire_bytes_done += wire_bytes
+        still = 0.5 ** (source_bytes / (_NEAR_SHARE * self.source_bytes)) if self.source_bytes else 0.0
+        self.near_source_bytes = self.near_source_bytes * still + source_bytes
+        self.near_wire_bytes = self.near_wire_bytes * still + wire_bytes
 
     def bytes_done(self) -> int:
         """Of `source_bytes`; never less than before while the table does not start over."""
@@ -106,16 +119,48 @@ class _TableFigures:
         self._most_bytes_done = max(self._most_bytes_done, done)
         return self._most_bytes_done
 
-    def time_per_byte(self) -> float:
-        """How much work a byte of the table is: dead rows take room, but hardly any time."""
-        is_seen = self.source_bytes_done * 20 >= self.source_bytes
-        if self._share_in_pages() < 1.0 or not is_seen or not self.source_bytes_done:
-            return _USUAL_DENSITY + _SCAN_COST
-        return min(2.0, self.wire_bytes_done / self.source_bytes_done) + _SCAN_COST
+    def work(self) -> tuple[float, float]:
+        """What is done and what is left, in bytes that stand for time: dead rows take room, but hardly any time.
+
+        What is done is what has passed, so that it does not change when a better guess is made of what is left.
+        """
+        done = self.bytes_done()
+        share = done / self.source_bytes if self.source_bytes else float(self.is_finished)
+        if self._share_in_pages() < 1.0:
+            # Values may have passed as they are stored: compressed.
+            passed, to_pass = done * _USUAL_DENSITY, (self.source_bytes - done) * _USUAL_DENSITY
+        else:
+            passed, to_pass = self.wire_bytes_done + self.wire_bytes_open, self._to_pass()
+        return (
+            passed + done * _SCAN_COST + _TABLE_COST_BYTES * share,
+            to_pass + (self.source_bytes - done) * _SCAN_COST + _TABLE_COST_BYTES * (1 - share),
+        )
 
     def live_share(self) -> float:
         """Which share of the table's room is not taken by dead rows; 1 when nothing speaks against it."""
-        return min(1.0, (self.time_per_byte() - _SCAN_COST) / _LEAST_DENSITY)
+        return min(1.0, self._density(self.source_bytes_done, self.wire_bytes_done) / _LEAST_DENSITY)
+
+    def _to_pass(self) -> float:
+        """Bytes on the wire that are still to come.
+
+        Rows lie in the order of their keys or their age: what was copied last tells more of those to come, but not all.
+        Chunks in flight that have sent more than was expected of them will send as much again as they are above it.
+        """
+        done, near = (self.source_bytes_done, self.wire_bytes_done), (self.near_source_bytes, self.near_wire_bytes)
+        expected = (self._density(*done) + self._density(*near)) / 2
+        excess = max(0.0, self.wire_bytes_open - expected * self.open_source_bytes)
+        to_pass = max(excess, expected * self.open_source_bytes - self.wire_bytes_open)
+        if excess:
+            full = self.wire_bytes_open + to_pass
+            expected = sum((wire + full) / (source + self.open_source_bytes) for source, wire in (done, near)) / 2
+        return to_pass + expected * max(0, self.source_bytes - self.source_bytes_done - self.open_source_bytes)
+
+    def _density(self, source_bytes: float, wire_bytes: float) -> float:
+        """Bytes that pass for one of the table's, by finished chunks of so many bytes."""
+        is_seen = source_bytes > 0 and self.source_bytes_done * 20 >= self.source_bytes
+        if self._share_in_pages() < 1.0 or not is_seen:
+            return _USUAL_DENSITY
+        return wire_bytes / source_bytes
 
     def rows_total(self) -> tuple[int, TotalOrigin]:
         """How many rows there are to copy, and how that is known: chunks that were counted say more than statistics."""
@@ -163,9 +208,7 @@ class CopyFigures:
     def restore(self, name: TableName, *, source_bytes: int, rows: int, wire_bytes: int) -> None:
         """A chunk that an earlier run finished."""
         figures = self._tables[name]
-        figures.source_bytes_done += source_bytes
-        figures.rows_done += rows
-        figures.wire_bytes_done += wire_bytes
+        figures.add_chunk(source_bytes=source_bytes, rows=rows, wire_bytes=wire_bytes)
         self.rows_done += rows
         self.wire_bytes_done += wire_bytes
 
@@ -208,13 +251,8 @@ class CopyFigures:
 
     def work(self) -> tuple[float, float]:
         """What is done and what is left, in the bytes that stand for the time it takes."""
-        done = left = 0.0
-        for figures in self._tables.values():
-            share = figures.bytes_done() / figures.source_bytes if figures.source_bytes else float(figures.is_finished)
-            whole = figures.source_bytes * figures.time_per_byte() + _TABLE_COST_BYTES
-            done += whole * share
-            left += whole * (1 - share)
-        return done, left
+        works = [figures.work() for figures in self._tables.values()]
+        return sum(done for done, _ in works), sum(left for _, left in works)
 
     def expected(self) -> dict[TableName, tuple[int, float]]:
         """How many rows each table has, and which share of its room they take, as far as that is known."""

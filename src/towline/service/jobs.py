@@ -135,16 +135,11 @@ class JobService:
         known = await self._store.load(job_ids, project_id=caller.project_id)
         return [_known_outcome(job_id, known.get(job_id), lambda job: job.status) for job_id in job_ids]
 
-    async def progress(self, caller: Caller, job_ids: JobIds) -> list[Outcome[JobLine]]:
-        """One outcome per id, in request order, duplicates included; all read in one query."""
-        _, lines = await self.progress_lines(caller, job_ids)
-        return [
-            Outcome(job_id, line) if isinstance(line, JobLine) else Outcome(job_id, error=line)
-            for job_id, line in zip(job_ids, lines, strict=True)
-        ]
+    async def progress(self, caller: Caller, job_ids: JobIds) -> tuple[int, list[JobLine | Exception]]:
+        """The moment, and one line or refusal per id, in request order, duplicates included; all read in one query.
 
-    async def progress_lines(self, caller: Caller, job_ids: JobIds) -> tuple[int, list[JobLine | Exception]]:
-        """The moment, and as `progress`, without an `Outcome` around each line, as there may be thousands."""
+        Without an `Outcome` around each line, as there may be thousands.
+        """
         known = await self._store.load_progress(job_ids, project_id=caller.project_id)
         now_us = self._clock.now_us()  # not that of the request: while it waited, delays went on growing
         return now_us, [
@@ -157,7 +152,7 @@ class JobService:
     async def health(self, caller: Caller, job_ids: JobIds) -> list[Outcome[JobHealth]]:
         """One outcome per id, in request order, duplicates included; from the store, never from a job's databases."""
         known = await self._store.load_health(job_ids, project_id=caller.project_id)
-        now_us = self._clock.now_us()
+        now_us = self._clock.now_us()  # see `progress`
         judged = {job_id: _judge(job, now_us) for job_id, job in known.items()}
         return [_known_outcome(job_id, judged.get(job_id), lambda health: health.job.status) for job_id in job_ids]
 
@@ -180,11 +175,11 @@ class JobService:
         """How good the estimates of remaining time were, of all projects: for metrics only, never for a caller."""
         return await self._store.load_scores()
 
-    async def health_of_all(self) -> tuple[int, list[JobHealth]]:
-        """The moment, and every job of every project that is not deleted: for metrics only, never for a caller."""
+    async def health_of_all(self) -> list[JobHealth]:
+        """Every job of every project that is not deleted: for metrics only, never for a caller."""
         jobs = await self._store.load_all_health()
-        now_us = self._clock.now_us()  # not before: reading many jobs takes its time, and delays go on growing
-        return now_us, [_judge(job, now_us) for job in jobs]
+        now_us = self._clock.now_us()  # see `progress`
+        return [_judge(job, now_us) for job in jobs]
 
     async def table_progress(self, caller: Caller, job_id: str) -> Progress | None:
         """The figures of a job with its tables; None before a worker has reported.
@@ -428,7 +423,7 @@ class JobService:
 
 
 def _judge(job: JobProgress, now_us: int) -> JobHealth:
-    return JobHealth(job, judge(job.status, job.progress, now_us=now_us))
+    return JobHealth(job, judge(job.status, job.progress, now_us=now_us), now_us)
 
 
 async def _outcome(job_id: str, work: Awaitable[V]) -> Outcome[V]:

@@ -189,10 +189,11 @@ class JobProgress:
 
 @dataclass(frozen=True, slots=True)
 class JobHealth:
-    """A job's figures with their diagnosis, and what they mean at the moment of asking."""
+    """A job's figures with their diagnosis, and what they mean at `at_us`, when they had been read."""
 
     job: JobProgress
     health: Health
+    at_us: int
     track: TrackRecord = field(default_factory=TrackRecord)  # for a single job only
 
 

@@ -21,7 +21,7 @@ from towline.domain.jobs import JobStatus, SpeedWindow, TaskMode
 from towline.domain.progress import PartProgress, Phase, Progress, TableProgress
 from towline.domain.tables import ObjectSelection, TableName, TotalOrigin
 from towline.service.jobs import JobService
-from towline.service.ports import Caller, Job, JobEdit, JobFilter
+from towline.service.ports import Caller, Job, JobEdit, JobFilter, JobLine
 from towline.store.opening import Store
 
 
@@ -120,12 +120,12 @@ async def test_a_stranger_sees_and_changes_nothing(service: JobService, store: S
     job = await create_job(service, caller)
 
     (seen,) = await service.jobs(STRANGER, [job.job_id])
-    (figures,) = await service.progress(STRANGER, [job.job_id])
+    _, (line,) = await service.progress(STRANGER, [job.job_id])
     started = await service.start(STRANGER, job.job_id)
     total, listed = await service.list_jobs(STRANGER, JobFilter(), limit=None, offset=0)
 
     assert isinstance(seen.error, JobNotFound)
-    assert isinstance(figures.error, JobNotFound)
+    assert isinstance(line, JobNotFound)
     assert isinstance(started.error, JobNotFound)
     assert (total, listed) == (0, [])
     with pytest.raises(JobNotFound):
@@ -146,13 +146,13 @@ async def test_progress_of_many_jobs_is_one_query_in_request_order(store: Store,
             lambda conn, cursor, statement, *rest: statements.append(statement),
         )
 
-    outcomes = await service.progress(caller, asked)
+    _, lines = await service.progress(caller, asked)
 
     assert len([statement for statement in statements if "SELECT" in statement]) == 1
-    assert [outcome.job_id for outcome in outcomes] == asked
-    assert isinstance(outcomes[1].error, JobNotFound)
-    assert outcomes[0].value is not None
-    seen = outcomes[0].value.progress
+    assert isinstance(lines[1], JobNotFound)
+    assert [line.job_id for line in lines if isinstance(line, JobLine)] == [asked[0], *asked[2:]]
+    assert isinstance(lines[0], JobLine)
+    seen = lines[0].progress
     assert seen is not None
     assert (seen.at_us, seen.phase, seen.percent, seen.data) == (8, Phase.COPY, 7, PartProgress())
 
@@ -185,11 +185,11 @@ async def test_percent_phase_and_proof_never_go_back(store: Store, service: JobS
     )
     await run_once(store, job.job_id, Progress(at_us=2, phase=Phase.STRUCTURE, percent=3))
 
-    (outcome,) = await service.progress(caller, [job.job_id])
+    _, (line,) = await service.progress(caller, [job.job_id])
 
-    assert outcome.value is not None
-    assert outcome.value.progress is not None
-    shown = outcome.value.progress
+    assert isinstance(line, JobLine)
+    assert line.progress is not None
+    shown = line.progress
     assert (shown.at_us, shown.phase, shown.percent) == (2, Phase.STREAM, 100)
     # The new worker has not said yet how much there is to catch up, so "nothing" is no longer known.
     assert (shown.proven_source_time_us, shown.remaining_s) == (500, None)
@@ -200,11 +200,11 @@ async def test_tables_are_kept_apart_from_the_hot_row(store: Store, service: Job
     table = TableProgress("public", "orders", 5, 10, 50, 100, TotalOrigin.STATISTICS, False)
     await run_once(store, job.job_id, Progress(at_us=1, phase=Phase.COPY, tables=(table,)))
 
-    (hot,) = await service.progress(caller, [job.job_id])
+    _, (hot,) = await service.progress(caller, [job.job_id])
     full = await service.table_progress(caller, job.job_id)
 
-    assert hot.value is not None
-    assert not hasattr(hot.value.progress, "tables")
+    assert isinstance(hot, JobLine)
+    assert not hasattr(hot.progress, "tables")
     assert full is not None
     assert full.tables == (table,)
 

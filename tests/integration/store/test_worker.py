@@ -22,7 +22,7 @@ from towline.domain.structure import StructureReport
 from towline.engine.pipeline import RunResult
 from towline.engine.ports import Control, Reporter
 from towline.service.jobs import JobService
-from towline.service.ports import Caller, Job, JobEdit, Lease, Wanted
+from towline.service.ports import Caller, Job, JobEdit, JobLine, Lease, Wanted
 from towline.store.keyring import Keyring
 from towline.store.opening import Store
 from towline.worker.exits import ExitCode
@@ -107,12 +107,12 @@ async def test_a_copy_ends_copied_with_its_last_figures(bench: Bench):
     assert await bench.run(copy) is ExitCode.DONE
 
     job = await bench.job()
-    (outcome,) = await bench.service.progress(bench.caller, [bench.job_id])
+    _, (line,) = await bench.service.progress(bench.caller, [bench.job_id])
     assert job.status is JobStatus.COPIED
     assert job.full_complete_us is not None
-    assert outcome.value is not None
-    assert outcome.value.progress is not None
-    assert outcome.value.progress.percent == 100
+    assert isinstance(line, JobLine)
+    assert line.progress is not None
+    assert line.progress.percent == 100
     assert await bench.is_lease_free()
 
 

@@ -41,6 +41,16 @@ def test_the_speed_of_building_replaces_the_guess():
     assert known.seconds == 15
 
 
+def test_a_server_that_tells_little_of_an_index_at_first_is_not_believed_at_once():
+    """A thirtieth is told to be built in a third of the time that all of it was thought to take."""
+    forecaster = Forecaster()
+    run(forecaster.data, begin_s=0, seconds=10, per_s=100.0)
+    run(forecaster.index, begin_s=10, seconds=3, per_s=10.0)
+    known = forecaster.full_phase(left(0, 870, index_total=900), follows=False)
+    assert known is not None
+    assert 9 <= known.seconds < 15
+
+
 def test_a_standstill_is_not_known():
     pace = Pace()
     done = run(pace, begin_s=0, seconds=10, per_s=100.0)
@@ -61,15 +71,37 @@ def test_the_near_future_is_told_by_the_near_past():
 
 def test_the_catch_up_is_counted_by_what_the_source_writes_meanwhile():
     forecaster = Forecaster()
-    run(forecaster.data, begin_s=0, seconds=10, per_s=100.0)
+    run(forecaster.data, begin_s=0, seconds=10, per_s=60_000_000.0)
     forecaster.add_held(10.0, 50_000_000)
-    known = forecaster.full_phase(left(1000), follows=True)
+    known = forecaster.full_phase(left(600_000_000), follows=True)
     assert known is not None
-    assert (
-        known.seconds == 21
-    )  # 10 for the rows, 1 for the proof; 5 MB/s for 20 s, which the target catches up at 10 MB/s
+    # 10 for the rows, 1 for the proof; 5 MB/s for 20 s, which the target catches up at 10 MB/s
+    assert known.seconds == 21
     forecaster.add_held(10.0, 500_000_000)
-    assert forecaster.full_phase(left(1000), follows=True) is None  # it would never get there
+    assert forecaster.full_phase(left(600_000_000), follows=True) is None  # it would never get there
+
+
+def test_a_target_that_takes_rows_slowly_takes_as_long_to_catch_up():
+    """Copied at 10 MB/s; of 0.4 MB/s that the source writes, 18 MB have come together in 45 s, and took 9 s."""
+    forecaster = Forecaster()
+    run(forecaster.data, begin_s=0, seconds=40, per_s=10_000_000.0)
+    forecaster.add_held(40.0, 16_000_000)
+    known = forecaster.full_phase(left(50_000_000), follows=True)
+    assert known is not None
+    assert 12 <= known.seconds <= 16
+
+
+def test_before_the_stream_shows_how_fast_it_is_the_catch_up_takes_what_was_thought():
+    forecaster = Forecaster()
+    run(forecaster.data, begin_s=0, seconds=10, per_s=60_000_000.0)
+    forecaster.add_held(10.0, 50_000_000)
+    seconds = []
+    for waited_s in range(8):
+        forecaster.add_proven(10.0 + waited_s, None)
+        known = forecaster.catch_up(None)
+        seconds.append(None if known is None else known.seconds)
+    # 50 MB at 10 MB/s and 1 for the proof; once it takes longer, nobody knows how long.
+    assert seconds == [6, 5, 4, 3, 2, 1, None, None]
 
 
 def test_a_stream_that_comes_nearer_says_when_it_is_there():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -64,6 +66,57 @@ def test_percent_never_goes_back_and_stays_below_100_until_the_last_chunk(
     figures.finish("index")
     assert figures.progress().percent == 100
     assert figures.progress().remaining_s == 0
+
+
+def copy_at_constant_speed(weights: list[int], *, planned: int, clock: FakeClock) -> list[tuple[float, int]]:
+    """One table of chunks with so many bytes, two at a time, planned as equals; seconds gone, and seconds said left."""
+    figures = JobFigures(clock)
+    planned -= planned % 8192
+    whole = table("t", planned * len(weights))
+    figures.plan_copy([(whole, whole.size_bytes)])
+    figures.finish("structure")
+    figures.phase = Phase.COPY
+    began_s, said = clock.s, []
+    begun, open_chunks = 0, dict[int, int]()
+    while begun < len(weights) or open_chunks:
+        while begun < len(weights) and len(open_chunks) < 2:
+            open_chunks[begun] = weights[begun]
+            begun += 1
+            figures.copy.begin_chunk(whole.name, planned)
+        for number in list(open_chunks):
+            passed = min(open_chunks[number], 2_500_000)
+            figures.copy.add_bytes(whole.name, passed)
+            open_chunks[number] -= passed
+            if open_chunks[number] == 0:
+                del open_chunks[number]
+                figures.copy.finish_chunk(whole.name, source_bytes=planned, rows=1000, wire_bytes=weights[number])
+        clock.s += 0.25
+        left_s = figures.progress().remaining_s
+        if left_s is not None:
+            said.append((clock.s - began_s, left_s))
+    return said
+
+
+def median_error(said: list[tuple[float, int]], *, took_s: float) -> float:
+    """Of what was said between a tenth of the time and two seconds before the end."""
+    judged = [(took_s - at_s, left_s) for at_s, left_s in said if took_s / 10 <= at_s <= took_s - 2]
+    return statistics.median(abs(left_s - true_s) / true_s for true_s, left_s in judged)
+
+
+@given(chunks=st.integers(10, 20), chunk_bytes=st.integers(20_000_000, 40_000_000), too_low=st.floats(0.3, 8))
+def test_time_left_is_right_whatever_the_statistics_say(chunks: int, chunk_bytes: int, too_low: float) -> None:
+    clock = FakeClock()
+    began_s = clock.s
+    said = copy_at_constant_speed([chunk_bytes] * chunks, planned=int(chunk_bytes / too_low), clock=clock)
+    assert median_error(said, took_s=clock.s - began_s) < 0.3
+
+
+def test_rows_copied_last_tell_most_of_those_to_come() -> None:
+    """The second half is thirty times as large, of which the statistics know little."""
+    clock = FakeClock()
+    began_s = clock.s
+    said = copy_at_constant_speed([1_000_000] * 16 + [30_000_000] * 16, planned=8_000_000, clock=clock)
+    assert median_error(said, took_s=clock.s - began_s) < 0.55
 
 
 def test_abandoned_chunk_counts_for_nothing() -> None:

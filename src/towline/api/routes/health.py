@@ -48,7 +48,6 @@ class JobFigures(Collector):
 
     jobs: Sequence[JobHealth]
     scores: Mapping[str, Score]
-    now_us: int
 
     def collect(self) -> Iterable[Metric]:
         statuses = GaugeMetricFamily("towline_jobs", "Jobs by status.", labels=("status",))
@@ -62,10 +61,11 @@ class JobFigures(Collector):
             "How far the target is behind; absent outside the incremental phase or while nothing is proven.",
             labels=("job_id",),
         )
-        for job in (entry.job for entry in self.jobs):
+        for entry in self.jobs:
+            job = entry.job
             stage = choose_stage(job)
             percent.add_metric((job.job_id,), choose_percent(stage, job.progress))
-            delay_ms = choose_delay_ms(job, now_us=self.now_us)
+            delay_ms = choose_delay_ms(job, now_us=entry.at_us)
             if delay_ms is not None:
                 delay.add_metric((job.job_id,), delay_ms / 1000)
         return (statuses, percent, delay, *_health_metrics(self.jobs), *_forecast_metrics(self.jobs, self.scores))
@@ -143,6 +143,5 @@ class HealthPages:
     async def metrics(self) -> bytes:
         figures = CollectorRegistry()
         scores = await self._jobs.scores()
-        now_us, jobs = await self._jobs.health_of_all()
-        figures.register(JobFigures(jobs, scores, now_us))
+        figures.register(JobFigures(await self._jobs.health_of_all(), scores))
         return generate_latest(self._meter.registry) + generate_latest(figures)

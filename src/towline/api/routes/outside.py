@@ -90,7 +90,7 @@ class OutsideRoutes:
         results = [
             render_no_monitoring(job_id, outcome.error or LookupError(), call.language)
             if outcome.value is None
-            else render_monitoring(job_id, outcome.value, samples.get(outcome.job_id), now_us=call.now_us)
+            else render_monitoring(job_id, outcome.value, samples.get(outcome.job_id))
             for job_id, outcome in zip(requested, outcomes, strict=True)
         ]
         return MonitoringAnswer(count=len(results), results=results)

@@ -78,7 +78,7 @@ class ProgressRoutes:
 
     async def _read_records(self, caller: Caller, job_ids: Sequence[str]) -> dict[str, bytes | Exception]:
         """The records by id, each put together once for all who ask for it."""
-        now_us, lines = await self._jobs.progress_lines(caller, job_ids)
+        now_us, lines = await self._jobs.progress(caller, job_ids)
         return {
             job_id: splice_record(job_id, line, now_us=now_us) if isinstance(line, JobLine) else line
             for job_id, line in zip(job_ids, lines, strict=True)

@@ -91,8 +91,10 @@ class V5Routes:
         kind = read_detail_query(query, job_id=job_id)
         job = await self._find(call, job_id)
         if kind == "progress":
-            (figures,) = await self._jobs.progress(call.caller, [job_id])
-            return JobDetailAnswer(render_progress(job, _value(figures), now_us=call.now_us))
+            now_us, (figures,) = await self._jobs.progress(call.caller, [job_id])
+            if isinstance(figures, Exception):
+                raise _refusal(figures)
+            return JobDetailAnswer(render_progress(job, figures, now_us=now_us))
         if kind == "precheck":
             (run,) = await self._jobs.precheck_results(call.caller, [job_id])
             return JobDetailAnswer(render_precheck(job, _value(run)))

@@ -61,8 +61,8 @@ class MonitoringAnswer(msgspec.Struct, frozen=True):
     results: list[MonitoringRecord]
 
 
-def render_monitoring(requested_id: str, job: JobHealth, sample: NodeSample | None, *, now_us: int) -> MonitoringRecord:
-    return MonitoringRecord(id=requested_id, data_guard_minitor=_render(job, sample, now_us=now_us))
+def render_monitoring(requested_id: str, job: JobHealth, sample: NodeSample | None) -> MonitoringRecord:
+    return MonitoringRecord(id=requested_id, data_guard_minitor=_render(job, sample))
 
 
 def render_no_monitoring(requested_id: str, error: BaseException, language: Language) -> MonitoringRecord:
@@ -70,8 +70,8 @@ def render_no_monitoring(requested_id: str, error: BaseException, language: Lang
     return MonitoringRecord(id=requested_id, error_code=refusal.code, error_msg=refusal.text(language))
 
 
-def _render(job: JobHealth, sample: NodeSample | None, *, now_us: int) -> MonitoringData:
-    progress, split = job.job.progress, job.health.delay
+def _render(job: JobHealth, sample: NodeSample | None) -> MonitoringData:
+    progress, split, now_us = job.job.progress, job.health.delay, job.at_us
     fresh = sample if sample is not None and now_us - sample.at_us <= SILENT_AFTER_US else None
     is_fed = progress is not None and now_us - progress.at_us <= SILENT_AFTER_US and job.job.status in _RUNNING
     rows, size = _rates(progress) if is_fed and progress is not None else (None, None)
