@@ -202,7 +202,7 @@ async def test_i7_defect_tells_nothing_and_logs_no_text(
     async def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("row value Secret-1-of-the-test")
 
-    monkeypatch.setattr(api.jobs, "progress_lines", fail)
+    monkeypatch.setattr(api.jobs, "progress", fail)
     answer = await api.post("jobs/batch-progress", {"jobs": [UNKNOWN_ID]})
     assert answer.status_code == 500
     assert answer.json() == {"error_code": "DRS.M00004", "error_msg": "Service is abnormal. Check logs."}
