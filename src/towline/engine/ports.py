@@ -165,6 +165,7 @@ class CopyFacts:
     is_complete: bool  # structure, rows, indexes: the full phase is over
     edit: int = 0  # the last change of the selection that has been taken in, see `EditTarget`
     renews_tables: bool = False  # the stream carries DDL: tables come into the plan, and leave it, in its course
+    joining: frozenset[TableName] = frozenset()  # where DDL of the source matters: tables that are not in step yet
 
 
 class ChunkReader(Protocol):
@@ -329,10 +330,13 @@ class NarrowingSource(Protocol):
 class JoinTarget(EditTarget, Protocol):
     """What a `CopyTarget` can do besides if objects can join a job that has run; not every one can."""
 
-    async def join(self, plans: Sequence[TablePlan], items: Sequence[StructureItem], *, edit: int) -> None:
+    async def join(
+        self, plans: Sequence[TablePlan], items: Sequence[StructureItem], *, edit: int, since: Position
+    ) -> None:
         """Add tables and structure to the job and note the edit, in one transaction.
 
-        With new tables the copy, and with new items the full phase, is no longer marked as done.
+        With new tables the copy, and with new items the full phase, is no longer marked as done.  `since`: where the
+        source was before the structure was read; what its log says of the new tables up to there is in it already.
         """
         ...
 

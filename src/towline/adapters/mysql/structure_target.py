@@ -80,8 +80,7 @@ class MyStructureTarget:
             await require_epoch(session, self._job_id, self._epoch)
             count = "SELECT COUNT(*) FROM towline.structure_item WHERE job_id = %s"
             if not await session.query_value(count, self._job_id):
-                for item in items:
-                    await self._insert(session, item)
+                await insert_items(session, self._job_id, items)
             await session.execute("COMMIT")
 
     async def load_structure(self) -> tuple[list[StructureItem], frozenset[int]]:
@@ -252,25 +251,6 @@ class MyStructureTarget:
 
     # --- sessions -----------------------------------------------------------------------------------
 
-    async def _insert(self, session: Session, item: StructureItem) -> None:
-        await session.execute(
-            """INSERT INTO towline.structure_item (job_id, number, section, kind, name, schema_name, table_schema,
-                   table_name, statements, depends_on, weight_bytes, is_optional)
-               VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)""",
-            self._job_id,
-            item.number,
-            item.section.value,
-            item.kind,
-            item.name,
-            item.schema,
-            item.table.schema if item.table else None,
-            item.table.name if item.table else None,
-            json.dumps(item.statements),
-            json.dumps(sorted(item.depends_on)),
-            item.weight_bytes,
-            item.is_optional,
-        )
-
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[Session]:
         session = self._idle.pop() if self._idle else await self._connect()
@@ -289,6 +269,28 @@ class MyStructureTarget:
             settings=_SETTINGS,
             side=Side.TARGET,
             prepare=partial(hold_name, job_id=self._job_id),
+        )
+
+
+async def insert_items(session: Session, job_id: str, items: Sequence[StructureItem]) -> None:
+    """Add them to what the target remembers of the structure. Call inside a transaction."""
+    for item in items:
+        await session.execute(
+            """INSERT INTO towline.structure_item (job_id, number, section, kind, name, schema_name, table_schema,
+                   table_name, statements, depends_on, weight_bytes, is_optional)
+               VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)""",
+            job_id,
+            item.number,
+            item.section.value,
+            item.kind,
+            item.name,
+            item.schema,
+            item.table.schema if item.table else None,
+            item.table.name if item.table else None,
+            json.dumps(item.statements),
+            json.dumps(sorted(item.depends_on)),
+            item.weight_bytes,
+            item.is_optional,
         )
 
 

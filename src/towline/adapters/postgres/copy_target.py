@@ -23,6 +23,7 @@ from towline.adapters.postgres.target_tables import read_same_key
 from towline.domain.conversion import ReplacedValues
 from towline.domain.errors import DataError, LeaseLost, Side, TowlineError
 from towline.domain.jobs import Endpoint
+from towline.domain.positions import Position
 from towline.domain.structure import StructureItem, StructureReport
 from towline.domain.tables import SAME_NAMES, NameMap, Table, TableName
 from towline.engine import points
@@ -191,7 +192,10 @@ class PgCopyTarget:
                 await require_epoch(connection, self._job_id, self._epoch)
                 await connection.execute("DELETE FROM towline.departure WHERE job_id = $1", self._job_id)
 
-    async def join(self, plans: Sequence[TablePlan], items: Sequence[StructureItem], *, edit: int) -> None:
+    async def join(
+        self, plans: Sequence[TablePlan], items: Sequence[StructureItem], *, edit: int, since: Position
+    ) -> None:
+        # `since` is not needed: the stream of a PostgreSQL source has no DDL.
         connection = await self._ledger()
         with translated(Side.TARGET, what="writing the ledger"):
             async with connection.transaction():
