@@ -142,7 +142,7 @@ class SpeedWindow:
         return minute_of_day >= self.begin_minute or minute_of_day <= self.end_minute
 
 
-_TAKE_OBJECTS_IN: Final = frozenset({("postgresql", "postgresql")})
+_TAKE_OBJECTS_IN: Final = frozenset({("postgresql", "postgresql"), ("mysql", "mysql")})
 
 
 def takes_objects_in(source: Endpoint, target: Endpoint) -> bool:

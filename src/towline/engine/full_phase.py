@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
-from towline.domain.errors import LeaseLost, Side, SourceChanged
+from towline.domain.errors import LeaseLost, Side, SourceChanged, SourceDdl
 from towline.domain.progress import Phase
 from towline.domain.structure import Section, StructureItem, StructureReport
 from towline.domain.tables import Table, TableName
@@ -35,6 +35,7 @@ async def run_full_phase(
     """
     figures, target = run.figures, run.sides.copy_target
     figures.phase = Phase.STRUCTURE
+    require_same_form(tables, facts)
     snapshot = None if facts.is_copied else await _open_snapshot(run, tables, facts)
     try:
         items = await _plan_structure(run)
@@ -53,7 +54,7 @@ async def run_full_phase(
     figures.phase = Phase.INDEXES
     await _create(run, Section.KEYS, items)
     facts = await target.load_facts()
-    if run.follows and used_snapshots(facts) > 1:
+    if run.follows and (used_snapshots(facts) > 1 or facts.edit):
         await replay(facts)
         figures.phase = Phase.INDEXES
     await _create(run, Section.INDEXES, items)
@@ -196,17 +197,35 @@ def _of_the_job(tables: Sequence[Table], facts: CopyFacts) -> list[Table]:
 def choose_planned(tables: Sequence[Table], facts: CopyFacts) -> list[Table]:
     """The tables of the plan that are on the source; one created there since is not part of it.
 
-    Where the stream carries DDL, it tells in its course what became of those that are gone.
+    Where the stream carries DDL, it tells in its course what became of those in step that are gone.
 
     Raises:
         SourceChanged: a table of the job is gone; leaving it out silently would be a loss.
     """
     planned = {plan.table for plan in facts.plans}
-    missing = sorted(planned - {table.name for table in tables})
-    if missing and not (facts.renews_tables and facts.is_complete):
-        named = ", ".join(map(str, missing[:5]))
+    missing = planned - {table.name for table in tables}
+    if facts.renews_tables and (facts.is_complete or facts.edit):
+        missing &= facts.joining
+    if missing:
+        named = ", ".join(map(str, sorted(missing)[:5]))
         raise SourceChanged(f"the source no longer has {named}", side=Side.SOURCE, tables=len(missing))
     return [table for table in tables if table.name in planned]
+
+
+def require_same_form(tables: Sequence[Table], facts: CopyFacts) -> None:
+    """Before more of a table that joins is copied; where its rows are on the target, the stream says what came after.
+
+    Raises: SourceDdl, the structure that the target has of one is older than its columns.
+    """
+    forms = {plan.table: plan.storage_id for plan in facts.plans if plan.table in facts.joining}
+    for table in [] if facts.is_copied else tables:
+        if forms.get(table.name, table.storage_id) != table.storage_id:
+            raise SourceDdl(
+                f"the columns of {table.name}, which joins the job, were changed before it was copied",
+                side=Side.SOURCE,
+                remedy=f"Select the objects without {table.name} and retry with them; when the job follows again, drop"
+                " the table on the target, and select it anew.",
+            )
 
 
 def _plan(run: Run, tables: Sequence[Table], facts: CopyFacts) -> CopyPlan:

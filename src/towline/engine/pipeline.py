@@ -173,7 +173,9 @@ class _Attempt:
         run.figures.board.take_copy(facts)
         facts = await self._full_phase(tables, facts)
         if is_edited(run, facts):
-            await join_objects(run, tables, facts)
+            if facts.renews_tables:
+                await self._catch_up(tables, facts)
+            tables = await join_objects(run)
             facts = await self._full_phase(tables, await run.sides.copy_target.load_facts())
         if run.spec.edit:
             show_copied(run, choose_planned(tables, facts), facts)
@@ -194,6 +196,14 @@ class _Attempt:
         return await self.run.sides.copy_target.load_facts()
 
     # --- stream -------------------------------------------------------------------------------------
+
+    async def _catch_up(self, tables: Sequence[Table], facts: CopyFacts) -> None:
+        """Bring the job to where its source is now, so that little DDL of the time before is left; see `joining`."""
+        self.run.figures.phase = Phase.CATCH_UP
+        for _ in range(2):  # the second round is short
+            now = await self.run.sides.read_source_position()
+            await self._run_stream(choose_planned(tables, facts), facts, until=now)
+            self.run.require_no_stop()
 
     async def _replay(self, tables: Sequence[Table], facts: CopyFacts) -> None:
         """Bring chunks of several snapshots to one moment; tolerant of rows that are ahead of the stream."""

@@ -173,6 +173,7 @@ class CopyFacts:
     is_complete: bool  # structure, rows, indexes: the full phase is over
     edit: int = 0  # the last change of the selection that has been taken in, see `EditTarget`
     renews_tables: bool = False  # the stream carries DDL: tables come into the plan, and leave it, in its course
+    joining: frozenset[TableName] = frozenset()  # where DDL of the source matters: tables that are not in step yet
 
 
 class ChunkReader(Protocol):
@@ -343,11 +344,13 @@ class JoinTarget(EditTarget, Protocol):
         items: Sequence[StructureItem],
         *,
         edit: int,
+        since: Position,
         reports: Sequence[StructureReport],
     ) -> None:
         """Add tables and structure to the job, with what is said of them, and note the edit, in one transaction.
 
-        With new tables the copy, and with new items the full phase, is no longer marked as done.
+        With new tables the copy, and with new items the full phase, is no longer marked as done.  `since`: where the
+        source was before the structure was read; what its log says of the new tables up to there is in it already.
         """
         ...
 

@@ -29,9 +29,10 @@ under Sk, with no filter and no 'changed' chunk, and the stream is applied toler
 change does what it says; on a row read at Sk the changes up to Lk set it back and bring it forward again, and the
 last one leaves it as it was at Lk, or deletes it once more.  Both end with the row at Lk.
 
-A table whose chunks all come from one snapshot needs none of this: the stream skips its changes before that
-snapshot's position (its floor).  A table without a key, or without a log, cannot be put right by the stream: it starts
-over.  So does a table that was rewritten (VACUUM FULL, TRUNCATE) since its chunks were read.
+The stream skips the changes of a table up to the position of the oldest snapshot that its chunks come from (its
+floor).  A table whose chunks all come from one snapshot needs no more.  A table without a key, or without a log, cannot
+be put right by the stream: it starts over.  So does a table that was rewritten (VACUUM FULL, TRUNCATE) since its chunks
+were read.
 Without a stream (full copy only) nothing could put deleted rows right: the copy goes on only if no transaction
 at all wrote to the source in between; otherwise every table starts over.
 """
@@ -140,9 +141,9 @@ def choose_replay(facts: CopyFacts) -> tuple[str, str]:
 
 
 def choose_floors(facts: CopyFacts) -> dict[TableName, str]:
-    """For every table whose chunks come from one snapshot: the position of that snapshot. Pure."""
+    """For every table with chunks: the position of the oldest snapshot that they come from. Pure."""
     position = {snapshot.number: snapshot.position for snapshot in facts.snapshots}
-    return {name: position[used.pop()] for name, used in _snapshots_by_table(facts).items() if len(used) == 1}
+    return {name: position[min(used)] for name, used in _snapshots_by_table(facts).items()}
 
 
 def choose_mixed(facts: CopyFacts) -> frozenset[TableName]:

@@ -205,7 +205,7 @@ def _require_editable(job: Job, wanted: ObjectSelection) -> None:
     require_kept(job.selection, wanted)
     if not takes_objects_in(job.source, job.target) and not job.selection.holds(wanted):
         raise NotBuilt(
-            "only jobs from PostgreSQL to PostgreSQL take objects in after they have run; others can only do without"
+            "jobs between databases of two families take no objects in after they have run; they can only do without"
         )
 
 

@@ -6,9 +6,14 @@ import pytest
 
 from tests.servers.mysql import MysqlDatabase, MysqlServer
 from towline.adapters.mysql.checks import run_prechecks
-from towline.domain.jobs import Endpoint, JobSpec, TaskMode
-from towline.domain.prechecks import Verdict
-from towline.domain.tables import ObjectSelection
+from towline.adapters.mysql.copy_target import MyCopyTarget
+from towline.adapters.mysql.structure_source import MyStructureSource
+from towline.adapters.mysql.structure_target import MyStructureTarget
+from towline.adapters.mysql.target_side import take_over_target
+from towline.domain.jobs import ConflictPolicy, Endpoint, JobSpec, TaskMode
+from towline.domain.prechecks import PrecheckItem, Verdict
+from towline.domain.tables import ObjectSelection, TableName
+from towline.engine.ports import TablePlan
 
 
 @pytest.fixture
@@ -72,3 +77,43 @@ async def test_what_differs_between_the_servers_is_warned_of(
     assert items["dstDbDiskSize"].verdict is Verdict.PASSED
     keyless = items["srcHasNoPkTableWhenTgtHasInvisiblePk"].reason
     assert keyless == ("DST_REQUIRES_PRIMARY_KEY" if requires_keys else "")
+
+
+async def test_what_joins_a_job_is_checked_and_what_it_has_is_not(
+    spec: JobSpec, mysql_database: MysqlDatabase, mysql_server_second: MysqlServer
+):
+    name = mysql_database.name
+    has = [
+        "CREATE TABLE has (id int PRIMARY KEY, parent int, CONSTRAINT self FOREIGN KEY (parent) REFERENCES has (id))",
+        "CREATE VIEW seen AS SELECT 1 AS one",
+    ]
+    mysql_database.execute(*has)
+    there = f"CREATE DATABASE `{name}`", f"USE `{name}`", *has, "CREATE TABLE there (id int PRIMARY KEY)"
+    mysql_server_second.execute(*there)
+    try:
+        owned = await take_over_target(spec, epoch=None, source_identity="x")
+        source = MyStructureSource(spec.source, job_id=spec.job_id, follows=True, target=owned.session.flavor)
+        structure = MyStructureTarget(spec.target, job_id=spec.job_id, epoch=owned.epoch)
+        await structure.save_structure(await source.read_structure(spec.selection, on_report=lambda _: None), [])
+        await structure.close()
+        ledger = MyCopyTarget(spec.target, job_id=spec.job_id, epoch=owned.epoch, policy=ConflictPolicy.STOP)
+        await ledger.save_plan([TablePlan(TableName(name, "has"), 1, 1, 0, 0, "")])
+        await ledger.close()
+        owned.session.terminate()
+
+        async def joining() -> dict[str, PrecheckItem]:
+            return {item.item: item for item in await run_prechecks(spec, only_joining=True)}
+
+        async def failures() -> set[str]:
+            return {item.reason for item in (await joining()).values() if item.verdict is Verdict.FAILED}
+
+        assert set(await joining()) == {"srcDbConnection", "dstDbConnection"}, "nothing joins"
+        mysql_database.execute("CREATE TABLE good (id int PRIMARY KEY, has int REFERENCES has (id))")
+        assert "userSelectObjectsCheck" in await joining()
+        assert await failures() == set()
+        mysql_database.execute(
+            "CREATE TABLE there (id int PRIMARY KEY)", "CREATE TABLE old (id int PRIMARY KEY) ENGINE = MyISAM"
+        )
+        assert await failures() == {"SRC_ENGINE_NOT_TRANSACTIONAL", "TABLE_ALREADY_EXISTED_IN_TARGET"}
+    finally:
+        mysql_server_second.execute(f"DROP DATABASE `{name}`", "DROP DATABASE IF EXISTS towline")

@@ -54,3 +54,19 @@ def test_what_is_new_is_numbered_after_what_is_known_and_depends_on_it() -> None
 
 def test_nothing_is_new_of_what_is_known() -> None:
     assert plan_added(KNOWN, KNOWN) == []
+
+
+def test_where_ddl_is_carried_the_jobs_tables_are_as_the_stream_made_them() -> None:
+    """Of tables that have come and gone since the begin, the remembered structure says nothing."""
+    streamed = TableName("public", "streamed")
+    read = [
+        item(1, "TABLE", "old", OLD),
+        item(2, "TABLE", "streamed", streamed),
+        item(3, "TABLE", "new", NEW),
+        item(4, "FK CONSTRAINT", "old_new", OLD, 1, 3),
+        item(5, "FK CONSTRAINT", "new_old", NEW, 3, 1),
+    ]
+    gone = item(5, "TABLE", "new", NEW)
+    added = plan_added([*KNOWN, gone], read, in_step={OLD, streamed})
+    numbered = [(entry.number, entry.name, set(entry.depends_on)) for entry in added]
+    assert numbered == [(6, "new", set()), (7, "new_old", {6, 2})]

@@ -80,9 +80,9 @@ def test_without_a_stream_and_with_writes_everything_starts_over() -> None:
     assert plan.start_over == (KEYED.name,)
 
 
-def test_floor_of_a_table_is_the_one_snapshot_of_its_chunks() -> None:
+def test_floor_of_a_table_is_the_oldest_snapshot_of_its_chunks() -> None:
     ledger = [done(KEYLESS, n, 2) for n in range(3)] + [done(KEYED, 0, 1), done(KEYED, 1, 2)]
-    assert choose_floors(facts(ledger, SNAPSHOTS[:2])) == {KEYLESS.name: "0/20"}
+    assert choose_floors(facts(ledger, SNAPSHOTS[:2])) == {KEYLESS.name: "0/20", KEYED.name: "0/10"}
     assert choose_mixed(facts(ledger, SNAPSHOTS[:2])) == {KEYED.name}
 
 

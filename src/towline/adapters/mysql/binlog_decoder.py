@@ -16,7 +16,7 @@ long after.  Until then positions are `HeldPosition`s, from which everything tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -28,6 +28,7 @@ from towline.adapters.mysql import binlog_events as ev
 from towline.adapters.mysql.ddl_plan import plan_ddl, refuse, require_same_names
 from towline.adapters.mysql.forms import TableForm
 from towline.adapters.mysql.gtid import BinlogOffset, BinlogPosition, GtidSet, HeldPosition, MariadbGtids
+from towline.adapters.mysql.joining import Joining
 from towline.adapters.mysql.postgres_alter import plan_alter, read_ddl
 from towline.adapters.mysql.postgres_tables import KnownTables, plan_create, plan_drop, plan_rename
 from towline.adapters.mysql.row_events import TableRows, decompress_event, join_shape
@@ -129,6 +130,7 @@ class BinlogDecoder:
         has_checksums: bool,
         carries_ddl: bool = False,
         kept: KeptForms | None = None,
+        joining: Joining | None = None,
         ignores_case: bool = False,
         is_in_utc: bool = False,
         cascades_are_logged: bool = False,
@@ -141,7 +143,9 @@ class BinlogDecoder:
         With `carries_ddl`, DDL on the job's tables is handed on as a change in its place among the rows; without,
         it stops the stream.  With `kept`, rows are decoded by these forms and DDL is handed on as a `TableOrder`, as
         far as it is certain; what it makes of the forms is known from its words, so nothing has to wait.
+        With `joining`, rows that were copied with their table are not decoded: they may be of an older form.
         """
+        self._joining = joining
         self._sink = sink
         self._objects = selection.objects
         self._keys = dict(selection.keys)
@@ -442,6 +446,9 @@ class BinlogDecoder:
         """False when the catalog has to be asked first."""
         body = self._body(event)
         known = body[6:]
+        if self._joining is not None and self._is_copied(decode_table_name(body[8:])):
+            self._rows[body[:6]] = None
+            return True
         if known in self._known_maps:
             self._rows[body[:6]] = self._known_maps[known]
             return True
@@ -463,6 +470,13 @@ class BinlogDecoder:
         self._known_maps[known] = rows
         self._rows[body[:6]] = rows
         return True
+
+    def _is_copied(self, table: TableName) -> bool:
+        """Not where a transaction is prepared: only its commit tells on which side of the snapshot it is."""
+        transaction, joining = self._transaction, self._joining
+        if transaction is None or transaction.xa_name or joining is None:
+            return False
+        return joining.holds(table, transaction.position)
 
     def _is_repeated(self) -> bool:
         """Whether this is sent once more only for the sake of a prepared XA transaction, and is none itself."""
@@ -576,7 +590,8 @@ class BinlogDecoder:
         if statement.verb is not Verb.DDL:
             return
         if self._is_about_us(statement):
-            self._hand_on_ddl(statement, schema, raw, event)
+            if not self._passes_over(statement, schema, raw):
+                self._hand_on_ddl(statement, schema, raw, event)
         elif self._makes_shadow(statement, raw):
             # What cannot be followed from its first row is passed over; it stops the job if it takes a table's place.
             with suppress(SourceDdl):
@@ -591,6 +606,20 @@ class BinlogDecoder:
                 self._take_kept_ddl(statement, schema, raw, self._context(event))
         else:
             raise SourceDdl(f"the source ran {statement.summary}", side=Side.SOURCE)
+
+    def _passes_over(self, statement: Statement, schema: str, raw: bytes) -> bool:
+        position = self._group().position
+        if self._joining is None or self._start.covers(position):
+            return False
+        text = raw.decode("utf-8", "replace")
+        has, covers = self._keys.__contains__, self._covers
+        return self._joining.passes_over(statement, text, position, database=schema, has=has, covers=covers)
+
+    def _covers_of(self, statement: Statement) -> Callable[[TableName], bool]:
+        joining, position = self._joining, self._group().position
+        if joining is None or not statement.summary.startswith("DROP TABLE"):
+            return self._covers
+        return lambda table: joining.drops(self._stored_name(table), position, has=self._keys.__contains__)
 
     def _text_of_ddl(self, statement: Statement, raw: bytes, context: StatementContext) -> str:
         """Raises SourceDdl for what is not a whole statement that ran on the source from its begin to its end."""
@@ -667,7 +696,7 @@ class BinlogDecoder:
             text,
             statement,
             database=schema,
-            covers=self._covers,
+            covers=self._covers_of(statement),
             takes=self._takes,
             cascades_are_logged=self._cascades_are_logged,
         )
@@ -676,8 +705,9 @@ class BinlogDecoder:
         require_same_names(text, statement, database=schema, names=self._objects.names)
         _require_known_session(statement, context)
         order = replace(order, database=schema, settings=render_settings(context))
-        table = statement.tables[0] if statement.tables else TableName(statement.schemas[0], "")
-        self._add_change((DDL, Relation(table, (), (), ()), raw, order.encode()), len(raw))
+        # Of no table: a floor is about rows.  What a copy has of a statement is not for the relay to say.
+        place = TableName(statement.tables[0].schema if statement.tables else statement.schemas[0], "")
+        self._add_change((DDL, Relation(place, (), (), ()), raw, order.encode()), len(raw))
         self.altered = statement.tables
 
     def _context(self, event: bytes) -> StatementContext:

@@ -16,7 +16,7 @@ target keeps the source's forms itself, the decoder knows from the statement wha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
 import pymysql
@@ -27,6 +27,7 @@ from towline.adapters.mysql.connection import connect
 from towline.adapters.mysql.errors import ACCESS_DENIED, number_of, translate
 from towline.adapters.mysql.forms import CopiedColumns, FormKeeper, TableForm, TargetForms, require_same_columns
 from towline.adapters.mysql.gtid import BinlogPosition, GtidSet, MariadbGtids
+from towline.adapters.mysql.joining import Joining
 from towline.adapters.mysql.quoting import quote_literal
 from towline.adapters.mysql.replication import (
     COM_REGISTER_SLAVE,
@@ -81,14 +82,16 @@ class BinlogReader:
         forms: TargetForms | None = None,
         copied: CopiedColumns | None = None,
         keeper: FormKeeper | None = None,
+        read_joining: Callable[[], Awaitable[Joining]] | None = None,
         silence_limit_s: float = SILENCE_LIMIT_S,
     ) -> None:
         """With `carries_ddl`, see `BinlogDecoder`, rows are decoded by `forms`, which is what the target's tables have.
 
         With `copied` the source's columns must at the begin be those that the target has.
         With `keeper` the target is PostgreSQL: values come as that reads them, of all columns, decoded by the forms
-        that are kept there.
+        that are kept there.  `read_joining` tells what joins the job, when the stream begins.
         """
+        self._read_joining = read_joining
         self._endpoint = endpoint
         self._job_id = job_id
         self._selection = StreamSelection({table.name: table.key for table in tables}, objects)
@@ -112,6 +115,7 @@ class BinlogReader:
         """
         kept = None if self._keeper is None else await self._keeper.read()
         shapes = {} if kept is not None else await self._read_known_forms()
+        joining = None if self._read_joining is None else await self._read_joining()
         self._start = start
         self._sink = sink
         self._splitter = EventSplitter()
@@ -134,6 +138,7 @@ class BinlogReader:
             has_checksums=str(row[0]).upper() not in ("NONE", "0"),
             carries_ddl=self._carries_ddl,
             kept=kept,
+            joining=joining if joining is not None and joining.is_of_use else None,
             ignores_case=bool(int(row[1])),
             is_in_utc=str(row[2]).upper() in ("UTC", "GMT"),
             cascades_are_logged=session.flavor.is_mysql_from(9, 6),

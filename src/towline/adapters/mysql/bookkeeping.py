@@ -101,6 +101,12 @@ _DDL: Final = (
         job_id varchar(64) NOT NULL PRIMARY KEY,
         edit int NOT NULL,
         keys_to_drop longtext NOT NULL) {_OPTIONS}""",
+    f"""CREATE TABLE IF NOT EXISTS towline.joining (
+        job_id varchar(64) NOT NULL,
+        schema_name varchar(64) NOT NULL,
+        table_name varchar(64) NOT NULL,
+        since longtext NOT NULL,
+        PRIMARY KEY (job_id, schema_name, table_name)) {_OPTIONS}""",
     f"""CREATE TABLE IF NOT EXISTS towline.departure (
         job_id varchar(64) NOT NULL,
         number int NOT NULL,
@@ -137,6 +143,7 @@ _JOB_TABLES: Final = (
     "table_plan",
     "snapshot",
     "departure",
+    "joining",
     "job_edit",
     "job",
 )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
+from towline.adapters.mysql.bookkeeping import has_bookkeeping
 from towline.adapters.mysql.catalog import read_identity, read_schemas, read_tables
 from towline.adapters.mysql.flavor import Flavor
 from towline.adapters.mysql.quoting import quote_literal
@@ -71,6 +72,17 @@ class ServerFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownObjects:
+    """What a job has that has run: `tables` by the source's names, `objects` as in `SourceFacts`."""
+
+    tables: frozenset[TableName] = frozenset()
+    objects: frozenset[str] = frozenset()
+
+
+NOTHING_KNOWN: Final = KnownObjects()
+
+
+@dataclass(frozen=True, slots=True)
 class SourceFacts:
     server: ServerFacts
     tables: tuple[Table, ...]
@@ -85,10 +97,15 @@ class SourceFacts:
     cascading: tuple[TableName, ...] = ()  # the server changes their rows when a parent's row changes
     objects: frozenset[str] = frozenset()  # views, routines and events of whole databases, each with its kind
     names: NameMap = SAME_NAMES
+    known: frozenset[TableName] = frozenset()  # selected tables that the job has already; they are in nothing above
 
     def names_there(self) -> dict[TableName, TableName]:
         """What each table will be called on the target."""
-        return {table.name: self.names.target_name(table.name) for table in self.tables}
+        return {name: self.names.target_name(name) for name in (*(table.name for table in self.tables), *self.known)}
+
+    def new_names_there(self) -> list[TableName]:
+        """What the tables that the job does not have yet will be called on the target."""
+        return [self.names.target_name(table.name) for table in self.tables]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +133,35 @@ async def read_server(session: Session, *, now_s: float) -> ServerFacts:
     )
 
 
-async def read_source(session: Session, selection: ObjectSelection, *, now_s: float) -> SourceFacts:
+async def read_known(session: Session, names: NameMap, *, job_id: str) -> KnownObjects:
+    """What the job has already, as its target remembers it."""
+    if not await has_bookkeeping(session):
+        return NOTHING_KNOWN
+    tables = await session.query("SELECT schema_name, table_name FROM towline.table_plan WHERE job_id = %s", job_id)
+    objects = await session.query(
+        """SELECT kind, schema_name, name FROM towline.structure_item
+           WHERE job_id = %s AND kind IN ('VIEW', 'FUNCTION', 'PROCEDURE', 'EVENT')""",
+        job_id,
+    )
+    return KnownObjects(
+        frozenset(TableName(*row) for row in tables),
+        frozenset(
+            f"view {names.target_name(TableName(schema, name))}"
+            if kind == "VIEW"
+            else f"{str(kind).lower()} {names.target_schema(schema)}.{name}"
+            for kind, schema, name in objects
+        ),
+    )
+
+
+async def read_source(
+    session: Session, selection: ObjectSelection, *, now_s: float, known: KnownObjects = NOTHING_KNOWN
+) -> SourceFacts:
+    """Everything that is asked of the source. `known`: what is passed over."""
     server = await read_server(session, now_s=now_s)
-    tables = await read_tables(session, selection)
+    selected = await read_tables(session, selection)
+    there = {table.name for table in selected}
+    tables = [table for table in selected if table.name not in known.tables]
     schemas = await read_schemas(session, selection)
     listed = ", ".join(quote_literal(name) for name in schemas) or "''"
     engines = await session.query(
@@ -157,15 +200,16 @@ async def read_source(session: Session, selection: ObjectSelection, *, now_s: fl
         tuple(tables),
         {TableName(row[0], row[1]): row[2] for row in engines if TableName(row[0], row[1]) in chosen},
         tuple(schemas),
-        tuple((child, parent) for child, parent in pairs if child in chosen and parent not in chosen),
+        tuple((child, parent) for child, parent in pairs if child in chosen and parent not in there),
         int(code or 0),
         frozenset(row[0] for row in definers),
         int(unreadable or 0),
         frozenset(row[3] for row in engines if row[3]),
-        tuple(sorted(selection.schemas - set(schemas)) + sorted(map(str, selection.tables - chosen))),
+        tuple(sorted(selection.schemas - set(schemas)) + sorted(map(str, selection.tables - there))),
         tuple(name for name in (TableName(*row) for row in cascading) if name in chosen),
-        await _read_objects(session, whole, selection.names),
+        await _read_objects(session, whole, selection.names, passed_over=known.tables) - known.objects,
         selection.names,
+        frozenset(there - chosen),
     )
 
 
@@ -198,8 +242,17 @@ async def _read_grants(session: Session) -> frozenset[str]:
     return frozenset(granted)
 
 
-async def _read_objects(session: Session, schemas: Sequence[str], names: NameMap = SAME_NAMES) -> frozenset[str]:
-    """By the target's names. Foreign keys have names in their database, which meet only where tables are renamed."""
+async def _read_objects(
+    session: Session,
+    schemas: Sequence[str],
+    names: NameMap = SAME_NAMES,
+    *,
+    passed_over: Collection[TableName] = frozenset(),
+) -> frozenset[str]:
+    """By the target's names. Foreign keys have names in their database, which meet only where tables are renamed.
+
+    `passed_over`: tables whose foreign keys are left out.
+    """
     listed = ", ".join(quote_literal(name) for name in schemas) or "''"
     rows = await session.query(
         f"""SELECT 'view', table_schema, table_name, table_name FROM information_schema.views
@@ -213,6 +266,8 @@ async def _read_objects(session: Session, schemas: Sequence[str], names: NameMap
     )
     found = set()
     for kind, schema, name, relation in rows:
+        if kind == "foreign key" and TableName(schema, relation) in passed_over:
+            continue
         there = names.target_name(TableName(schema, relation)) if relation else None
         home = names.target_schema(schema) if there is None else there.schema
         found.add(f"{kind} {home}.{there.name if there is not None and kind == 'view' else name}")

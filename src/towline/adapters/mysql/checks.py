@@ -5,9 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection
+from dataclasses import replace
 from typing import TypeVar
 
-from towline.adapters.mysql.check_facts import SourceFacts, TargetFacts, read_source, read_target
+from towline.adapters.mysql.check_facts import (
+    NOTHING_KNOWN,
+    KnownObjects,
+    SourceFacts,
+    TargetFacts,
+    read_known,
+    read_source,
+    read_target,
+)
 from towline.adapters.mysql.check_rules import judge_both, judge_source, judge_target
 from towline.adapters.mysql.connection import connect
 from towline.adapters.mysql.session import Session
@@ -19,19 +28,34 @@ from towline.domain.tables import TableName
 T = TypeVar("T")
 
 
-async def run_prechecks(spec: JobSpec) -> list[PrecheckItem]:
+async def run_prechecks(spec: JobSpec, *, only_joining: bool = False) -> list[PrecheckItem]:
     """One item per test. Changes nothing on either side.
+
+    With `only_joining` the job has run, and only objects are looked at that it does not have yet; without any such, the
+    connections are all that is said.
 
     A side that cannot be looked at gives one failed item, its connection, and no others; no error is raised.
     """
+    known = NOTHING_KNOWN
+    if only_joining:
+        # First: what an earlier edit makes in between is then in the way, at worst, rather than looked at by nobody.
+        found = await _look(spec.target, spec.job_id, Side.TARGET, lambda s: _read_known(s, spec))
+        if isinstance(found, TowlineError):
+            return [_judge_connection(found, Side.TARGET)]
+        known = found
     source, target = await asyncio.gather(
-        _look(spec.source, spec.job_id, Side.SOURCE, lambda s: read_source(s, spec.selection, now_s=time.time())),
+        _look(spec.source, spec.job_id, Side.SOURCE, lambda s: _read_source(s, spec, known)),
         _look(spec.target, spec.job_id, Side.TARGET, lambda s: _read_target(s, spec, [])),
     )
     if isinstance(source, SourceFacts) and isinstance(target, TargetFacts):
-        names = list(source.names_there().values())
+        names = source.new_names_there()
         target = await _look(spec.target, spec.job_id, Side.TARGET, lambda s: _read_target(s, spec, names))
     items = [_judge_connection(source, Side.SOURCE), _judge_connection(target, Side.TARGET)]
+    if only_joining:
+        if not isinstance(source, SourceFacts) or not (source.tables or source.objects or source.missing):
+            return items
+        if isinstance(target, TargetFacts):
+            target = replace(target, has_job=False)  # nothing of what joins is the job's own
     if isinstance(source, SourceFacts):
         items += judge_source(source, mode=spec.mode)
     if isinstance(target, TargetFacts):
@@ -39,6 +63,14 @@ async def run_prechecks(spec: JobSpec) -> list[PrecheckItem]:
     if isinstance(source, SourceFacts) and isinstance(target, TargetFacts):
         items += judge_both(source, target, mode=spec.mode)
     return items
+
+
+async def _read_known(session: Session, spec: JobSpec) -> KnownObjects:
+    return await read_known(session, spec.selection.names, job_id=spec.job_id)
+
+
+async def _read_source(session: Session, spec: JobSpec, known: KnownObjects) -> SourceFacts:
+    return await read_source(session, spec.selection, now_s=time.time(), known=known)
 
 
 async def _read_target(session: Session, spec: JobSpec, names: Collection[TableName]) -> TargetFacts:

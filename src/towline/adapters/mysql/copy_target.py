@@ -13,17 +13,20 @@ from dataclasses import replace
 from functools import partial
 from typing import Final, cast
 
-from towline.adapters.mysql import leaving
+from towline.adapters.mysql import joining_ledger, leaving
 from towline.adapters.mysql.bookkeeping import BEGIN, hold_name, require_epoch
 from towline.adapters.mysql.catalog import ColumnType, read_column_types, read_packet_limit
 from towline.adapters.mysql.connection import connect
 from towline.adapters.mysql.fold_writer import save_reject
+from towline.adapters.mysql.gtid import BinlogPosition
 from towline.adapters.mysql.load_data import OWN_FORM, LoadForm, LoadMisfit, load_rows
 from towline.adapters.mysql.quoting import qualified
 from towline.adapters.mysql.session import Session
+from towline.adapters.mysql.structure_target import insert_items, insert_report
 from towline.domain.errors import LeaseLost, Side, SourceDdl
 from towline.domain.jobs import ConflictPolicy, Endpoint
-from towline.domain.structure import StructureReport
+from towline.domain.positions import Position
+from towline.domain.structure import StructureItem, StructureReport
 from towline.domain.tables import EVERYTHING, SAME_NAMES, NameMap, ObjectSelection, Table, TableName
 from towline.engine import points
 from towline.engine.counted import Counted
@@ -100,6 +103,7 @@ class MyCopyTarget:
                FROM towline.chunk WHERE job_id = %s""",
             self._job_id,
         )
+        joining = await joining_ledger.load_joining_tables(session, self._job_id)
         edit = await session.query_value("SELECT edit FROM towline.job_edit WHERE job_id = %s", self._job_id)
         if job is None:
             raise LeaseLost(f"job {self._job_id} was ended on the target", side=Side.TARGET)
@@ -114,6 +118,7 @@ class MyCopyTarget:
             is_complete=bool(job[2]),
             edit=edit or 0,
             renews_tables=self._renews_tables,
+            joining=joining,
         )
 
     async def save_snapshot(self, snapshot: SnapshotFact) -> None:
@@ -173,6 +178,25 @@ class MyCopyTarget:
             await leaving.note_edit(session, self._job_id, edit=edit or 0, to_drop=to_drop)
             points.reach(points.LEAVE_BEFORE_COMMIT)
 
+    async def join(
+        self,
+        plans: Sequence[TablePlan],
+        items: Sequence[StructureItem],
+        *,
+        edit: int,
+        since: Position,
+        reports: Sequence[StructureReport],
+    ) -> None:
+        assert isinstance(since, BinlogPosition)
+        tables = [plan.table for plan in plans]
+        async with self._transaction() as session:
+            await joining_ledger.begin_joining(session, self._job_id, tables, since=since, has_items=bool(items))
+            await leaving.note_edit(session, self._job_id, edit=edit, to_drop=())
+            await self._write_plans(session, plans)
+            await insert_items(session, self._job_id, items)
+            for report in reports:
+                await insert_report(session, self._job_id, report)
+
     async def finish_leaving(self) -> list[StructureReport]:
         if await leaving.drop_keys(await self._ledger(), self._endpoint, self._job_id):
             async with self._transaction() as session:
@@ -187,7 +211,9 @@ class MyCopyTarget:
         await self._mark("copied_at")
 
     async def mark_complete(self) -> None:
-        await self._mark("completed_at")
+        async with self._transaction() as session:
+            await self._set_mark(session, "completed_at")
+            await joining_ledger.end_joining(session, self._job_id)
 
     async def open_writer(self) -> MyChunkWriter:
         session = await connect(
@@ -206,10 +232,13 @@ class MyCopyTarget:
 
     async def _mark(self, column: str) -> None:
         async with self._transaction() as session:
-            await session.execute(
-                f"UPDATE towline.job SET {column} = coalesce({column}, current_timestamp(6)) WHERE job_id = %s",
-                self._job_id,
-            )
+            await self._set_mark(session, column)
+
+    async def _set_mark(self, session: Session, column: str) -> None:
+        await session.execute(
+            f"UPDATE towline.job SET {column} = coalesce({column}, current_timestamp(6)) WHERE job_id = %s",
+            self._job_id,
+        )
 
     async def _forget_chunks(self, session: Session, name: TableName) -> None:
         await session.execute(

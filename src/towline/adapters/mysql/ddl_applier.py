@@ -26,8 +26,9 @@ and the lock is held until it is over; so what is seen behind the lock is final.
   into steps for which it is (names that are swapped by one RENAME TABLE), or stop the job (EXCHANGE PARTITION).
 
 The intent is a row of its own rather than part of the checkpoint's, so that a target which an older version wrote
-needs no alteration.  DDL is carried only when the full copy is complete: before, the indexes that the plan of the
-structure will build are not there, and a statement about them would mean something else.
+needs no alteration.  DDL is carried only once the full copy has been complete: before, the indexes that the plan of the
+structure will build are not there, and a statement about them would mean something else.  While other tables join the
+job, those that were there before are whole, and followed in this, too; see `joining` for the others.
 """
 
 from __future__ import annotations
@@ -67,6 +68,11 @@ SELECT position, source_time_us, statement_hash, order_text, step, fingerprint F
 _FORGET: Final = "DELETE FROM towline.ddl_intent WHERE job_id = %s"
 _HOLD_CHECKPOINT: Final = """
 SELECT 1 FROM towline.checkpoint WHERE job_id = %s AND epoch = %s AND position = %s FOR UPDATE
+"""
+# Nothing is taken in before the job is complete for the first time.
+_HAS_BEEN_COMPLETE: Final = """
+SELECT completed_at IS NOT NULL OR EXISTS (SELECT 1 FROM towline.job_edit WHERE job_id = %s AND edit > 0)
+FROM towline.job WHERE job_id = %s
 """
 _PLAN_TABLE: Final = """
 INSERT IGNORE INTO towline.table_plan (job_id, schema_name, table_name, pages, chunk_pages, size_bytes, estimated_rows,
@@ -235,8 +241,7 @@ class DdlApplier:
                 )
 
     async def _require_complete(self, session: Session, order: DdlOrder) -> None:
-        query = "SELECT completed_at IS NOT NULL FROM towline.job WHERE job_id = %s"
-        if not await session.query_value(query, self._job_id):
+        if not await session.query_value(_HAS_BEEN_COMPLETE, self._job_id, self._job_id):
             raise SourceDdl(f"the source ran {order.summary} while the job copied its tables", side=Side.SOURCE)
 
     # --- the intent ---------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ __all__ = [
 
 
 async def check_joining(spec: JobSpec) -> list[PrecheckItem]:
-    return []  # nothing can, see `domain.jobs.takes_objects_in`
+    return await run_prechecks(spec, only_joining=True)
 
 
 async def check_connection(endpoint: Endpoint, *, side: Side) -> None:

@@ -14,6 +14,8 @@ from typing import Final, Protocol
 
 from towline.adapters.mysql.catalog import read_keys
 from towline.adapters.mysql.connection import connect
+from towline.adapters.mysql.joining import Joining
+from towline.adapters.mysql.joining_ledger import read_joining
 from towline.adapters.mysql.quoting import quote_literal
 from towline.adapters.mysql.session import Session
 from towline.adapters.mysql.shapes import READ_COLUMNS, TableShape, build_shapes
@@ -75,6 +77,14 @@ class TargetForms:
         finally:
             session.terminate()
         return forms
+
+    async def read_joining(self, *, edit: int) -> Joining:
+        """What joins the job; `edit`: the last one that it is to take in."""
+        session = await connect(self._endpoint, purpose=f"{self._job_id}:forms", side=Side.TARGET)
+        try:
+            return await read_joining(session, self._job_id, edit=edit)
+        finally:
+            session.terminate()
 
     async def read_names(self, tables: Iterable[TableName]) -> dict[TableName, tuple[str, ...]]:
         forms = await self.read(tables)

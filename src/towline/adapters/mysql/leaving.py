@@ -108,7 +108,7 @@ async def find_keys(
 async def forget(session: Session, job_id: str, tables: Sequence[TableName], items: Sequence[int]) -> None:
     """Take tables and items out of the ledger. Call inside a transaction."""
     for name in tables:
-        for ledger in ("chunk", "table_plan"):
+        for ledger in ("chunk", "table_plan", "joining"):
             await session.execute(
                 f"DELETE FROM towline.{ledger} WHERE job_id = %s AND schema_name = %s AND table_name = %s",
                 job_id,

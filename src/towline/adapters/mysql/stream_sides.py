@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from towline.adapters.mysql.applier import ApplierOptions, MyApplier
@@ -39,6 +40,7 @@ class MyStreamSides:
             carries_ddl=self._carries_ddl,
             forms=forms if self._carries_ddl else None,
             copied=None if self._carries_ddl else forms,
+            read_joining=partial(forms.read_joining, edit=spec.edit) if spec.edit else None,
         )
 
     def new_applier(self) -> MyApplier:

@@ -83,10 +83,9 @@ class MyStructureTarget:
             await require_epoch(session, self._job_id, self._epoch)
             count = "SELECT COUNT(*) FROM towline.structure_item WHERE job_id = %s"
             if not await session.query_value(count, self._job_id):
-                for item in items:
-                    await self._insert(session, item)
+                await insert_items(session, self._job_id, items)
                 for report in reports:
-                    await self._insert_report(session, report)
+                    await insert_report(session, self._job_id, report)
             await session.execute("COMMIT")
 
     async def load_reports(self) -> list[StructureReport]:
@@ -267,20 +266,10 @@ class MyStructureTarget:
             return
         await session.execute(BEGIN)
         await require_epoch(session, self._job_id, self._epoch)
-        is_new = await self._insert_report(session, report)
+        is_new = await insert_report(session, self._job_id, report)
         await session.execute("COMMIT")
         if is_new:
             on_report(report)
-
-    async def _insert_report(self, session: Session, report: StructureReport) -> bool:
-        """False if it is there already."""
-        values = (self._job_id, report.kind, report.name, report.reason)
-        same = "SELECT 1 FROM towline.structure_report WHERE job_id = %s AND kind = %s AND name = %s AND reason = %s"
-        if await session.query_one(same, *values) is not None:
-            return False
-        insert = "INSERT INTO towline.structure_report (job_id, kind, name, reason) VALUES (%s, %s, %s, %s)"
-        await session.execute(insert, *values)
-        return True
 
     async def _forget_begun(self, session: Session, item: StructureItem) -> None:
         await session.execute(
@@ -290,25 +279,6 @@ class MyStructureTarget:
         )
 
     # --- sessions -----------------------------------------------------------------------------------
-
-    async def _insert(self, session: Session, item: StructureItem) -> None:
-        await session.execute(
-            """INSERT INTO towline.structure_item (job_id, number, section, kind, name, schema_name, table_schema,
-                   table_name, statements, depends_on, weight_bytes, is_optional)
-               VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)""",
-            self._job_id,
-            item.number,
-            item.section.value,
-            item.kind,
-            item.name,
-            item.schema,
-            item.table.schema if item.table else None,
-            item.table.name if item.table else None,
-            json.dumps(item.statements),
-            json.dumps(sorted(item.depends_on)),
-            item.weight_bytes,
-            item.is_optional,
-        )
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[Session]:
@@ -328,6 +298,39 @@ class MyStructureTarget:
             settings=_SETTINGS,
             side=Side.TARGET,
             prepare=partial(hold_name, job_id=self._job_id),
+        )
+
+
+async def insert_report(session: Session, job_id: str, report: StructureReport) -> bool:
+    """False if it is there already. Call inside a transaction."""
+    values = (job_id, report.kind, report.name, report.reason)
+    same = "SELECT 1 FROM towline.structure_report WHERE job_id = %s AND kind = %s AND name = %s AND reason = %s"
+    if await session.query_one(same, *values) is not None:
+        return False
+    insert = "INSERT INTO towline.structure_report (job_id, kind, name, reason) VALUES (%s, %s, %s, %s)"
+    await session.execute(insert, *values)
+    return True
+
+
+async def insert_items(session: Session, job_id: str, items: Sequence[StructureItem]) -> None:
+    """Add them to what the target remembers of the structure. Call inside a transaction."""
+    for item in items:
+        await session.execute(
+            """INSERT INTO towline.structure_item (job_id, number, section, kind, name, schema_name, table_schema,
+                   table_name, statements, depends_on, weight_bytes, is_optional)
+               VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)""",
+            job_id,
+            item.number,
+            item.section.value,
+            item.kind,
+            item.name,
+            item.schema,
+            item.table.schema if item.table else None,
+            item.table.name if item.table else None,
+            json.dumps(item.statements),
+            json.dumps(sorted(item.depends_on)),
+            item.weight_bytes,
+            item.is_optional,
         )
 
 

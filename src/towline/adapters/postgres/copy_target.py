@@ -23,6 +23,7 @@ from towline.adapters.postgres.target_tables import read_same_key
 from towline.domain.conversion import ReplacedValues
 from towline.domain.errors import DataError, LeaseLost, Side, TowlineError
 from towline.domain.jobs import Endpoint
+from towline.domain.positions import Position
 from towline.domain.structure import StructureItem, StructureReport
 from towline.domain.tables import SAME_NAMES, NameMap, Table, TableName
 from towline.engine import points
@@ -197,8 +198,10 @@ class PgCopyTarget:
         items: Sequence[StructureItem],
         *,
         edit: int,
+        since: Position,
         reports: Sequence[StructureReport],
     ) -> None:
+        # `since` is not needed: the stream of a PostgreSQL source has no DDL.
         connection = await self._ledger()
         with translated(Side.TARGET, what="writing the ledger"):
             async with connection.transaction():
