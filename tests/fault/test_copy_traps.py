@@ -237,3 +237,20 @@ def _wait_for_temporary_slots(runs: JobRuns, count: int) -> None:
     deadline_s = time.monotonic() + DEADLINE_S
     while runs.source.fetch_value(query) != count:
         assert time.monotonic() < deadline_s, runs.source.fetch_all("SELECT * FROM pg_replication_slots")
+
+
+# --- names that go to another table ------------------------------------------------------------------
+
+EXCHANGED = (
+    "BEGIN; ALTER TABLE t RENAME TO was; CREATE TABLE t (LIKE was INCLUDING ALL); INSERT INTO t VALUES (7); COMMIT"
+)
+RECREATED = "BEGIN; DROP TABLE t; CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (7); COMMIT"
+
+
+@pytest.mark.parametrize("point", [points.COPY_AFTER_COMMIT, points.HANDOFF_BEFORE_STREAM])
+@pytest.mark.parametrize("change", [EXCHANGED, RECREATED], ids=["exchanged", "recreated"])
+def test_table_that_took_the_name_of_a_copied_one_stops_the_job(runs: JobRuns, point: str, change: str) -> None:
+    runs.source.execute("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)")
+    runs.run_until_killed(point, copy_workers=1)
+    runs.source.execute(change)
+    assert runs.run(conflict_policy="stop").get("error") == "SOURCE_CHANGED"

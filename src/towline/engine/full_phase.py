@@ -11,6 +11,7 @@ from towline.domain.structure import Section, StructureItem, StructureReport
 from towline.domain.tables import Table, TableName
 from towline.engine.chunking import choose_chunk_pages, choose_parts
 from towline.engine.figures import weigh
+from towline.engine.following import require_sent
 from towline.engine.ports import CopyFacts, Snapshot, SnapshotFact, TablePlan
 from towline.engine.run import Run, StructureReady
 from towline.engine.snapshot import CopyPlan, as_planned, plan_copy, run_copy, used_snapshots
@@ -70,6 +71,9 @@ async def _open_snapshot(run: Run, tables: Sequence[Table], facts: CopyFacts) ->
         await target.require_lease()
         snapshot = await source.open_base_snapshot(tables, follow=run.follows)
     else:
+        if run.follows:
+            copied = {entry.chunk.table for entry in facts.done}
+            await require_sent(run, [table for table in tables if table.name in copied])
         snapshot = await source.open_later_snapshot(_of_the_job(tables, facts), follow=run.follows)
         if not run.follows and snapshot.shows_same_rows_as(facts.snapshots[-1].snapshot_text):
             return snapshot  # nothing was written since: it stands for the last one

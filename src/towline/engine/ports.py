@@ -333,6 +333,10 @@ class NarrowingSource(Protocol):
         """
         ...
 
+    async def find_unsent(self, tables: Sequence[Table]) -> list[TableName]:
+        """Those of the tables, as they are now, whose changes are not sent although there is a log of them."""
+        ...
+
 
 @runtime_checkable
 class JoinTarget(EditTarget, Protocol):

@@ -9,6 +9,7 @@ from contextlib import suppress
 from towline.domain.errors import Side, SourceChanged, TransientError
 from towline.domain.structure import StructureReport
 from towline.domain.tables import TableName
+from towline.engine.following import require_sent
 from towline.engine.replaced import ReplacedNotes
 from towline.engine.run import Run
 
@@ -25,6 +26,7 @@ class Watch:
         self._run = run
         self._notes = notes
         self._expects_tables = expects_tables
+        self._planned = frozenset(planned)
         self._known = set(planned)
 
     async def run_forever(self) -> None:
@@ -41,11 +43,13 @@ class Watch:
         """Report tables that were created on the source since the job began.
 
         Raises:
-            SourceChanged: one of them is a partition: rows of a table of the job may go there, unseen by the stream.
+            SourceChanged: one of them is a partition, so rows of a table of the job may go there, unseen by the stream;
+                or one has the name of a table of the job.
         """
         if self._expects_tables:
             return
         tables = await self._run.sides.copy_source.read_tables(self._run.spec.selection)
+        await require_sent(self._run, [table for table in tables if table.name in self._planned])
         for table in tables:
             if table.name in self._known:
                 continue

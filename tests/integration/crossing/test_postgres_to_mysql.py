@@ -161,6 +161,8 @@ def test_columns_have_the_types_that_the_job_wishes(
             # One digit too many, and one letter.
             f"UPDATE w SET amount = 0.0000001 WHERE id = '{UUIDS[2]}'",
             f"UPDATE w SET tag = '12345678901' WHERE id = '{UUIDS[2]}'",
+            # Even spaces at the end, which the server would cut without an error.
+            f"UPDATE w SET tag = 'a' || repeat(' ', 10) WHERE id = '{UUIDS[3]}'",
         )
         runs.run_to_the_end(**order)
         rows = mariadb10.fetch_all(f"SELECT id, name, amount, tag FROM `{schema}`.w ORDER BY id")
@@ -172,6 +174,7 @@ def test_columns_have_the_types_that_the_job_wishes(
         assert mariadb10.fetch_all(f"SELECT w_id FROM `{schema}`.part ORDER BY 1") == [(rows[0][0],), (rows[1][0],)]
         # Refused, never rounded or cut.
         assert [(table, "'amount'" in reason or "'tag'" in reason) for table, _, reason, _ in runs.rejects()] == [
+            ("w", True),
             ("w", True),
             ("w", True),
         ]

@@ -26,7 +26,7 @@ from towline.adapters.mysql.gtid import (
     parse_position,
 )
 from towline.adapters.mysql.probe import MysqlProbe
-from towline.domain.changes import DDL, DELETE, INSERT, TRUNCATE
+from towline.domain.changes import DDL, DELETE, INSERT, TRUNCATE, split_row, value_of
 from towline.domain.errors import (
     BinlogFormatNotRow,
     ConnectionLost,
@@ -606,10 +606,33 @@ async def test_ddl_elsewhere_is_of_no_interest(
     assert [change[0] for change in running.sink.changes] == [INSERT]
 
 
-async def test_statement_format_is_refused(mysql_database: MysqlDatabase) -> None:
-    mysql_database.execute(MAKE_TABLE)
+async def test_key_that_the_server_made_and_hides(
+    mysql9: MysqlServer, fresh_mysql_database: MysqlDatabaseFactory
+) -> None:
+    database = fresh_mysql_database(mysql9)
+    mysql9.execute("SET GLOBAL show_gipk_in_create_table_and_information_schema = OFF")
+    try:
+        database.execute("SET sql_generate_invisible_primary_key = ON", "CREATE TABLE t (a bigint, b bigint)")
+        start = current_position(mysql9)
+        database.execute("INSERT INTO t (a, b) VALUES (7, 8)")
+        async with reading(database, {"t": []}, start) as running:
+            await running.wait_covered(current_position(mysql9))
+    finally:
+        mysql9.execute("SET GLOBAL show_gipk_in_create_table_and_information_schema = ON")
+    ((_, relation, row, _),) = running.sink.changes
+    assert relation.columns == ("my_row_id", "a", "b")
+    assert [value_of(cell) for cell in split_row(row or b"")] == [b"1", b"7", b"8"]
+
+
+@pytest.mark.parametrize("statement", ["INSERT INTO t VALUES (1, 'x', 1)", "SELECT f()", "DO f()", "SET @a = f()"])
+async def test_statement_format_is_refused(mysql_database: MysqlDatabase, statement: str) -> None:
+    mysql_database.execute(
+        MAKE_TABLE,
+        """CREATE FUNCTION f() RETURNS int DETERMINISTIC MODIFIES SQL DATA
+           BEGIN INSERT INTO t VALUES (1, 'x', 1); RETURN 1; END""",
+    )
     start = current_position(mysql_database.server)
-    mysql_database.execute("SET SESSION binlog_format = STATEMENT", "INSERT INTO t VALUES (1, 'x', 1)")
+    mysql_database.execute("SET SESSION binlog_format = STATEMENT", statement)
     async with reading(mysql_database, KEYED, start) as running:
         with pytest.raises(BinlogFormatNotRow):
             await running.wait_covered(current_position(mysql_database.server))

@@ -33,6 +33,9 @@ def runs(
         "INSERT INTO loose VALUES (1, 'a'), (2, 'b')",
         "CREATE TABLE upserted (a int, b varchar(9), v varchar(20), at timestamp(3) NULL, PRIMARY KEY (b, a), KEY (v))",
         "INSERT INTO upserted (a, b, v) VALUES (1, 'x', 'a'), (2, 'y', 'b'), (3, 'z', 'c'), (4, 'z', 'd')",
+        """CREATE TABLE stamped (id int, at timestamp DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP, v int,
+           PRIMARY KEY (id, at))""",
+        "INSERT INTO stamped VALUES (1, '2020-01-01', 1), (2, '2020-01-01', 1)",
         "CREATE TABLE emptied (id int PRIMARY KEY)",
         "INSERT INTO emptied VALUES (1), (2)",
     )
@@ -58,6 +61,8 @@ def test_truncate_swapped_values_and_savepoints_arrive(runs: MysqlRuns) -> None:
         "UPDATE upserted SET at = '2024-01-01 00:00:00.5' WHERE a = 4",
         "UPDATE upserted SET b = 'Z' WHERE a = 3",
         "DELETE FROM upserted WHERE a = 2",
+        # The source left the time as it was, and so must the target.
+        "UPDATE stamped SET v = 2, at = at",
         "COMMIT",
     )
     runs.run_to_the_end(conflict_policy="stop")

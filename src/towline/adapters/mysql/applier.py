@@ -48,6 +48,7 @@ _SESSION_SETTINGS: Final = {
     "character_set_client": "binary",
     "character_set_connection": "utf8mb4",
     "innodb_lock_wait_timeout": "50",
+    "max_error_count": "65535",  # no warning about a value may hide behind others
 }
 _MOVE_CHECKPOINT: Final = """
 UPDATE towline.checkpoint

@@ -81,7 +81,8 @@ class TableSql:
         others = [quote_ident(name) for name in relation.columns if name not in key]
         # A row that meets another under a second unique key would change that one, and say nothing.
         self.can_upsert = bool(others) and list(unique_keys) == [frozenset(key)]
-        self._upsert_tail = _render_assignments(others, flavor)
+        # The key's as well: one that is not assigned may be given the time by ON UPDATE CURRENT_TIMESTAMP.
+        self._upsert_tail = _render_assignments([quote_ident(name) for name in relation.columns], flavor)
         self._key_kinds = [kinds[number] for number in relation.key]
         self._key_names = [quote_ident(relation.columns[number]) for number in relation.key]
 

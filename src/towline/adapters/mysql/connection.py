@@ -193,6 +193,9 @@ def _hand_shake(driver: Any, line: socket.socket, timeout_s: float) -> None:
 
 def _set_session(driver: Any, flavor: Flavor, settings: Mapping[str, str]) -> None:
     given = {**SESSION_SETTINGS, flavor.statement_time_limit: "0", **settings}
+    if flavor.is_mysql_from(8, 0, 30):
+        # A key that the server made by itself is in the binlog whether the catalog shows it or not.
+        given["show_gipk_in_create_table_and_information_schema"] = "ON"
     assignments = ", ".join(f"SESSION {name} = {value}" for name, value in given.items())
     driver.query(f"SET {assignments}")
 

@@ -8,11 +8,12 @@ from typing import Final
 
 from towline.adapters.mysql.apply_sql import TableSql
 from towline.adapters.mysql.catalog import read_column_types, read_packet_limit, read_unique_keys
+from towline.adapters.mysql.errors import clean_message
 from towline.adapters.mysql.foreign_rows import NO_FOREIGN_ROWS, ForeignRows
 from towline.adapters.mysql.quoting import qualified
 from towline.adapters.mysql.session import Session
 from towline.domain.changes import DELETE, TRUNCATE, Relation, RowChange, has_unchanged
-from towline.domain.errors import RowConflict, SetupError, Side, TableMustStartOver
+from towline.domain.errors import RowConflict, SetupError, Side, TableMustStartOver, UnrepresentableValue
 from towline.domain.tables import SAME_NAMES, NameMap, TableName
 from towline.engine.fold import Fold, InsertStep, KeyedStep, MoveStep, Step, TruncateStep, WholeRowStep
 from towline.engine.points import APPLY_IN_BATCH, reach
@@ -21,6 +22,7 @@ Reject = tuple[str, TableName, str, str, str | None]
 """Job, table, kind, reason, key; the key must not be logged (I7)."""
 
 _COUNT_OF_CHANGED: Final = 2
+_TRUNCATED: Final = 1265
 _SAVE_REJECT: Final = """
 INSERT INTO towline.reject (job_id, table_schema, table_name, kind, reason, key_values) VALUES (%s, %s, %s, %s, %s, %s)
 """
@@ -128,7 +130,7 @@ class FoldWriter:
         self._expect(relation, 1 - await self._update_part(table, step.new, step.old), expectation)
 
     async def _update_part(self, table: TableSql, row: bytes, old: bytes | None = None) -> int:
-        return await self._session.execute(table.update_part(row, old), what=f"writing {table.relation.table}")
+        return await self._run([table.update_part(row, old)], table.relation)
 
     def _expect(self, relation: Relation, missing: int, expectation: Expectation) -> None:
         """Rows that are missing and cannot be made: not all of their values are known."""
@@ -178,8 +180,22 @@ class FoldWriter:
                     side=Side.TARGET,
                     remedy="Raise max_allowed_packet on the target (64 MB and more), then retry the job.",
                 )
-            rows += await self._session.execute(statement, what=f"writing {relation.table}")
+            changed, warnings = await self._session.write(statement, what=f"writing {relation.table}")
+            if warnings:
+                await self._require_uncut(relation)
+            rows += changed
         return rows
+
+    async def _require_uncut(self, relation: Relation) -> None:
+        """In strict mode, too, the server cuts spaces at the end of a text and rounds a DECIMAL, and only says so."""
+        for _, number, message in await self._session.query("SHOW WARNINGS"):
+            if int(number) == _TRUNCATED:
+                raise UnrepresentableValue(
+                    f"{relation.table}: {clean_message(str(message), _TRUNCATED)} (error {_TRUNCATED})",
+                    side=Side.TARGET,
+                    schema=relation.table.schema,
+                    table=relation.table.name,
+                )
 
     async def _table(self, relation: Relation) -> TableSql:
         table = self._tables.get(relation)

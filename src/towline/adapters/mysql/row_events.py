@@ -241,7 +241,10 @@ def join_shape(table_map: TableMap, shape: TableShape, key: Sequence[str], *, is
             side=Side.SOURCE,
             remedy="Leave the table out of the job, or drop its system versioning.",
         )
-    if len(mapped_columns) < len(shape.columns) or any(not _is_hash(column) for column in hidden):
+    if len(mapped_columns) < len(shape.columns):
+        return None
+    # MySQL hides none behind the others; one that the catalog does not show stands in front of them.
+    if hidden and not (is_mariadb and all(map(_is_hash, hidden))):
         return None
     codecs = []
     included = []

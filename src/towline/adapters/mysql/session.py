@@ -162,6 +162,10 @@ class Session:
         """How many rows the statement changed, as the server counts them (found rows, see `connect`)."""
         return await self.call(lambda: self._execute(sql, args), what=what)
 
+    async def write(self, sql: bytes, *, what: str = "") -> tuple[int, int]:
+        """As `execute`, and how many warnings the server has about the statement; they can be asked for next."""
+        return await self.call(lambda: (self._execute(sql, ()), int(self._driver._result.warning_count)), what=what)
+
     async def run(self, work: Callable[[Wire], T], *, what: str = "") -> T:
         """The result of `work`, run in the session's thread with its packet stream."""
 

@@ -64,7 +64,8 @@ _XA_VERBS: Final = {
     "COMMIT": Verb.XA_COMMIT,
     "ROLLBACK": Verb.XA_ROLLBACK,
 }
-_ROW_VERBS: Final = frozenset({"INSERT", "UPDATE", "REPLACE", "LOAD", "WITH", "CALL"})
+# A function that changes rows is logged as the SELECT of its call, whatever called it.
+_ROW_VERBS: Final = frozenset({"INSERT", "UPDATE", "REPLACE", "LOAD", "WITH", "CALL", "SELECT", "DO"})
 _DDL_VERBS: Final = frozenset({"CREATE", "ALTER", "DROP", "RENAME"})
 # Words that may stand between the verb and the kind of object, or between the kind and the name.
 _NOISE: Final = frozenset(

@@ -274,7 +274,7 @@ async def extend_publication(
     with translated(Side.SOURCE, what=f"adding to the publication {name}"):
         async with connection.transaction():
             newest = await _hold_publication(connection, name)
-            published = await _read_published(connection, name)
+            published = await read_published(connection, name)
             missing = [table for table in tables if table not in published]
             if not missing:
                 return False
@@ -304,7 +304,7 @@ async def narrow_publication(
         async with connection.transaction():
             if await _hold_publication(connection, name) > edit:
                 return False
-            surplus = sorted(await _read_published(connection, name) - set(tables))
+            surplus = sorted(await read_published(connection, name) - set(tables))
             if not surplus:
                 return False
             # ONLY: a parent in an inheritance tree does not take children with it that stay.
@@ -326,7 +326,8 @@ async def _hold_publication(connection: asyncpg.Connection, name: str) -> int:
     return int(digits) if digits.isdecimal() else 0
 
 
-async def _read_published(connection: asyncpg.Connection, name: str) -> set[TableName]:
+async def read_published(connection: asyncpg.Connection, name: str) -> set[TableName]:
+    """What the tables of the publication are called now; it knows them by their ids."""
     rows = await connection.fetch(_PUBLISHED, name)
     return {TableName(row[0], row[1]) for row in rows if row[0] is not None}
 

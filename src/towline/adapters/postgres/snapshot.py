@@ -111,6 +111,11 @@ class PgCopySource:
         async with self._session("publication") as connection:
             return await slots.narrow_publication(connection, self._feed, tables, edit=self._edit)
 
+    async def find_unsent(self, tables: Sequence[Table]) -> list[TableName]:
+        async with self._session("publication") as connection:
+            published = await slots.read_published(connection, self._feed)
+        return [table.name for table in tables if table.is_logged and table.name not in published]
+
     async def open_later_snapshot(self, tables: Sequence[Table], *, follow: bool) -> PgSnapshot:
         if not follow:
             return await self._open(None, tables)
