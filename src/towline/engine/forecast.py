@@ -43,7 +43,7 @@ _READING_COST: Final = {"STATISTICS DATA": 1.0, "FK CONSTRAINT": 0.4, "MATERIALI
 _FIRST_PROOF_S: Final = 1.0
 # How many bytes of rows are copied in the time that a byte of the source's log is applied: rows come one by one there,
 # anywhere in their tables, and into indexes that are built.  Before anything is measured.
-_PER_LOG_BYTE: Final = 4.0
+_PER_LOG_BYTE: Final = 5.0
 # Changes are applied by one session, however many the copy had.
 _MAX_APPLY_BYTES_PER_S: Final = 30_000_000.0
 # Servers are ahead or behind with what they tell of an index, so the guess is given up only when so much is built.
