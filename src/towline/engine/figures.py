@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from towline.domain.diagnosis import SourceFacts
 from towline.domain.progress import Phase, Progress
 from towline.domain.structure import Section, StructureItem
 from towline.domain.tables import Table, TableName
@@ -21,15 +20,6 @@ _MIN_ITEM_BYTES = 16 * 1024
 # Nearer than this a target is in step: nothing remains but to follow.
 _IN_STEP_S = 10.0
 _NOTHING_LEFT = Forecast(0, 0, 0)
-
-
-def _kept_for_the_job(seen: SourceFacts, first_log_end: int | None) -> int | None:
-    """Bytes of log that the catch-up will have to read; None when not known."""
-    if seen.log.keeps_for_s is None:
-        return seen.log.held_bytes
-    if seen.log_end_bytes is None or first_log_end is None:
-        return None
-    return seen.log_end_bytes - first_log_end
 
 
 def weigh(item: StructureItem) -> int:
@@ -56,8 +46,7 @@ class JobFigures:
         self._follows = follows
         self._forecaster = Forecaster()
         self._fractions: dict[int, float] = {}
-        self._kept_since_s: float | None = None
-        self._first_log_end: int | None = None
+        self._first_log: tuple[int, int] | None = None  # when the source was seen first, and where its log ended
         self._row_rate = RateMeter()
         self._wire_rate = RateMeter()
 
@@ -205,17 +194,22 @@ class JobFigures:
         return total, left
 
     def _take_held_log(self, now_s: float) -> None:
+        """What the catch-up will have to read, and how fast it grows."""
         seen = self.board.newest
-        if self.phase is Phase.STRUCTURE and self._kept_since_s is None:
-            self._kept_since_s = now_s  # the source keeps its log from about here on
-        if self._kept_since_s is None or seen is None or seen.source is None:
+        if seen is None or seen.source is None or seen.source.log_end_bytes is None:
             return
-        held_bytes = _kept_for_the_job(seen.source, self._first_log_end)
-        if self._first_log_end is None:
-            self._first_log_end = seen.source.log_end_bytes
+        source, end_bytes = seen.source, seen.source.log_end_bytes
+        if self._first_log is None:
+            self._first_log = source.at_us, end_bytes
+        first_us, first_bytes = self._first_log
+        held_bytes, unseen_s = source.log.held_bytes, 0.0
+        if source.log.keeps_for_s is not None:
+            # The source keeps its log for all alike; the job needs what was written since its snapshot.
+            held_bytes = max(0, end_bytes - first_bytes)
+            unseen_s = max(0, first_us - (seen.log_needed_since_us or first_us)) / 1e6
         if held_bytes is not None:
-            age_s = (self._clock.now_us() - seen.source.at_us) / 1e6
-            self._forecaster.add_held(now_s - age_s - self._kept_since_s, held_bytes)
+            at_s = now_s - (self._clock.now_us() - source.at_us) / 1e6
+            self._forecaster.add_log(at_s, end_bytes=end_bytes, held_bytes=held_bytes, unseen_s=unseen_s)
 
     def _forecast(self, full: FullPhase, left: Left, now_us: int) -> Forecast | None:
         """None when not known, 0 seconds only when nothing is left."""

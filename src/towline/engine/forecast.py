@@ -43,7 +43,7 @@ _READING_COST: Final = {"STATISTICS DATA": 1.0, "FK CONSTRAINT": 0.4, "MATERIALI
 _FIRST_PROOF_S: Final = 1.0
 # How many bytes of rows are copied in the time that a byte of the source's log is applied: rows come one by one there,
 # anywhere in their tables, and into indexes that are built.  Before anything is measured.
-_PER_LOG_BYTE: Final = 4.0
+_PER_LOG_BYTE: Final = 5.0
 # Changes are applied by one session, however many the copy had.
 _MAX_APPLY_BYTES_PER_S: Final = 30_000_000.0
 # Servers are ahead or behind with what they tell of an index, so the guess is given up only when so much is built.
@@ -147,7 +147,10 @@ class Forecaster:
         self._proven = Pace()
         self._catch_up_begun: tuple[float, float] | None = None  # when, and how long it was thought to take
         self._catch_up_s = 0.0
-        self._held: tuple[float, float] | None = None  # seconds since the source began to keep it, bytes
+        self._log_begun: tuple[float, float] | None = None  # when, and the end of the source's log then
+        self._log_per_s: float | None = None
+        self._held_bytes: float | None = None
+        self._unseen_s = 0.0
 
     def add_index(self, now_s: float, done: float) -> None:
         """`done`: a running total, while indexes are being built."""
@@ -157,15 +160,23 @@ class Forecaster:
         begun_s, first = self._index_begun
         self._index_waited_s = now_s - begun_s if done == first else 0.0
 
-    def add_held(self, kept_s: float, held_bytes: float) -> None:
-        """The source has kept its log for the job for `kept_s`, and it has come to `held_bytes`."""
-        self._held = kept_s, held_bytes
+    def add_log(self, at_s: float, *, end_bytes: float, held_bytes: float, unseen_s: float = 0.0) -> None:
+        """The source's log ended at `end_bytes`, and `held_bytes` of it were still to be read for the job.
+
+        `unseen_s`: so long before all of these the job has needed it too, of which only the time is known.
+        """
+        if self._log_begun is None:
+            self._log_begun = at_s, end_bytes
+        begun_s, first_bytes = self._log_begun
+        if at_s - begun_s >= _MIN_EVIDENCE_S:
+            self._log_per_s = max(0.0, end_bytes - first_bytes) / (at_s - begun_s)
+        self._held_bytes, self._unseen_s = held_bytes, unseen_s
 
     def add_proven(self, now_s: float, proven_us: int | None) -> None:
         """`proven_us`: while the stream runs, None before the first proof."""
         if self._catch_up_begun is None:
             # A run that did not see the copy knows nothing of what has come together.
-            has_seen = self._held is not None and self.data.per_s(math.inf) is not None
+            has_seen = self._log_per_s is not None and self.data.per_s(math.inf) is not None
             self._catch_up_begun = now_s, (self._catch_up_ahead_s(0.0) or 0.0) if has_seen else 0.0
         self._catch_up_s = now_s - self._catch_up_begun[0]
         if proven_us is not None:
@@ -229,11 +240,10 @@ class Forecaster:
 
     def _catch_up_ahead_s(self, until_then_s: float) -> float | None:
         """How long the catch-up will take that begins in `until_then_s`; None if the target would never get there."""
-        if self._held is None or self._held[0] < _MIN_EVIDENCE_S:
+        if self._held_bytes is None:
             return _FIRST_PROOF_S  # the source has not said yet; most write little beside a migration
-        kept_s, held_bytes = self._held
-        per_s = held_bytes / kept_s
-        backlog = per_s * (kept_s + until_then_s)
+        per_s = self._log_per_s or 0.0
+        backlog = self._held_bytes + per_s * (self._unseen_s + until_then_s)
         copy_rate = self.data.per_s(math.inf)
         apply_rate = min(_MAX_APPLY_BYTES_PER_S, math.inf if copy_rate is None else copy_rate / _PER_LOG_BYTE)
         if per_s >= apply_rate * 0.9:

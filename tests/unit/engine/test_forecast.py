@@ -15,6 +15,12 @@ def run(pace: Pace, *, begin_s: float, seconds: int, per_s: float, done: float =
     return done + per_s * seconds
 
 
+def keep_log(forecaster: Forecaster, seconds: float, size_bytes: int) -> None:
+    """The source wrote so much into its log, all of which is still to be read."""
+    forecaster.add_log(0.0, end_bytes=0, held_bytes=0)
+    forecaster.add_log(seconds, end_bytes=size_bytes, held_bytes=size_bytes)
+
+
 def test_nothing_is_known_without_evidence():
     forecaster = Forecaster()
     assert forecaster.full_phase(left(1000), follows=False) is None
@@ -71,30 +77,52 @@ def test_the_near_future_is_told_by_the_near_past():
 
 def test_the_catch_up_is_counted_by_what_the_source_writes_meanwhile():
     forecaster = Forecaster()
-    run(forecaster.data, begin_s=0, seconds=10, per_s=60_000_000.0)
-    forecaster.add_held(10.0, 50_000_000)
-    known = forecaster.full_phase(left(600_000_000), follows=True)
+    run(forecaster.data, begin_s=0, seconds=10, per_s=75_000_000.0)
+    keep_log(forecaster, 10.0, 50_000_000)
+    known = forecaster.full_phase(left(750_000_000), follows=True)
     assert known is not None
     # 10 for the rows, 1 for the proof; 5 MB/s for 20 s, which the target catches up at 10 MB/s
     assert known.seconds == 21
-    forecaster.add_held(10.0, 500_000_000)
-    assert forecaster.full_phase(left(600_000_000), follows=True) is None  # it would never get there
+    keep_log(forecaster, 10.0, 500_000_000)
+    assert forecaster.full_phase(left(750_000_000), follows=True) is None  # it would never get there
+
+
+def test_a_run_that_begins_late_does_not_take_what_has_come_together_for_what_comes_in_a_moment():
+    """9 GB were held when the worker began; the source writes 5 MB/s."""
+    forecaster = Forecaster()
+    run(forecaster.data, begin_s=0, seconds=10, per_s=75_000_000.0)
+    forecaster.add_log(0.0, end_bytes=20_000_000_000, held_bytes=8_900_000_000)
+    forecaster.add_log(10.0, end_bytes=20_050_000_000, held_bytes=8_950_000_000)
+    known = forecaster.full_phase(left(750_000_000), follows=True)
+    assert known is not None
+    assert known.seconds == 911  # 10 for the rows, 1 for the proof; 9 GB at 10 MB/s
+
+
+def test_log_that_was_needed_before_the_run_began_is_told_by_its_time():
+    """Half an hour of 5 MB/s before the worker was started anew, on a source that holds no log for a job."""
+    forecaster = Forecaster()
+    run(forecaster.data, begin_s=0, seconds=10, per_s=75_000_000.0)
+    forecaster.add_log(0.0, end_bytes=0, held_bytes=0, unseen_s=1780)
+    forecaster.add_log(10.0, end_bytes=50_000_000, held_bytes=50_000_000, unseen_s=1780)
+    known = forecaster.full_phase(left(750_000_000), follows=True)
+    assert known is not None
+    assert known.seconds == 911
 
 
 def test_a_target_that_takes_rows_slowly_takes_as_long_to_catch_up():
-    """Copied at 10 MB/s; of 0.4 MB/s that the source writes, 18 MB have come together in 45 s, and took 9 s."""
+    """Copied at 10 MB/s; of 0.4 MB/s that the source writes, 18 MB come together in 45 s, and take 11 s."""
     forecaster = Forecaster()
     run(forecaster.data, begin_s=0, seconds=40, per_s=10_000_000.0)
-    forecaster.add_held(40.0, 16_000_000)
+    keep_log(forecaster, 40.0, 16_000_000)
     known = forecaster.full_phase(left(50_000_000), follows=True)
     assert known is not None
-    assert 12 <= known.seconds <= 16
+    assert 15 <= known.seconds <= 19
 
 
 def test_before_the_stream_shows_how_fast_it_is_the_catch_up_takes_what_was_thought():
     forecaster = Forecaster()
-    run(forecaster.data, begin_s=0, seconds=10, per_s=60_000_000.0)
-    forecaster.add_held(10.0, 50_000_000)
+    run(forecaster.data, begin_s=0, seconds=10, per_s=75_000_000.0)
+    keep_log(forecaster, 10.0, 50_000_000)
     seconds = []
     for waited_s in range(8):
         forecaster.add_proven(10.0 + waited_s, None)
