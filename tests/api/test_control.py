@@ -672,6 +672,20 @@ async def test_objects_join_and_leave_a_job_that_has_run_in_two_steps(api: Api) 
     assert job.status is JobStatus.STARTING
 
 
+async def test_the_child_by_which_a_client_follows_an_edit_is_the_job_itself(api: Api) -> None:
+    job_id = await api.create_job()
+    assert "children" not in (await api.post("jobs", {"db_use_type": "sync"})).json()["jobs"][0]
+    await api.bring_to(job_id, JobStatus.STREAMING, full_complete_us=1)
+    assert (await one(api, "PUT", "jobs/batch-select-objects", {"job_id": job_id, "selected": False}))["status"] is True
+    assert "children" not in (await api.post("jobs", {"db_use_type": "sync"})).json()["jobs"][0], "only edited"
+    result = await one(api, "POST", "jobs/batch-retry-task", {"job_id": job_id, "is_sync_re_edit": True})
+    assert result["status"] == "success", result
+    (entry,) = (await api.post("jobs", {"db_use_type": "sync"})).json()["jobs"]
+    (child,) = entry.pop("children")
+    assert child == entry
+    assert child["status"] == "INCRE_TRANSFER_STARTED"
+
+
 async def test_objects_that_fail_their_precheck_do_not_join(api: Api) -> None:
     job_id = await api.create_job()
     await one(api, "PUT", "jobs/batch-select-objects", {"job_id": job_id, "selected": True, "job": [TABLE]})
@@ -743,6 +757,23 @@ async def test_conflict_policy(api: Api, word: str) -> None:
     assert (await api.stored_job(job_id)).conflict_policy is ConflictPolicy(word)
     (detail,) = (await api.post("jobs/batch-detail", {"jobs": [job_id]})).json()["results"]
     assert detail["conflict_policy"] == word
+
+
+async def test_policies_that_hold_anyway_need_no_other(api: Api) -> None:
+    job_id = await api.create_job()
+    result = await one(api, "POST", "jobs/batch-sync-policy", {"job_id": job_id, "filter_ddl_policy": "drop_database"})
+    assert result == {"id": job_id, "status": "success"}
+    assert (await api.stored_job(job_id)).conflict_policy is ConflictPolicy.OVERWRITE
+    endpoint = endpoint_body(db_type="mysql", db_port=3306)
+    other = await api.create_job(
+        name="of-mysql", engine_type="mysql", source_endpoint=endpoint, target_endpoint=endpoint
+    )
+    for of, wish, code in ((job_id, False, None), (other, True, None), (other, False, "DRS.M00300")):
+        result = await one(api, "POST", "jobs/batch-sync-policy", {"job_id": of, "ddl_trans": wish})
+        assert result.get("error_code") == code, (wish, result)
+    await api.bring_to(job_id, JobStatus.STREAMING)
+    for item, code in (({"index_trans": True}, "DRS.M00304"), ({}, "DRS.M00201")):
+        assert (await one(api, "POST", "jobs/batch-sync-policy", {"job_id": job_id, **item}))["error_code"] == code
 
 
 @pytest.mark.parametrize(

@@ -319,7 +319,14 @@ async def test_detail_gives_back_what_was_sent(api: Api) -> None:
         "ssl_cert_key": base64.b64encode(PEM).decode(),
         "ssl_cert_check_sum": hashlib.sha256(PEM).hexdigest(),
     }
-    sent = job_body(source_endpoint=endpoint_body(**extra), node_type="xlarge", task_type="FULL_TRANS")
+    order = {"period_type": 2, "period_num": 3, "is_auto_renew": 1}
+    sent = job_body(
+        source_endpoint=endpoint_body(**extra),
+        node_type="xlarge",
+        task_type="FULL_TRANS",
+        charging_mode="period",
+        period_order=order,
+    )
     answer = await api.post("jobs/batch-creation", {"jobs": [sent]})
     job_id = answer.json()["results"][0]["id"]
     answer = await api.post("jobs/batch-detail", {"jobs": [job_id], "page_req": {}})
@@ -340,6 +347,7 @@ async def test_detail_gives_back_what_was_sent(api: Api) -> None:
     for side in ("source_endpoint", "target_endpoint"):
         expected = {name: value for name, value in sent[side].items() if name != "db_password"}
         assert detail[side] == expected
+    assert detail["period_order"] == {"charging_mode": "period", **order}
     assert detail["inst_info"]["inst_type"] == "xlarge"
     assert detail["inst_info"]["engine_type"] == "postgresql"
     assert detail["create_time"] == str(api.clock.us // 1000)
@@ -469,6 +477,12 @@ async def test_list_filters(api: Api) -> None:
     assert await ids(instance_ids=["in-02", "in-01"]) == [third]
     assert await ids(instance_ids=["in-02"]) == []
     assert await ids(engine_type="mysql") == []
+    tag = {"key": "_sys_enterprise_project_id", "value": "eps-1"}
+    fourth = await api.create_job(name="gamma-four", sys_tags=[tag])
+    assert await ids(enterprise_project_id="eps-1", service_name="eps") == [fourth]
+    assert await ids(enterprise_project_id="eps-2") == []
+    assert sorted(await ids(enterprise_project_id="0")) == sorted([first, third]), "the default one"
+    assert sorted(await ids(enterprise_project_id="all_granted_eps")) == sorted([first, third, fourth])
 
 
 async def test_list_pages(api: Api) -> None:

@@ -193,6 +193,18 @@ async def test_a_failed_job_is_told_once_by_mail_and_webhook(
     assert await api.store.outside.load_alarms() == {}
 
 
+async def test_the_update_of_version_5_names_the_same_receivers(outward: Api, receiver: HttpReceiver) -> None:
+    api = outward
+    job_id = await api.create_job()
+    wish = {"alarm_to_user": True, "topic_urn": "urn:smn:eu-de:1:ops", "delay_time": 30}
+    path = f"/v5/{api.account.project_id}/jobs/{job_id}"
+    answer = await api.put(path, {"job": {"type": "notify", "params": {"alarm_notify": wish}}})
+    assert answer.status_code == 200, answer.text
+    await api.bring_to(job_id, JobStatus.START_FAILED, failure=failure())
+    await duties_of(api, OutsideConfig(topics={"ops": TopicConfig(webhook=receiver.url + "/hook")})).do_round()
+    assert [json.loads(sent)["kind"] for _, _, sent in receiver.requests] == ["failed"]
+
+
 async def test_a_receiver_that_hangs_holds_up_nobody_else(
     outward: Api, receiver: HttpReceiver, mailbox: MailReceiver, hung: HttpReceiver
 ) -> None:

@@ -11,10 +11,12 @@ import pytest
 
 from tests.api.harness import UNKNOWN_ID, Api, create_foreign_job
 from towline.api.wire.details import render_actions
+from towline.api.wire.selection import read_selection
+from towline.api.wire.v5_objects import DatabaseObject, DbObjectRequest, TableObject, read_db_object
 from towline.domain.errors import IllegalTransition
-from towline.domain.jobs import JobStatus, PauseMode
+from towline.domain.jobs import Endpoint, JobStatus, PauseMode
 from towline.domain.progress import Phase, Progress
-from towline.domain.tables import ObjectSelection
+from towline.domain.tables import ObjectSelection, TableName, TableRename
 from towline.service import decisions
 from towline.service.ports import Job, JobChange
 
@@ -32,6 +34,17 @@ async def act(api: Api, job_id: str, name: str, **params: Any) -> tuple[int, dic
 async def update(api: Api, job_id: str, kind: str, **params: Any) -> tuple[int, dict[str, Any]]:
     answer = await api.call("PUT", v5(api, f"jobs/{job_id}"), {"job": {"type": kind, "params": params}})
     return answer.status_code, answer.json()
+
+
+async def detail_of(api: Api, job_id: str) -> dict[str, Any]:
+    (detail,) = (await api.post("jobs/batch-detail", {"jobs": [job_id]})).json()["results"]
+    assert isinstance(detail, dict)
+    return detail
+
+
+def tables(**items: Any) -> dict[str, Any]:
+    """The parameters of an update that chooses these tables of the database `shop`."""
+    return {"db_object": {"object_scope": "table", "object_info": {"shop": {"name": "shop", "tables": items}}}}
 
 
 async def show(api: Api, job_id: str, kind: str, query: str = "") -> dict[str, Any]:
@@ -110,12 +123,71 @@ async def test_update_changes_one_thing(api: Api) -> None:
         ("name", {}, "DRS.M00201"),
         ("expired_days", {"base_info": {"expired_days": "3"}}, "DRS.M00202"),
         ("notify", {}, "DRS.M00201"),
-        ("db_object", {}, "DRS.M00300"),
+        ("notify", {"alarm_notify": {"topic_urn": "urn:smn:eu-de:1:nobody"}}, "DRS.M00202"),
+        ("policy", {}, "DRS.M00300"),
+        ("db_object", {}, "DRS.M00201"),
+        ("db_object", {"db_object": {"object_scope": "schema"}}, "DRS.M00202"),
+        ("db_object", {"db_object": {"object_scope": "database"}}, "DRS.M00201"),
+        ("db_object", {"db_object": {"object_scope": "database", "object_info": {"shop": {}}}}, "DRS.M00201"),
+        (
+            "db_object",
+            {"db_object": {"object_scope": "database", "object_info": {"other": {"all": True}}}},
+            "DRS.M00202",
+        ),
+        ("db_object", tables(item={"all": False, "columns": {"id": {}}}), "DRS.M00300"),
+        ("db_object", tables(item={"filter_conditions": ["id > 1"]}), "DRS.M00300"),
+        ("db_object", tables(item={"type": "procedure"}), "DRS.M00300"),
+        ("db_object", tables(item={"type": "shape"}), "DRS.M00202"),
+        ("db_object", tables(item={"sync_type": "config"}), "DRS.M00300"),
+        ("db_object", tables(**{"nul\x00": {}}), "DRS.M00202"),
+        ("db_object", {"db_object": {"object_scope": "all", "target_root_db": {"db_name": "other"}}}, "DRS.M00202"),
+        ("db_object", {"db_object": {"object_scope": "all", "object_info": {"shop": {"all": True}}}}, "DRS.M00202"),
     ],
 )
 async def test_updates_that_are_refused(api: Api, kind: str, params: dict[str, Any], code: str) -> None:
-    status, refused = await update(api, await api.create_job(), kind, **params)
-    assert (status, refused["error_code"]) == (400, code)
+    job_id = await api.create_job()
+    before = await api.stored_job(job_id)
+    status, refused = await update(api, job_id, kind, **params)
+    assert (status, refused["error_code"]) == (400, code), refused
+    assert await api.stored_job(job_id) == before
+
+
+async def test_objects_are_chosen_by_name(api: Api) -> None:
+    job_id = await api.create_job()
+    assert (await update(api, job_id, "db_object", **tables(item={"name": "item", "all": True, "type": "table"})))[
+        0
+    ] == 200
+    job = await api.stored_job(job_id)
+    assert job.selection == ObjectSelection(tables=frozenset({TableName("public", "item")}))
+    detail = (await detail_of(api, job_id))["object_infos"]
+    # What one client makes the lists of tables of its own state from.
+    assert [(each["parent_id"], each["name"]) for each in detail if each["type"] == "table"] == [("shop", "item")]
+    assert (await detail_of(api, job_id))["sync_database"] is False
+    schemas = {"crm": {"all": True}, "web": {"tables": {"page": {"type": "view"}, "hit": {"name": "hits"}}}}
+    wish = {"db_object": {"object_scope": "table", "object_info": {"shop": {"schemas": schemas}}}}
+    assert (await update(api, job_id, "db_object", **wish))[0] == 200
+    selection = (await api.stored_job(job_id)).selection
+    assert selection.schemas == {"crm"}
+    assert selection.views == {TableName("web", "page")}
+    assert selection.names.tables == (TableRename(TableName("web", "hit"), TableName("web", "hits")),)
+    wish = {"db_object": {"object_scope": "database", "object_info": {"shop": {"name": "shop", "all": True}}}}
+    assert (await update(api, job_id, "db_object", **wish))[0] == 200
+    assert (await api.stored_job(job_id)).selection == ObjectSelection()
+    detail = await detail_of(api, job_id)
+    assert (detail["object_switch"], detail["sync_database"]) == (True, True)
+    assert [each["name"] for each in detail["object_infos"]] == ["shop"]
+    assert (await update(api, job_id, "db_object", db_object={"object_scope": "all"}))[0] == 200
+    assert (await detail_of(api, job_id))["object_switch"] is False
+    await api.bring_to(job_id, JobStatus.COPYING)
+    status, refused = await update(api, job_id, "db_object", **tables(item={}))
+    assert (status, refused["error_code"]) == (400, "DRS.M00304")
+
+
+def test_objects_of_a_family_without_schemas_lie_in_the_database() -> None:
+    order = DbObjectRequest(object_scope="table", object_info={"shop": DatabaseObject(tables={"item": TableObject()})})  # type: ignore[arg-type]
+    endpoint = Endpoint("mysql", "h", 3306, "u", "p", "")
+    selection, _ = read_selection(read_db_object(order, target=endpoint), source=endpoint, target=endpoint)
+    assert selection.tables == {TableName("shop", "item")}
 
 
 async def test_detail_shows_the_job_without_its_passwords(api: Api) -> None:

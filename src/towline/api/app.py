@@ -62,7 +62,7 @@ def create_app(
     meter = RequestMeter()
     gate = Gate(Authenticator(identity), clock)
     pages = HealthPages(jobs, meter, version=version)
-    routes = all_routes(jobs, identity, outlets or Outlets())
+    routes = all_routes(jobs, identity, outlets)
     inner = Litestar(
         route_handlers=[
             *(_build_handler(route, gate) for route in routes),
@@ -79,6 +79,7 @@ def create_app(
 
 def all_routes(jobs: JobService, identity: IdentityService, outlets: Outlets | None = None) -> list[Route]:
     """Every call that is served, with its full path."""
+    outlets = outlets or Outlets()
     in_project = [
         *ProgressRoutes(jobs).table(),
         *JobRoutes(jobs).table(),
@@ -89,11 +90,11 @@ def all_routes(jobs: JobService, identity: IdentityService, outlets: Outlets | N
         *StructureRoutes(jobs).table(),
         *DatabaseRoutes(jobs).table(),
         *TuningRoutes(jobs).table(),
-        *OutsideRoutes(jobs, outlets or Outlets()).table(),
+        *OutsideRoutes(jobs, outlets).table(),
         *UnbuiltRoutes(jobs).table(),
     ]
     confined = [replace(route, path=_PROJECT_PATH + route.path) for route in in_project]
-    return confined + V5Routes(jobs).table() + IdentityRoutes(identity).table()
+    return confined + V5Routes(jobs, outlets).table() + IdentityRoutes(identity).table()
 
 
 def _build_handler(route: Route, gate: Gate) -> HTTPRouteHandler:

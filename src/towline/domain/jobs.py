@@ -150,6 +150,11 @@ def takes_objects_in(source: Endpoint, target: Endpoint) -> bool:
     return (source.family, target.family) in _TAKE_OBJECTS_IN
 
 
+def carries_ddl(source: Endpoint) -> bool:
+    """Whether DDL of a source reaches the target while a job follows it. PostgreSQL tells nobody about its own."""
+    return source.family == "mysql"
+
+
 _STREAM_SHARE: Final = 4
 _SMALLEST_STREAM_BYTES: Final = 4 * 1024 * 1024
 

@@ -290,11 +290,15 @@ def set_attributes(changes: Mapping[str, Any], event: str) -> DecideJob:
     return decide
 
 
-def set_policy(policy: ConflictPolicy) -> DecideJob:
+def set_policy(policy: ConflictPolicy | None) -> DecideJob:
+    """None leaves the policy as it is; the job must still be one that could be given another."""
+
     def decide(job: Job) -> JobEdit:
         # A running worker has its policy already; a failed or paused job takes the new one when it goes on.
         if job.status not in CONFIGURABLE | FAILED | {JobStatus.SCHEDULED, JobStatus.PAUSED}:
             raise _not_now(job, "given another policy")
+        if policy is None:
+            return JobEdit(job)
         return JobEdit(replace(job, conflict_policy=policy), (f"conflict policy: {policy.value}",))
 
     return decide

@@ -239,7 +239,7 @@ class JobService:
         """`items` are kept and given back as they came."""
         return await _outcome(job_id, self._edit(caller, job_id, decisions.select_objects(selection, items)))
 
-    async def set_policy(self, caller: Caller, job_id: str, policy: ConflictPolicy) -> Outcome[Job]:
+    async def set_policy(self, caller: Caller, job_id: str, policy: ConflictPolicy | None) -> Outcome[Job]:
         return await _outcome(job_id, self._edit(caller, job_id, decisions.set_policy(policy)))
 
     async def set_speed(self, caller: Caller, job_id: str, windows: Sequence[SpeedWindow]) -> Outcome[Job]:

@@ -156,6 +156,7 @@ class JobFilter:
     tags: Mapping[str, str] = field(default_factory=dict)
     host: str = ""
     instance_ids: tuple[str, ...] = ()  # of the source or the target, as the API names them
+    enterprise_project: str = ""  # "0": the default one, which is that of a job that was given none
 
 
 class JobLine(NamedTuple):

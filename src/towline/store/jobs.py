@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Select, and_, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
@@ -371,6 +371,9 @@ def _name_taken(name: str, error: IntegrityError) -> Exception:
     return InvariantBroken("a row of the store does not fit its table")
 
 
+_DEFAULT_ENTERPRISE_PROJECT: Final = "0"
+
+
 def _conditions(job_filter: JobFilter) -> Sequence[ColumnElement[bool]]:
     job = tables.job.c
     conditions: list[ColumnElement[bool]] = []
@@ -386,6 +389,9 @@ def _conditions(job_filter: JobFilter) -> Sequence[ColumnElement[bool]]:
     if job_filter.instance_ids:
         sides = (job.source_attributes, job.target_attributes)
         conditions.append(or_(*(side["inst_id"].as_string().in_(job_filter.instance_ids) for side in sides)))
+    if job_filter.enterprise_project:
+        given = job.attributes[("sys_tags", 0, "value")].as_string()
+        conditions.append(func.coalesce(given, _DEFAULT_ENTERPRISE_PROJECT) == job_filter.enterprise_project)
     if job_filter.host:
         conditions.append(or_(*(side["host"].as_string() == job_filter.host for side in (job.source, job.target))))
     return [and_(*conditions)] if conditions else []

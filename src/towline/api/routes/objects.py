@@ -15,6 +15,7 @@ from towline.api.wire.selection import (
     read_selection,
 )
 from towline.api.wire.words import CONFLICT_POLICY_OF_WORD
+from towline.domain.jobs import carries_ddl
 from towline.service.jobs import JobService
 from towline.service.ports import Job, Outcome
 
@@ -34,8 +35,10 @@ _UNBUILT_POLICY_MEMBERS: Final = (
     "file_and_position",
     "gtid_set",
     "ddl_topic",
-    "ddl_trans",
 )
+
+
+_KEPT_POLICIES: Final = ("filter_ddl_policy", "index_trans", "ddl_trans")
 
 
 class ObjectRoutes:
@@ -109,7 +112,19 @@ class ObjectRoutes:
             unbuilt.append("index_trans")
         if unbuilt:
             return not_built(unbuilt[0])
-        if not request.conflict_policy:
+        if request.ddl_trans is not None and (error := await self._check_ddl(call, job_id, request.ddl_trans)):
+            return error
+        # What is left holds for every job anyway: DROP DATABASE is never carried, indexes always are.
+        if not request.conflict_policy and all(getattr(request, name) is None for name in _KEPT_POLICIES):
             return empty("conflict_policy")
-        policy = CONFLICT_POLICY_OF_WORD[request.conflict_policy]
+        policy = CONFLICT_POLICY_OF_WORD[request.conflict_policy] if request.conflict_policy else None
         return (await self._jobs.set_policy(call.caller, job_id, policy)).error
+
+    async def _check_ddl(self, call: Call, job_id: str, wish: bool) -> BaseException | None:
+        """Whether DDL is carried follows from the source; a wish for the other would be believed."""
+        (outcome,) = await self._jobs.jobs(call.caller, [job_id])
+        if outcome.value is None:
+            return outcome.error or LookupError()
+        if wish == carries_ddl(outcome.value.source):
+            return None
+        return not_built("carrying DDL of this source" if wish else "leaving out DDL of this source")

@@ -9,6 +9,8 @@ from towline.api.wire.creation import check_name
 from towline.api.wire.details import render_actions
 from towline.api.wire.errors import ApiError, empty
 from towline.api.wire.fields import convert, read_start_time, require_id, require_member, require_word
+from towline.api.wire.outside import read_receivers
+from towline.api.wire.selection import read_selection
 from towline.api.wire.v5 import (
     ActionParams,
     ActionRequest,
@@ -23,6 +25,7 @@ from towline.api.wire.v5 import (
     TagsRequest,
     UpdateJobRequest,
     read_action,
+    read_base_change,
     read_detail_query,
     read_pause_mode,
     read_resource_type,
@@ -35,11 +38,12 @@ from towline.api.wire.v5 import (
     render_progress,
     render_tags,
 )
+from towline.api.wire.v5_objects import DbObjectRequest, read_db_object
 from towline.api.wire.words import PrecheckMode
 from towline.domain.access import Role
 from towline.domain.errors import JobDeleted, JobNotFound
 from towline.service.jobs import JobService
-from towline.service.ports import Job, JobFilter, Outcome
+from towline.service.ports import Job, JobFilter, Outcome, Outlets
 
 T = TypeVar("T")
 _PROJECT: Final = "/v5/{project_id}/"
@@ -48,8 +52,9 @@ _PROJECT: Final = "/v5/{project_id}/"
 class V5Routes:
     """A refusal fails the call, as there is only one job in it."""
 
-    def __init__(self, jobs: JobService) -> None:
+    def __init__(self, jobs: JobService, outlets: Outlets) -> None:
         self._jobs = jobs
+        self._outlets = outlets
 
     def table(self) -> list[Route]:
         """Paths from the root, as they are of another version."""
@@ -96,10 +101,18 @@ class V5Routes:
         return JobDetailAnswer(render_job(job))
 
     async def update(self, call: Call) -> Answer:
-        """Change a job's name, description, days of patience or notification."""
+        """Change a job's name, description, days of patience, notification or objects."""
         job_id = _job_id(call)
-        change = read_update(convert(call.json(), UpdateJobRequest, where="request"), job_id=job_id)
-        (outcome,) = await self._jobs.modify(call.caller, [change])
+        kind, params = read_update(convert(call.json(), UpdateJobRequest, where="request"))
+        if kind == "db_object":
+            outcome = await self._select(call, job_id, params.db_object)
+        elif kind == "notify":
+            if params.alarm_notify is None:
+                raise empty("alarm_notify")
+            wish = {"alarm_notify": read_receivers(params.alarm_notify, self._outlets)}
+            outcome = await self._jobs.set_attributes(call.caller, job_id, wish, "notification set")
+        else:
+            (outcome,) = await self._jobs.modify(call.caller, [read_base_change(kind, params, job_id=job_id)])
         return render_done(job_id, name=_value(outcome).name)
 
     async def act(self, call: Call) -> Answer:
@@ -158,6 +171,12 @@ class V5Routes:
             retry = jobs.retry_edited if params.is_sync_re_edit else jobs.retry
             return await retry(call.caller, job_id)
         return await jobs.end(call.caller, job_id, force=bool(params.force_delete))
+
+    async def _select(self, call: Call, job_id: str, wish: DbObjectRequest | None) -> Outcome[Job]:
+        job = await self._find(call, job_id)
+        request = read_db_object(wish, target=job.target)
+        selection, items = read_selection(request, source=job.source, target=job.target)
+        return await self._jobs.select_objects(call.caller, job_id, selection, items)
 
     async def _find(self, call: Call, job_id: str) -> Job:
         (outcome,) = await self._jobs.jobs(call.caller, [job_id])

@@ -255,7 +255,7 @@ class JobParameters(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     job_id: str
     params: list[ParameterAnswer] | None = None
     error_code: str | None = None
-    error_msg: str | None = None
+    error_message: str | None = None
 
 
 class ParametersAnswer(msgspec.Struct, frozen=True):
@@ -323,7 +323,7 @@ def render_parameters(requested_id: str, parameters: Sequence[Parameter]) -> Job
 
 def render_no_parameters(requested_id: str, error: BaseException, language: Language) -> JobParameters:
     refusal = as_api_error(error)
-    return JobParameters(job_id=requested_id, error_code=refusal.code, error_msg=refusal.text(language))
+    return JobParameters(job_id=requested_id, error_code=refusal.code, error_message=refusal.text(language))
 
 
 def render_parameter_change(*, needs_restart: bool) -> ChangeParametersAnswer:

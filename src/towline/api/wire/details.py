@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from towline.api.wire.endpoints import EndpointAnswer, render_endpoint
 from towline.api.wire.errors import as_api_error, render_failure
@@ -101,6 +103,7 @@ class DetailAnswer(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     is_multi_az: bool | None = None
     object_switch: bool | None = None
     object_infos: list[dict[str, Any]] | None = None
+    sync_database: bool | None = None
     replace_definer: bool | None = None
     migrate_user: bool | None = None
     data_transformation: DataTransformation | None = None
@@ -115,6 +118,7 @@ class DetailAnswer(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     security_group_id: str | None = None
     support_ip_v6: bool | None = None
     alarm_notify: dict[str, Any] | None = None
+    period_order: dict[str, Any] | None = None
     public_ip_list: list[dict[str, str]] | None = None
     tags: list[dict[str, str]] | None = None
     error_code: str | None = None
@@ -150,7 +154,10 @@ class JobListEntry(
     kw_only=True,
     rename={"node_new_framework": "node_newFramework"},
 ):
-    """One job of the list. The mixed case of one member is the API's own."""
+    """One job of the list. The mixed case of one member is the API's own.
+
+    Objects join a job without a job of their own, so the child by which a client follows an edit is the job itself.
+    """
 
     id: str
     name: str
@@ -165,6 +172,7 @@ class JobListEntry(
     task_type: str
     node_new_framework: bool
     job_action: JobAction
+    children: list[JobListEntry] | None = None
     error_msg: str | None = None
 
 
@@ -217,7 +225,7 @@ def render_detail(requested_id: str, job: Job) -> DetailAnswer:
         need_restart=False,
         is_target_readonly=bool(kept.get("is_target_readonly")),
         conflict_policy=CONFLICT_POLICY_WORD[job.conflict_policy],
-        filter_ddl_policy="",
+        filter_ddl_policy="drop_database",  # whatever the source is, that is never carried
         speed_limit=render_windows(job.speed_windows),
         schema_type="Replication",
         sync_mode=_sync_mode(job),
@@ -225,6 +233,7 @@ def render_detail(requested_id: str, job: Job) -> DetailAnswer:
         is_multi_az=bool(kept.get("master_az")),
         object_switch=bool(job.selection_items),
         object_infos=[_render_object(item) for item in job.selection_items] or None,
+        sync_database=_is_of_databases(job),
         replace_definer=bool(kept.get("replace_definer")),
         migrate_user=bool(kept.get("accounts")),
         data_transformation=_render_filters(job),
@@ -239,6 +248,7 @@ def render_detail(requested_id: str, job: Job) -> DetailAnswer:
         security_group_id=target.get("security_group_id", ""),
         support_ip_v6=True,
         alarm_notify=kept.get("alarm_notify"),
+        period_order=_render_order(kept),
         public_ip_list=kept.get("public_ip_list"),
         tags=kept.get("tags", []),
         error_code=error_code,
@@ -249,7 +259,7 @@ def render_detail(requested_id: str, job: Job) -> DetailAnswer:
 def render_list_entry(job: Job) -> JobListEntry:
     kept = job.attributes
     failure = render_failure(job.failure) if job.failure else None
-    return JobListEntry(
+    entry = JobListEntry(
         id=job.job_id,
         name=job.name,
         status=STATUS_WORD[job.status],
@@ -265,6 +275,7 @@ def render_list_entry(job: Job) -> JobListEntry:
         job_action=render_actions(job),
         error_msg=failure[1] if failure else None,
     )
+    return replace(entry, children=[entry]) if kept.get("edit") else entry
 
 
 # What a status allows, in the API's words, by the sets that decide about the calls. Only actions that Towline has
@@ -334,6 +345,19 @@ def _render_object(item: Any) -> dict[str, Any]:
         "alias_name": item.get("object_alias_name"),
     }
     return {name: value for name, value in shown.items() if value is not None}
+
+
+def _render_order(kept: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The order as it was sent; clients take a job without one for a job that is paid on demand."""
+    if kept.get("charging_mode") != "period":
+        return None
+    return {"charging_mode": "period", **(kept.get("period_order") or {})}
+
+
+def _is_of_databases(job: Job) -> bool:
+    """Whether whole databases are selected, and nothing else; a client reads the names in `object_infos` by it."""
+    kinds = {item.get("object_type") for item in job.selection_items}
+    return kinds == {"database"}
 
 
 def _sync_mode(job: Job) -> str:

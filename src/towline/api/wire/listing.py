@@ -17,6 +17,7 @@ _MAX_PER_PAGE: Final = 100
 _MAX_PAGE: Final = 1_000_000
 _MAX_NAMES: Final = 100
 _MAX_INSTANCES: Final = 10
+_EVERY_ENTERPRISE_PROJECT: Final = "all_granted_eps"
 _LIST_PER_PAGE: Final = 10
 _STATUS_PER_PAGE: Final = 5
 
@@ -113,9 +114,14 @@ def read_filter(request: ListJobsRequest) -> JobFilter | None:
         statuses=_read_statuses(request.status),
         attributes=attributes,
         tags=_read_tags(request.tags),
+        enterprise_project=_read_enterprise_project(request.enterprise_project_id),
         host=check_text(request.instance_ip or "", "instance_ip"),
         instance_ids=tuple(check_text(instance_id, "instance_ids") for instance_id in request.instance_ids or ()),
     )
+
+
+def _read_enterprise_project(text: str | None) -> str:
+    return "" if not text or text == _EVERY_ENTERPRISE_PROJECT else check_text(text, "enterprise_project_id")
 
 
 def _read_statuses(word: str | None) -> frozenset[JobStatus]:

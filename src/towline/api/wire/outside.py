@@ -60,10 +60,15 @@ class NoMembers(msgspec.Struct, frozen=True):
 
 
 def read_alarm_info(body: Mapping[str, Any], outlets: Outlets) -> dict[str, Any]:
-    """What shall be told to whom. Raises: ApiError, also for a receiver that this server cannot reach."""
+    """What shall be told to whom. Raises: ApiError."""
     info = convert(body, SetAlarmsRequest, where="request").alarm_notify_info
     if info is None:
         raise empty("alarm_notify_info")
+    return read_receivers(info, outlets)
+
+
+def read_receivers(info: AlarmInfoRequest, outlets: Outlets) -> dict[str, Any]:
+    """Limits and receivers. Raises: ApiError, also for a receiver that this server cannot reach."""
     wish = read_alarm(info) or {}
     for subscription in wish["subscriptions"]:
         if subscription["protocol"] == "sms":

@@ -13,7 +13,7 @@ from towline.api.wire.words import FAMILIES_WITHOUT_SCHEMAS
 from towline.domain.jobs import Endpoint
 from towline.domain.tables import NameMap, ObjectSelection, SchemaRename, TableName, TableRename
 
-_SEPARATOR: Final = "-*-*-"
+SEPARATOR: Final = "-*-*-"
 _TYPES: Final = frozenset({"database", "schema", "table", "view"})
 _SELECT: Final = frozenset({"true", "false", "partial"})
 _MAX_OBJECTS: Final = 100_000
@@ -164,8 +164,8 @@ def _read_path(node: ObjectRequest, kind: str, source: Endpoint) -> tuple[str, .
             raise empty("object_name")
         parent = check_text(node.parent_id or "", "parent_id", max_length=_MAX_ID)
         name = check_text(node.object_name, "object_name")
-        text = f"{parent}{_SEPARATOR}{name}" if parent else name
-    parts = text.split(_SEPARATOR)
+        text = f"{parent}{SEPARATOR}{name}" if parent else name
+    parts = text.split(SEPARATOR)
     has_schemas = source.family not in FAMILIES_WITHOUT_SCHEMAS
     if has_schemas and kind in ("table", "view") and len(parts) == 2:
         # The two-level scheme knows no schema.

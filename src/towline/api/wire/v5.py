@@ -11,14 +11,16 @@ from typing import Any, Final
 
 import msgspec
 
-from towline.api.wire.attributes import AlarmRequest, TagRequest, check_expired_days, read_alarm
+from towline.api.wire.attributes import TagRequest, check_expired_days
 from towline.api.wire.creation import check_description, check_name
 from towline.api.wire.details import JobAction
 from towline.api.wire.errors import ApiError, empty, invalid, not_built
 from towline.api.wire.fields import Request, Text, check_text, require_word
+from towline.api.wire.outside import AlarmInfoRequest
 from towline.api.wire.prechecks import PrecheckItemAnswer, render_run
 from towline.api.wire.progress import ProgressMap, render_record
 from towline.api.wire.speed import SpeedLimit, render_windows
+from towline.api.wire.v5_objects import DbObjectRequest
 from towline.api.wire.words import (
     CONFLICT_POLICY_WORD,
     DB_USE_TYPES,
@@ -28,7 +30,7 @@ from towline.api.wire.words import (
     TASK_MODE_WORD,
     EndPointType,
 )
-from towline.domain.jobs import Endpoint, PauseMode
+from towline.domain.jobs import Endpoint, PauseMode, carries_ddl
 from towline.service.decisions import Tags
 from towline.service.ports import Job, JobChange, JobEvent, JobLine, PrecheckRun
 
@@ -50,7 +52,8 @@ class BaseInfoRequest(Request):
 
 class UpdateParams(Request):
     base_info: BaseInfoRequest | None = None
-    alarm_notify: AlarmRequest | None = None
+    alarm_notify: AlarmInfoRequest | None = None
+    db_object: DbObjectRequest | None = None
 
 
 class UpdateJob(Request):
@@ -237,17 +240,22 @@ class JobDetailAnswer(msgspec.Struct, frozen=True):
 
 # --- reading -----------------------------------------------------------------------------------------
 
-_STAGED_TYPES: Final = frozenset({"re_create", "all", "network", "policy", "db_object", "precheck"})
+_STAGED_TYPES: Final = frozenset({"re_create", "all", "network", "policy", "precheck"})
+_UPDATES: Final = frozenset({"name", "description", "expired_days", "notify", "db_object"})
 
 
-def read_update(request: UpdateJobRequest, *, job_id: str) -> JobChange:
-    """What the call changes. Raises: ApiError; parts that cannot be changed this way are not built."""
+def read_update(request: UpdateJobRequest) -> tuple[str, UpdateParams]:
+    """The kind of the update and its members. Raises: ApiError; parts that cannot be changed this way are not built."""
     if request.job is None:
         raise empty("job")
-    kind = require_word(request.job.type, _STAGED_TYPES | {"name", "description", "expired_days", "notify"}, "type")
+    kind = require_word(request.job.type, _STAGED_TYPES | _UPDATES, "type")
     if kind in _STAGED_TYPES:
         raise not_built(f"an update of type {kind}")
-    params = request.job.params or UpdateParams()
+    return kind, request.job.params or UpdateParams()
+
+
+def read_base_change(kind: str, params: UpdateParams, *, job_id: str) -> JobChange:
+    """A new name or description, or new days of patience. Raises: ApiError."""
     base = params.base_info or BaseInfoRequest()
     if kind == "name":
         return JobChange(job_id=job_id, name=check_name(base.name))
@@ -255,14 +263,10 @@ def read_update(request: UpdateJobRequest, *, job_id: str) -> JobChange:
         if base.description is None:
             raise empty("description")
         return JobChange(job_id=job_id, description=check_description(base.description))
-    if kind == "expired_days":
-        if not base.expired_days:
-            raise empty("expired_days")
-        check_expired_days(base.expired_days)
-        return JobChange(job_id=job_id, attributes={"expired_days": str(base.expired_days)})
-    if params.alarm_notify is None:
-        raise empty("alarm_notify")
-    return JobChange(job_id=job_id, attributes={"alarm_notify": read_alarm(params.alarm_notify)})
+    if not base.expired_days:
+        raise empty("expired_days")
+    check_expired_days(base.expired_days)
+    return JobChange(job_id=job_id, attributes={"expired_days": str(base.expired_days)})
 
 
 ACTIONS: Final = frozenset({"precheck", "start", "stop", "restart", "terminate"})
@@ -406,7 +410,9 @@ def render_job(job: Job) -> JobDetail:
         target_endpoint=[_render_endpoint(job.target, job.target_attributes, EndPointType.TARGET)],
         alarm_notify=kept.get("alarm_notify"),
         speed_limit=render_windows(job.speed_windows),
-        policy_config=PolicyConfig(CONFLICT_POLICY_WORD[job.conflict_policy], index_trans=True, ddl_trans=False),
+        policy_config=PolicyConfig(
+            CONFLICT_POLICY_WORD[job.conflict_policy], index_trans=True, ddl_trans=carries_ddl(job.source)
+        ),
         node_info=NodeInfo(NodeSpec(kept.get("node_type", "high"))),
     )
 
