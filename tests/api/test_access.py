@@ -124,22 +124,26 @@ async def test_calls_that_are_not_built_keep_their_rules(
 
 
 @pytest.mark.parametrize(
-    ("method", "path"),
+    ("method", "path", "allowed"),
     [
-        ("GET", "/"),
-        ("GET", "/v3"),
-        ("POST", "/v3/{project}/jobs/batch-nonsense"),
-        ("GET", "/v3/{project}/jobs"),
-        ("POST", "/v3/{project}/jobs/batch-jobs"),
-        ("PATCH", "/v3/{project}/jobs/batch-progress"),
-        ("GET", "/v3/auth/tokens"),
-        ("POST", "/v5/{project}/jobs"),
-        ("GET", "/drs/healthz"),
+        ("GET", "/", None),
+        ("GET", "/v3", None),
+        ("POST", "/v3/{project}/jobs/batch-nonsense", None),
+        ("GET", "/v3/{project}/jobs", {"POST"}),
+        ("POST", "/v3/{project}/jobs/batch-jobs", {"DELETE"}),
+        ("PATCH", "/v3/{project}/jobs/batch-progress", {"POST"}),
+        ("GET", "/v3/auth/tokens", {"POST", "DELETE"}),
+        ("POST", "/v5/{project}/jobs", None),
+        ("GET", "/drs/healthz", None),
     ],
 )
-async def test_unknown_path_or_method_is_an_unknown_call(api: Api, method: str, path: str) -> None:
+async def test_unknown_path_or_method_is_an_unknown_call(
+    api: Api, method: str, path: str, allowed: set[str] | None
+) -> None:
     answer = await api.call(method, path.format(project=api.account.project_id))
-    assert answer.status_code == 404
+    assert answer.status_code == (404 if allowed is None else 405)
+    if allowed is not None:
+        assert {word.strip() for word in answer.headers["Allow"].split(",")} - {"OPTIONS"} == allowed
     body = answer.json()
     assert body["error_code"] == "APIGW.0101"
     assert body["request_id"] == answer.headers["X-Request-Id"]

@@ -134,11 +134,14 @@ def _answer_exception(request: AnyRequest, error: Exception) -> Response[bytes]:
     language = parse_language(request.headers.get("x-language"))
     refusal: Exception = error
     if isinstance(error, (NotFoundException, MethodNotAllowedException)):
-        # A gateway knows paths together with their methods, so a wrong method is an unknown call.
-        refusal = ApiError("APIGW.0101")
+        # A gateway knows paths together with their methods, so a wrong method is an unknown call, too.
+        refusal = ApiError("APIGW.0101", http_status=error.status_code)
     elif isinstance(error, HTTPException) and error.status_code < 500:
         refusal = ApiError("DRS.M00007", http_status=error.status_code)
-    return answer_error(refusal, language=language, request_id=state["request_id"])
+    response = answer_error(refusal, language=language, request_id=state["request_id"])
+    if isinstance(error, MethodNotAllowedException):
+        response.headers.update(error.headers or {})  # RFC 9110: a 405 names the methods that there are
+    return response
 
 
 class Front:
