@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from towline.api.openapi_examples import ANSWERS, JOB, PROJECT, REQUESTS
 from towline.api.routing import Route
 from towline.api.wire.details import DetailsRefusal
 from towline.api.wire.errors import ErrorBody, GatewayErrorBody, IdentityErrorBody
@@ -21,87 +22,10 @@ from towline.api.wire.fields import Text
 _PARAMETER: Final = re.compile(r"\{(\w+)\}")
 _REF: Final = "#/components/schemas/{name}"
 _REFUSALS: Final = (ErrorBody, GatewayErrorBody, IdentityErrorBody, DetailsRefusal)
-_JOB: Final = "2f1c7d1e-52a1-4f6e-9a3b-0d3c5b7ajb01"
 _PATH_SCHEMAS: Final[dict[str, dict[str, Any]]] = {
-    "project_id": {"type": "string", "pattern": "^[0-9a-f]{32}$", "example": "0d4f2b0e5a6c4b57a3f5d2c1b0a99876"},
-    "job_id": {"type": "string", "pattern": "^[0-9a-z]{8}(-[0-9a-z]{4}){3}-[0-9a-z]{12}$", "example": _JOB},
+    "project_id": {"type": "string", "pattern": "^[0-9a-f]{32}$", "example": PROJECT},
+    "job_id": {"type": "string", "pattern": "^[0-9a-z]{8}(-[0-9a-z]{4}){3}-[0-9a-z]{12}$", "example": JOB},
 }
-
-EXAMPLES: Final[dict[str, dict[str, Any]]] = {
-    "POST /v3/auth/tokens": {
-        "auth": {
-            "identity": {
-                "methods": ["password"],
-                "password": {"user": {"name": "admin", "password": "...", "domain": {"name": "towline"}}},
-            },
-            "scope": {"project": {"name": "default"}},
-        }
-    },
-    "POST /v3/{project_id}/jobs/batch-creation": {
-        "jobs": [
-            {
-                "name": "shop-to-new-server",
-                "db_use_type": "sync",
-                "engine_type": "postgresql",
-                "job_direction": "up",
-                "net_type": "vpc",
-                "task_type": "FULL_INCR_TRANS",
-                "node_type": "high",
-                "node_num": 1,
-                "is_target_readonly": False,
-                "customize_sutnet_id": "",
-                "source_endpoint": {"db_type": "postgresql", "ip": "10.0.0.5", "db_port": 5432},
-                "target_endpoint": {"db_type": "postgresql", "ip": "10.0.0.9", "db_port": 5432},
-            }
-        ]
-    },
-    "POST /v3/{project_id}/jobs": {"cur_page": 1, "per_page": 10, "name": "shop"},
-    "POST /v3/{project_id}/jobs/batch-status": {"jobs": [_JOB]},
-    "POST /v3/{project_id}/jobs/batch-detail": {"jobs": [_JOB], "page_req": {"cur_page": 1, "per_page": 5}},
-    "POST /v3/{project_id}/jobs/batch-progress": {"jobs": [_JOB]},
-    "POST /v3/{project_id}/jobs/batch-precheck": {"jobs": [{"job_id": _JOB, "precheck_mode": "forStartJob"}]},
-    "POST /v3/{project_id}/jobs/batch-precheck-result": {"jobs": [_JOB]},
-    "POST /v3/{project_id}/jobs/batch-starting": {"jobs": [{"job_id": _JOB}]},
-    "POST /v3/{project_id}/jobs/batch-pause-task": {"jobs": [{"job_id": _JOB, "pause_mode": "target"}]},
-    "POST /v3/{project_id}/jobs/batch-retry-task": {"jobs": [{"job_id": _JOB, "is_sync_re_edit": False}]},
-    "PUT /v3/{project_id}/jobs/batch-limit-speed": {
-        "speed_limits": [{"job_id": _JOB, "speed_limit": [{"begin": "00:00", "end": "05:59", "speed": "20"}]}]
-    },
-    "POST /v3/{project_id}/jobs/batch-transformation": {
-        "jobs": [
-            {
-                "job_id": _JOB,
-                "object_info": [{"id": "shop-*-*-public-*-*-sale", "select": "true"}],
-                "transformation_info": {"transformation_type": "contentConditionalFilter", "value": "region = 'eu'"},
-            }
-        ]
-    },
-    "PUT /v3/{project_id}/jobs/batch-update-user": {
-        "jobs": [
-            {
-                "job_id": _JOB,
-                "is_set_password": False,
-                "is_migrate_user": True,
-                "list": [{"account": "app", "selected": True}],
-                "user_roles": [{"role": "staff", "selected": True}],
-            }
-        ]
-    },
-    "POST /v3/{project_id}/jobs/batch-set-smn": {
-        "jobs": [{"job_id": _JOB, "status": "CONFIGURATION", "engine_type": "postgresql"}],
-        "alarm_notify_info": {"topic_urn": "urn:smn:eu-de:1:ops", "delay_time": 60},
-    },
-    "PUT /v3/{project_id}/jobs/{job_id}/lts-log-switch": {
-        "job": {"lts_enabled": True, "log_group_id": "files", "log_stream_id": "shop"}
-    },
-    "POST /v3/{project_id}/jobs/{job_id}/params": {
-        "group": "performance",
-        "params": [{"key": "work_mem", "target_value": "16MB"}],
-    },
-    "PUT /v3/{project_id}/job/{job_id}/tuning-params/modify-params": {"full_sync": {"copy_workers": "4"}},
-    "DELETE /v3/{project_id}/jobs/batch-jobs": {"jobs": [{"job_id": _JOB, "delete_type": "terminate"}]},
-}
-"""Requests that one can send, by method and path."""
 
 
 def render_openapi(routes: Sequence[Route], *, version: str) -> bytes:
@@ -168,16 +92,14 @@ def _operation(route: Route, schemas: dict[Any, Any], refusal: dict[str, Any]) -
         done: dict[str, Any] = {"description": "Done; there is nothing to say."}
         if route.answer is not None:
             done = _body(schemas[route.answer], "Done; a list has one result per item, in request order.")
+            done["content"]["application/json"]["example"] = ANSWERS[route.answer]
         operation["responses"] = {
             str(route.status): done,
             **operation["responses"],
             "503": _body(refusal, "The store cannot be reached; try again."),
         }
     if route.request is not None:
-        content: dict[str, Any] = {"schema": schemas[route.request]}
-        example = EXAMPLES.get(f"{route.method} {route.path}")
-        if example is not None:
-            content["example"] = example
+        content = {"schema": schemas[route.request], "example": REQUESTS[f"{route.method} {route.path}"]}
         operation["requestBody"] = {"required": True, "content": {"application/json": content}}
     if route.is_open:
         operation["security"] = []
