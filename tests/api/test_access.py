@@ -9,8 +9,11 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import event
 
 from tests.api.harness import BASE_URL, UNKNOWN_ID, Api, create_foreign_job, sign_in, token_body
+from towline.api.app import all_routes
+from towline.api.openapi_examples import JOB, REQUESTS
 from towline.api.routes.unbuilt import UNBUILT
 from towline.api.wire.texts import TEXTS
 from towline.domain.errors import AuthenticationFailed
@@ -391,3 +394,38 @@ def test_every_error_text_exists_in_both_languages() -> None:
 def test_base_url_has_a_port() -> None:
     """The signature tests need one: the port is part of the signed host."""
     assert httpx.URL(BASE_URL).port
+
+
+# --- what belongs to others ---------------------------------------------------------------------------
+
+
+async def test_a_job_of_another_project_is_no_more_than_one_that_never_was(api: Api) -> None:
+    """The same answer after the same work: neither a word nor the time that it takes tells one from the other."""
+    foreign = await create_foreign_job(api)
+    statements: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
+
+    for engine in api.store.database.engines:
+        event.listen(engine.sync_engine, "before_cursor_execute", note)
+    names = {"project_id": api.account.project_id, "type": "table", "resource_type": "sync", "compare_type": "TABLE"}
+    names["compare_job_id"] = COMPARE_ID
+    compared = 0
+    for route in all_routes(api.jobs, api.identity):
+        example = json.dumps(REQUESTS.get(f"{route.method} {route.path}", {}))
+        if "{job_id}" not in route.path and JOB not in example:
+            continue
+        seen = []
+        for job_id in (foreign, UNKNOWN_ID):
+            statements.clear()
+            query = "?type=overview" if route.method == "GET" else ""
+            body = json.loads(example.replace(JOB, job_id)) if route.request is not None else None
+            answer = await api.call(route.method, route.path.format(job_id=job_id, **names) + query, body)
+            shown = {name: value for name, value in answer.json().items() if name != "request_id"}
+            # Sorted, as some calls do the items of a list side by side.
+            seen.append((answer.status_code, json.dumps(shown).replace(job_id, "an id"), sorted(statements)))
+        assert seen[0] == seen[1], route
+        assert '"error_code"' in seen[0][1], (route, seen[0])
+        compared += 1
+    assert compared > 50
