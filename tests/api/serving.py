@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.integration.commands import Command, run
@@ -78,6 +79,31 @@ def vendor_client(
         .with_endpoint(served.url)
         .build()
     )
+
+
+def vendor_client_with_token(served: Served) -> Any:
+    """The client with a token from a password; the key that it cannot do without means nothing."""
+    user = {"name": served.user_name, "password": served.password, "domain": {"name": served.domain_name}}
+    scope = {"project": {"name": served.project_name}}
+    identity = {"methods": ["password"], "password": {"user": user}}
+    answer = httpx.post(f"{served.url}/v3/auth/tokens", json={"auth": {"identity": identity, "scope": scope}})
+    assert answer.status_code == 201
+    client = vendor_client(served, access_key="NOBODY", secret_key="nothing")
+    client.preset_headers = {"X-Auth-Token": answer.headers["X-Subject-Token"]}
+    return client
+
+
+def vendor_client_in_region(served: Served) -> Any:
+    """The client with a key and a region; it has to find its project by itself."""
+    from huaweicloudsdkcore.auth.credentials import BasicCredentials
+    from huaweicloudsdkcore.region.region import Region
+
+    credentials = BasicCredentials(served.access_key, served.secret_key).with_iam_endpoint(served.url)
+    region = Region(served.project_name, served.url)
+    builder = import_module("huaweicloudsdkdrs.v3").DrsClient.new_builder()
+    client = builder.with_credentials(credentials).with_region(region).build()
+    assert credentials.project_id == served.project_id
+    return client
 
 
 def wait_until(read: Callable[[], Any], is_wanted: Callable[[Any], bool], *, timeout_s: float, what: str) -> Any:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from huaweicloudsdkcore.auth.credentials import BasicCredentials
 from huaweicloudsdkcore.exceptions.exceptions import ClientRequestException
-from huaweicloudsdkcore.region.region import Region
 from huaweicloudsdkdrs import v3 as drs
 from huaweicloudsdkdrs import v5 as drs5
 
 from tests.api.harness import UNKNOWN_ID
-from tests.api.serving import Served, served, vendor_client, vendor_home, wait_until
+from tests.api.serving import (
+    Served,
+    served,
+    vendor_client,
+    vendor_client_in_region,
+    vendor_client_with_token,
+    vendor_home,
+    wait_until,
+)
 
 __all__ = ["vendor_home"]
 pytestmark = [
@@ -206,8 +211,8 @@ def test_client_of_version_5_changes_one_job(server: Served) -> None:
     client = vendor_client(server, version="v5")
     job_id = create(vendor_client(server), "sdk-five")
 
-    def update(kind: str, **base: str) -> Any:
-        params = drs5.UpdateJob(base_info=drs5.JobBaseInfo(**base))
+    def update(kind: str, **base: Any) -> Any:
+        params = drs5.UpdateJob(**base) if kind == "db_object" else drs5.UpdateJob(base_info=drs5.JobBaseInfo(**base))
         body = drs5.SingleUpdateJobReq(job=drs5.UpdateJobReq(type=kind, params=params))
         return client.update_job(drs5.UpdateJobRequest(job_id=job_id, body=body))
 
@@ -225,6 +230,14 @@ def test_client_of_version_5_changes_one_job(server: Served) -> None:
 
     answer = update("name", name="sdk-five-2")
     assert (answer.status_code, answer.id, answer.name, answer.status) == (200, job_id, "sdk-five-2", "success")
+    whole = drs5.DbObject(object_scope="database", object_info={"shop": drs5.DatabaseObject(name="shop", all=True)})
+    assert update("db_object", db_object=whole).status == "success"
+    (detail,) = (
+        vendor_client(server)
+        .batch_list_job_details(drs.BatchListJobDetailsRequest(body=drs.BatchQueryJobReqPage(jobs=[job_id])))
+        .results
+    )
+    assert (detail.sync_database, [each.name for each in detail.object_infos]) == (True, ["shop"])
     tag("create", key="owner", value="me")
     tag("delete", key="team")
     tags = client.show_instance_tags(drs5.ShowInstanceTagsRequest(resource_type="sync", job_id=job_id)).tags
@@ -327,30 +340,11 @@ def test_wrong_key_is_refused(server: Served) -> None:
 
 
 def test_preset_token_decides_over_a_meaningless_key(server: Served) -> None:
-    user = {"name": server.user_name, "password": server.password, "domain": {"name": server.domain_name}}
-    body = {
-        "auth": {
-            "identity": {"methods": ["password"], "password": {"user": user}},
-            "scope": {"project": {"name": server.project_name}},
-        }
-    }
-    answer = httpx.post(f"{server.url}/v3/auth/tokens", json=body)
-    assert answer.status_code == 201
-    client = vendor_client(server, access_key="NOBODY", secret_key="nothing")
-    client.preset_headers = {"X-Auth-Token": answer.headers["X-Subject-Token"]}
-    assert progress(client, UNKNOWN_ID).results[0].error_code == "DRS.M05003"
+    assert progress(vendor_client_with_token(server), UNKNOWN_ID).results[0].error_code == "DRS.M05003"
 
 
-def test_region_mode_finds_the_project_by_itself(server: Served, tmp_path: Path) -> None:
-    credentials = BasicCredentials(server.access_key, server.secret_key).with_iam_endpoint(server.url)
-    client = (
-        drs.DrsClient.new_builder()
-        .with_credentials(credentials)
-        .with_region(Region(server.project_name, server.url))
-        .build()
-    )
-    assert credentials.project_id == server.project_id
-    assert progress(client, UNKNOWN_ID).count == 1
+def test_region_mode_finds_the_project_by_itself(server: Served) -> None:
+    assert progress(vendor_client_in_region(server), UNKNOWN_ID).count == 1
 
 
 def test_i7_server_log_holds_no_secret(server: Served) -> None:
