@@ -11,7 +11,7 @@ from tests.api.harness import UNKNOWN_ID, Api, create_foreign_job, endpoint_body
 from towline.domain.conversion import Collation, ZeroDates
 from towline.domain.jobs import ConflictPolicy, JobSpec, JobStatus, PauseMode
 from towline.domain.prechecks import PrecheckItem, Verdict
-from towline.domain.tables import TableName
+from towline.domain.tables import ObjectSelection, TableName
 from towline.service.ports import Wanted
 
 ITEM_CALLS: list[tuple[str, str, dict[str, Any], int]] = [
@@ -700,6 +700,20 @@ async def test_objects_that_fail_their_precheck_do_not_join(api: Api) -> None:
     assert (result["status"], result["error_code"]) == ("failed", "DRS.M00305")
     assert "srcTablesWithoutKey: bad: a.b. Mend it. Nothing was changed." in result["error_msg"]
     assert await api.stored_job(job_id) == before
+
+
+async def test_the_precheck_of_a_retry_looks_at_what_would_join(api: Api) -> None:
+    job_id = await api.create_job()
+    await one(api, "PUT", "jobs/batch-select-objects", {"job_id": job_id, "selected": True, "job": [TABLE]})
+    await api.bring_to(job_id, JobStatus.STREAMING, full_complete_us=1)
+    item = {"job_id": job_id, "precheck_mode": "forRetryJob"}
+    assert (await one(api, "POST", "jobs/batch-precheck", item))["status"] == "success"
+    assert (await precheck_result(api, job_id))["total_passed_rate"] == "100%"
+    assert api.databases.joining == [], "nothing was edited"
+    await one(api, "PUT", "jobs/batch-select-objects", {"job_id": job_id})
+    assert (await one(api, "POST", "jobs/batch-precheck", item))["status"] == "success"
+    assert (await precheck_result(api, job_id))["total_passed_rate"] == "100%"
+    assert api.databases.joining == [ObjectSelection()]
 
 
 async def test_an_edit_that_changed_while_it_was_looked_at_is_refused(

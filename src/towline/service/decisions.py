@@ -160,11 +160,21 @@ def choose_edited(job: Job) -> tuple[Mapping[str, Any], ObjectSelection]:
     edited: Mapping[str, Any] | None = job.attributes.get("edited")
     if edited is None:
         raise RequestError(f"the objects of job {job.job_id} have not been edited", remedy="Select objects first.")
+    return edited, _edited_selection(job, edited)
+
+
+def find_edited(job: Job) -> ObjectSelection | None:
+    """The selection of an edit that waits for a retry, if there is one."""
+    edited: Mapping[str, Any] | None = job.attributes.get("edited")
+    return None if edited is None or job.status not in EDITABLE else _edited_selection(job, edited)
+
+
+def _edited_selection(job: Job, edited: Mapping[str, Any]) -> ObjectSelection:
     wanted = msgspec.convert(edited["selection"], ObjectSelection)
     # Also of what leaves: the condition of a partitioned table holds for a partition that is selected by itself, and
     # the name of a table is still the one that it has on the target.
     names = keep_names(job.selection.names, wanted)
-    return edited, replace(wanted, names=names, row_filters=job.selection.row_filters)
+    return replace(wanted, names=names, row_filters=job.selection.row_filters)
 
 
 def retry_edited(checked: Mapping[str, Any], notes: Sequence[str] = ()) -> DecideJob:

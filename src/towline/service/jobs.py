@@ -416,7 +416,8 @@ class JobService:
     async def _precheck(self, caller: Caller, job_id: str, for_retry: bool) -> None:
         job = await self._require_known(caller, job_id)
         decisions.require_precheckable(job, for_retry=for_retry)
-        await self._prechecks.begin(job_id, project_id=caller.project_id)
+        edited = decisions.find_edited(job) if for_retry else None
+        await self._prechecks.begin(job_id, project_id=caller.project_id, edited=edited)
 
     async def _require_known(self, caller: Caller, job_id: str) -> Job:
         (outcome,) = await self.jobs(caller, [job_id])

@@ -7,11 +7,13 @@ been written for longer than a precheck may take was cut off by a server's end, 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Protocol
 
 from towline.domain.errors import PrecheckInterrupted, Side, TowlineError, TransientError
 from towline.domain.jobs import JobSpec
 from towline.domain.prechecks import PrecheckItem, Verdict
+from towline.domain.tables import ObjectSelection
 from towline.engine.tasks import end_tasks
 from towline.service.decisions import as_failure, find_missing_parts
 from towline.service.ports import JobIds, JobStore, PrecheckRun, Probes
@@ -36,13 +38,16 @@ class PrecheckRunner:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(_MAX_AT_ONCE)
 
-    async def begin(self, job_id: str, *, project_id: str) -> None:
-        """Start a precheck; one that is running already goes on and answers this call too."""
+    async def begin(self, job_id: str, *, project_id: str, edited: ObjectSelection | None = None) -> None:
+        """Start a precheck; one that is running already goes on and answers this call too.
+
+        `edited`: the objects that a job which has run shall have; what would join is looked at, as by the retry.
+        """
         running = self._tasks.get(job_id)
         if running is not None and not running.done():
             return
         await self._store.save_precheck(PrecheckRun(job_id, 0, ()))
-        task = asyncio.create_task(self._run(job_id, project_id), name=f"precheck {job_id}")
+        task = asyncio.create_task(self._run(job_id, project_id, edited), name=f"precheck {job_id}")
         self._tasks[job_id] = task
         task.add_done_callback(lambda done: self._forget(job_id, done))
 
@@ -60,12 +65,12 @@ class PrecheckRunner:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._on_defect(job_id, error)
 
-    async def _run(self, job_id: str, project_id: str) -> None:
+    async def _run(self, job_id: str, project_id: str, edited: ObjectSelection | None) -> None:
         async with self._slots:
             try:
                 spec = await self._store.load_spec(job_id, project_id=project_id)
                 async with asyncio.timeout(TIMEOUT_S):
-                    items = await self._check(spec)
+                    items = await self._check(spec, edited)
                 run = PrecheckRun(job_id, 100, tuple(items))
             except TimeoutError:
                 late = TransientError(f"the precheck did not finish within {TIMEOUT_S:.0f} s")
@@ -77,13 +82,15 @@ class PrecheckRunner:
                 run = PrecheckRun(job_id, 100, (), as_failure(error))
             await self._store.save_precheck(run)
 
-    async def _check(self, spec: JobSpec) -> list[PrecheckItem]:
+    async def _check(self, spec: JobSpec, edited: ObjectSelection | None) -> list[PrecheckItem]:
         missing = find_missing_parts(spec.source, spec.target)
         if missing:
             return [
                 _incomplete(side, [part for part in missing if part.startswith(side.value)])
                 for side in (Side.SOURCE, Side.TARGET)
             ]
+        if edited is not None and spec.takes_objects_in:
+            return await self._probes.check_joining(replace(spec, selection=edited))
         return await self._probes.run_prechecks(spec)
 
 
