@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pymysql
@@ -17,7 +18,7 @@ from towline.adapters.mysql.structure_view import read_structure
 from towline.domain.accounts import AccountWish
 from towline.domain.errors import ParameterRefused
 from towline.domain.jobs import JobSpec, TaskMode
-from towline.domain.structure import StructureReport
+from towline.domain.structure import Section, StructureItem, StructureReport
 from towline.domain.tables import ObjectSelection
 
 NAMES = ("app@%", "reports@127.0.0.1", "locked@%", "gone@%")
@@ -97,6 +98,28 @@ async def test_accounts_come_with_their_passwords_and_what_they_may_do(
     assert ("gone@%", "the source has no such account any more") in said
     assert ("app@%", "it had for all databases, and gets nowhere: PROCESS") in said
     assert "secret" not in str(said)
+
+
+async def test_what_is_reported_of_the_structure_is_remembered_once(
+    mysql_database: MysqlDatabase, mysql_server_second: MysqlServer, tmp_path: Path
+) -> None:
+    """Also if the worker is killed after it was remembered and before the object is marked as done."""
+    spec = replace(spec_of(mysql_database, mysql_server_second), accounts=None)
+    left_out = StructureReport("TABLE", "a.b", "left out")
+    statement = "GRANT no_such_role TO 'nobody'@'nowhere'"
+    item = StructureItem(1, Section.AFTER_DATA, "GRANT", "nobody", None, None, (statement,), is_optional=True)
+    heard: list[StructureReport] = []
+    try:
+        for _ in range(2):
+            sides = await open_sides(spec, epoch=None, work_dir=tmp_path)
+            await sides.structure_target.save_structure([item], [left_out])
+            await sides.structure_target.apply_items([item], on_report=heard.append)
+            assert await sides.structure_target.load_reports() == [left_out, *heard]
+            await sides.close()
+            mysql_server_second.execute("UPDATE towline.structure_item SET done_at = NULL WHERE job_id = 'accounts'")
+    finally:
+        await remove_traces(spec)
+    assert [(report.kind, report.name) for report in heard] == [("GRANT", "grant nobody")]
 
 
 @pytest.fixture
