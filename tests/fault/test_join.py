@@ -197,8 +197,13 @@ def test_i1_i4_i5_tables_join_a_job_that_carries_ddl_wherever_the_worker_is_kill
         "CREATE TABLE IF NOT EXISTS loose (id int PRIMARY KEY)",
         "CREATE TABLE fresh (id int PRIMARY KEY)",
         "INSERT INTO fresh VALUES (1)",
+        # The target has neither `loose` nor `invoice` yet.
+        "CREATE TABLE alike LIKE loose",
+        "INSERT INTO alike VALUES (1, 2), (1, 2)",
+        "CREATE TABLE line (id int PRIMARY KEY, invoice int, FOREIGN KEY (invoice) REFERENCES invoice (id))",
+        "INSERT INTO line VALUES (1, NULL)",
     )
-    everything = [*ALL, "fresh"]
+    everything = [*ALL, "fresh", "alike", "line"]
     deaths = MYSQL_POINTS if IS_CAMPAIGN else (points.JOIN_REMEMBERED, points.COPY_AFTER_COMMIT)
     with writing(mysql.source, MYSQL_CHANGES):
         for round, point in enumerate(deaths):
@@ -238,6 +243,31 @@ def test_a_table_that_is_altered_before_it_is_copied_stops_the_job_until_it_leav
     mysql.source.execute("INSERT INTO invoice (account, kind) VALUES (3, 'a')")
     mysql.run_to_the_end(schema=schema, tables=["account", "loose", "invoice"], edit=3)
     assert_same_tables(mysql, ["account", "loose", "invoice"])
+
+
+@is_campaign
+@same_products
+def test_i4_what_was_prepared_before_the_copy_arrives_once_wherever_it_is_committed(
+    product: Product, mysql: MysqlRuns
+) -> None:
+    order: dict[str, Any] = {"schema": mysql.source.name, "tables": ALL, "edit": 1}
+    mysql.run_to_the_end(schema=mysql.source.name, tables=FIRST)
+    for number, name in enumerate(("early", "late", "undone")):
+        with mysql.source.connect() as connection, connection.cursor() as cursor:
+            for statement in (
+                f"XA START '{name}'",
+                f"INSERT INTO loose VALUES (-7, {number})",
+                f"UPDATE invoice SET note = '{name}' WHERE id = {number + 1}",
+                f"XA END '{name}'",
+                f"XA PREPARE '{name}'",
+            ):
+                cursor.execute(statement)
+    mysql.run_until_killed(points.JOIN_REMEMBERED, until_caught_up=True, **order)
+    mysql.source.execute("XA COMMIT 'early'")
+    mysql.run_until_killed(points.COPY_AFTER_COMMIT, until_caught_up=True, **order)
+    mysql.source.execute("XA COMMIT 'late'", "XA ROLLBACK 'undone'", "INSERT INTO loose VALUES (-7, 9)")
+    mysql.run_to_the_end(**order)
+    assert_same_tables(mysql, ALL)
 
 
 @is_campaign

@@ -145,6 +145,25 @@ def test_ddl_and_rows_arrive_in_their_order(runs: MysqlRuns) -> None:
 
 
 @pytest.mark.parametrize("mysql_product", [Product.MARIADB], ids=["mariadb10"])
+def test_prepared_rows_of_columns_that_were_changed_since_are_left_alone_when_they_are_sent_again(
+    runs: MysqlRuns,
+) -> None:
+    """A transaction that stays prepared makes the source send all that came after it, at each start."""
+    for name, change in (("held", "INSERT INTO other VALUES (2, 'held')"), ("ended", "INSERT INTO t VALUES (3, 3, 3)")):
+        with runs.source.connect() as connection, connection.cursor() as cursor:
+            for statement in (f"XA START '{name}'", change, f"XA END '{name}'", f"XA PREPARE '{name}'"):
+                cursor.execute(statement)
+    runs.source.execute(
+        "XA COMMIT 'ended'", "ALTER TABLE t ADD COLUMN c int FIRST", "INSERT INTO t VALUES (4, 4, 4, 4)"
+    )
+    runs.run_to_the_end()
+    runs.source.execute("UPDATE t SET c = 5 WHERE id = 3")
+    runs.run_to_the_end()
+    runs.source.execute("XA COMMIT 'held'")
+    runs.run_to_the_end()
+    assert_same(runs)
+
+
 def test_statement_stops_the_job_until_the_target_can_take_it(runs: MysqlRuns) -> None:
     runs.target.execute(f"ALTER TABLE `{runs.source.name}`.other ADD COLUMN c int")
     runs.source.execute("ALTER TABLE other ADD COLUMN c int", "INSERT INTO other VALUES (2, 'y', 3)")

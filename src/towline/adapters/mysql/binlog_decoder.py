@@ -172,6 +172,7 @@ class BinlogDecoder:
                 self._keep_form(table, form)
         self._transaction: _Transaction | None = None
         self._held: dict[str, _Held] = {}
+        self._left_out: dict[str, TableName] = {}  # of which no rows were decoded, by the transaction's XA name
         self._xa_numbers = count(1)
         self.wanted_shape: TableName | None = None
         self.altered: tuple[TableName, ...] = ()
@@ -458,9 +459,13 @@ class BinlogDecoder:
             rows = self._join(table, body)
             if rows is not None:
                 rows = self._same_relation(rows)
-            elif self._is_repeated():
+            elif self._is_past(table):
                 # Of a time before the checkpoint, with columns that the table no longer has; nobody wants its rows.
                 self._rows[body[:6]] = None
+                name = self._group().xa_name
+                if name:
+                    # Prepared rows keep DDL off the table, so the transaction has ended.  If not, `_end_xa` says so.
+                    self._left_out[name] = table
                 return True
             else:
                 self.wanted_shape = table
@@ -478,10 +483,13 @@ class BinlogDecoder:
             return False
         return joining.holds(table, transaction.position)
 
-    def _is_repeated(self) -> bool:
-        """Whether this is sent once more only for the sake of a prepared XA transaction, and is none itself."""
-        transaction = self._transaction
-        return transaction is not None and not transaction.xa_name and self._start.covers(transaction.position)
+    def _is_past(self, table: TableName) -> bool:
+        """Whether the transaction at hand is in the table's rows on the target, unless it is prepared.
+
+        What is before the start is sent once more for the sake of a prepared XA transaction.
+        """
+        position = self._group().position
+        return self._start.covers(position) or (self._joining is not None and self._joining.holds(table, position))
 
     def _join(self, table: TableName, body: bytes) -> TableRows | None:
         shape = self._shapes.get(table)
@@ -784,6 +792,7 @@ class BinlogDecoder:
         transaction = self._group()
         transaction.xa_name = name
         if is_one_phase and name not in self._held:
+            self._left_out.pop(name, None)
             self._commit()
             return
         self._stream_xa(transaction)
@@ -803,6 +812,12 @@ class BinlogDecoder:
     def _end_xa(self, name: str, *, is_commit: bool) -> None:
         transaction = self._group()
         held = self._held.pop(name, None)
+        left_out = self._left_out.pop(name, None)
+        if is_commit and left_out is not None and not self._is_past(left_out):
+            raise SourceChanged(
+                f"the columns of table {left_out} were changed on the source while it had prepared rows",
+                side=Side.SOURCE,
+            )
         if held is None and is_commit:
             raise PositionLost(
                 "the source committed an XA transaction that was prepared before the job began to read",

@@ -9,7 +9,8 @@ The theory is in `engine/joining.py`.  Three stretches of the binlog concern a t
 
 Before tables join, those that are selected and not of the job yet are passed over, as they will be copied as they are
 by then.  A table that is made meanwhile is certain to be new, and comes with the stream; but not one that is made IF
-NOT EXISTS, which may have been there with all its rows.
+NOT EXISTS, which may have been there with all its rows, nor one that is made like, or refers to, a table that the
+target does not have yet.
 """
 
 from __future__ import annotations
@@ -80,8 +81,10 @@ class Joining:
             return self._passes_over_joining(statement, words, position, joining, covers)
         if is_early and (named := _lower_named(words, database) & set(map(_lower, self.tables))):
             raise _refused(statement, min(named), "names")
+        if not self.is_awaited or any(map(has, statement.tables)):
+            return False
         is_new = statement.summary.startswith("CREATE TABLE ") and not _has_if_not_exists(words)
-        return self.is_awaited and not is_new and not any(map(has, statement.tables))
+        return not is_new or any(covers(table) and not has(table) for table in _named(words, database))
 
     def drops(self, table: TableName, position: BinlogPosition, *, has: Covers) -> bool:
         """Whether a DROP at this position is about a table that the target has from the job."""

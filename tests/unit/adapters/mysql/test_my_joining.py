@@ -83,6 +83,11 @@ def test_before_tables_join_those_that_the_job_does_not_have_are_passed_over() -
     # It may have been there, with rows that only a copy brings.
     assert passes_over("CREATE TABLE IF NOT EXISTS new (id int)", 10, awaited)
     assert not passes_over("CREATE TABLE IF NOT EXISTS old (id int)", 10, awaited)
+    # The target could not make it: it lacks what it is made like, or refers to.  It is copied with that.
+    assert passes_over("CREATE TABLE future LIKE new", 10, awaited)
+    assert passes_over("CREATE TABLE future (id int, FOREIGN KEY (id) REFERENCES d.new (id))", 10, awaited)
+    assert not passes_over("CREATE TABLE future LIKE old", 10, awaited)
+    assert not passes_over("CREATE TABLE future LIKE stranger", 10, awaited), "which is refused, as ever"
 
 
 def test_while_tables_join_and_others_are_still_to_join_both_rules_hold() -> None:
