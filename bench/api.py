@@ -117,7 +117,9 @@ class Limit:
                 rows = await connection.execute_fetchall(query, (self._project_id, json.dumps(ids)))
             else:
                 rows = await connection.fetch(
-                    _SELECT.format(project="j.project_id || '' = $1", is_one_of="= ANY($2)"), self._project_id, ids
+                    _SELECT.format(project="j.project_id || '' = $1", is_one_of="IN (SELECT unnest($2::text[]))"),
+                    self._project_id,
+                    ids,
                 )
             return msgspec.json.encode({"count": len(rows), "results": [dict(row) for row in rows]})
         finally:

@@ -25,7 +25,6 @@ from sqlalchemy import (
     Select,
     Table,
     Text,
-    any_,
     bindparam,
     event,
     func,
@@ -123,7 +122,8 @@ class Database:
     def is_one_of(self, column: Column[str], ids: Sequence[str]) -> ColumnElement[bool]:
         """`column` is among `ids`, in one statement for any number of them.
 
-        An expanded IN list would hit SQLite's limit of bound values, and be parsed anew for every length.
+        An expanded IN list would hit SQLite's limit of bound values, and be parsed anew for every length.  With `= ANY`
+        PostgreSQL would not use an index of the kind hash, but walk down the tree of the primary key for every id.
         """
         return self._is_one_of(column, bindparam(None, self.ids_value(ids), type_=self._ids_type))
 
@@ -142,7 +142,7 @@ class Database:
     def _is_one_of(self, column: Column[str], ids: BindParameter[Any]) -> ColumnElement[bool]:
         if self.is_sqlite:
             return column.in_(select(func.json_each(ids).table_valued("value").c.value))
-        return column == any_(ids)
+        return column.in_(select(func.unnest(ids)))
 
     def is_in_project(self, column: Column[str], project_id: str | BindParameter[str]) -> ColumnElement[bool]:
         """`column` is `project_id`, as a condition on rows that their ids find.

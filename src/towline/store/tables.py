@@ -24,6 +24,12 @@ from sqlalchemy import (
     true,
 )
 
+
+def _by_hash(table: str) -> Index:
+    """Finds a row among many without a walk down the tree of the primary key. Only PostgreSQL has the kind."""
+    return Index(f"ix_{table}_hash", "job_id", postgresql_using="hash").ddl_if(dialect="postgresql")
+
+
 metadata = MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",
@@ -132,6 +138,7 @@ job = Table(
     Column("standby_zone", Text),
     Index("ix_job_project_created", "project_id", "created_us"),
     Index("ix_job_status", "status"),
+    _by_hash("job"),
     Index(
         "uq_job_project_name",
         "project_id",
@@ -168,6 +175,7 @@ progress = Table(
     Column("epoch", BigInteger, nullable=False),
     Column("at_us", BigInteger, nullable=False),
     Column("body", Text, nullable=False),  # domain.progress.Progress without tables and diagnosis
+    _by_hash("progress"),
 )
 
 # Apart from `progress`, so that batch-progress never reads thousands of tables to leave them out.
