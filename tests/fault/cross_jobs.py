@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
@@ -66,20 +67,27 @@ _AS_IS = {
 }
 
 
-def assert_same_values(runs: CrossRuns) -> None:
-    """Every table of the schema holds the same values on both sides, as two drivers that know no converter see them."""
+def assert_same_values(runs: CrossRuns, *, made: Collection[str] = ()) -> None:
+    """Every table of the schema holds the same values on both sides, as two drivers that know no converter see them.
+
+    With `made` these are the tables of the target, and no others, whatever they are on the source.
+    """
     tables: dict[str, list[tuple[str, str]]] = {}
     for table, column, kind in runs.source.fetch_all(
         """SELECT c.table_name, c.column_name, c.data_type FROM information_schema.columns c
            JOIN information_schema.tables t USING (table_schema, table_name)
            WHERE c.table_schema = %s AND c.is_generated = 'NEVER' AND t.table_type = 'BASE TABLE'
-             AND NOT EXISTS (SELECT 1 FROM pg_partitioned_table p
-                             WHERE p.partrelid = format('%%I.%%I', c.table_schema, c.table_name)::regclass)
+             AND (c.table_name = ANY(%s::text[]) OR cardinality(%s::text[]) = 0 AND NOT EXISTS (
+                 SELECT 1 FROM pg_partitioned_table p
+                 WHERE p.partrelid = format('%%I.%%I', c.table_schema, c.table_name)::regclass))
            ORDER BY 1, c.ordinal_position""",
-        [runs.schema],
+        [runs.schema, list(made), list(made)],
     ):
         tables.setdefault(table, []).append((column, kind))
     assert tables, "nothing to compare"
+    if made:
+        shown = "SELECT table_name FROM information_schema.tables WHERE table_schema = %s"
+        assert {name for (name,) in runs.target.fetch_all(shown, [runs.schema])} == set(made)
     for table, columns in tables.items():
         expected = _source_rows(runs, table, columns)
         found = _target_rows(runs, table, columns)

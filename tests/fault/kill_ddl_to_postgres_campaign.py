@@ -12,7 +12,7 @@ from towline.engine import points
 
 __all__ = ["runs"]
 
-STATEMENTS = 36
+STATEMENTS = 40
 
 
 def run_from_death_to_death(runs: ToPostgresRuns, point: str, *, times: int) -> int:
@@ -28,6 +28,7 @@ def run_from_death_to_death(runs: ToPostgresRuns, point: str, *, times: int) -> 
         deaths += 1
 
 
+@pytest.mark.timeout(300)  # a run of the job for each statement and each row's transaction between them
 @pytest.mark.parametrize(
     ("point", "times"),
     # Dead before its commit a statement is not there, and the next run has to get past it.

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from towline.adapters.mysql.flavor import Flavor
+from towline.crossing.postgres_to_mysql import Partitions
 from towline.crossing.to_mysql_catalog import SourceColumn, SourceIndex, SourceTable
 from towline.crossing.to_mysql_ddl import render_default, render_table
 from towline.crossing.to_mysql_types import TargetColumn, plan_columns
 from towline.crossing.to_mysql_values import choose_converter, fit_block, numeric_size, parse_type
 from towline.crossing.to_mysql_wishes import apply_wish, find_missing_columns
 from towline.domain.conversion import Conversion, ZeroDates, parse_column_types, require_possible
-from towline.domain.errors import NotBuilt, UnrepresentableValue
-from towline.domain.tables import Column, Table, TableName
+from towline.domain.errors import NotBuilt, SnapshotLost, SourceChanged, UnrepresentableValue
+from towline.domain.tables import Column, ObjectSelection, Table, TableName
 
 NAME = TableName("public", "t")
 MYSQL = Flavor(False, (9, 7, 0), "9.7.0")
@@ -191,3 +193,23 @@ def test_wishes_belong_to_directions() -> None:
     require_possible(as_null, source_family="mysql", target_family="postgresql")
     with pytest.raises(NotBuilt, match="zero_dates"):
         require_possible(as_null, source_family="postgresql", target_family="mysql")
+
+
+PART, WHOLE = TableName("public", "part"), TableName("public", "whole")
+
+
+def test_partitions_must_stay_where_the_target_has_them() -> None:
+    leaf = Table(PART, 1, (), ("id",), "d", 1, 8192, 1, "10", is_partition=True, home=WHOLE)
+    apart = replace(leaf, home=None)
+    one = ObjectSelection(tables=frozenset({WHOLE}))
+    begun, made = Partitions({PART: WHOLE}), Partitions({PART: WHOLE}, frozenset({WHOLE}))
+    assert made.place([leaf], one) == begun.place([leaf], one) == [leaf]
+    assert made.names.find_sharing(WHOLE) == {PART}
+    for tables in ([], [leaf, replace(leaf, name=TableName("public", "more"))]):
+        with pytest.raises(SourceChanged, match="partition on the source"):
+            made.place(tables, one)
+        with pytest.raises(SnapshotLost):
+            begun.place(tables, one)
+    # It left the job with its table; or the target has been given a table for each partition, by an older version.
+    assert made.place([], ObjectSelection(tables=frozenset({TableName("public", "other")}))) == []
+    assert Partitions({}, frozenset({PART})).place([leaf], one) == [apart]

@@ -20,6 +20,7 @@ from towline.adapters.postgres.errors import translated
 from towline.crossing.kept_forms import replace_form
 from towline.crossing.mysql_to_postgres_tables import run_table_action
 from towline.crossing.target_indexes import build_index, find_index, free_name, read_indexes
+from towline.crossing.target_keys import add_foreign_key, drop_foreign_key, set_primary_key
 from towline.domain.errors import Side, SourceDdl, TowlineError, TransientError
 
 _COLUMNS: Final = """
@@ -62,7 +63,10 @@ async def run_source_ddl(connection: asyncpg.Connection, packed: bytes, *, job_i
 
 
 async def _run(connection: asyncpg.Connection, order: TableOrder) -> None:
-    """Indexes go before columns do, and come when the new ones are there."""
+    """Keys and indexes go before columns do, and come when the new ones are there."""
+    for key in order.keys:
+        if key.kind == "drop":
+            await drop_foreign_key(connection, order, key)
     for table in order.tables:
         await run_table_action(connection, table)
     indexes = _drops_first(order.indexes)
@@ -71,9 +75,15 @@ async def _run(connection: asyncpg.Connection, order: TableOrder) -> None:
             await _DO[action.kind](connection, order, action)
     for column in order.columns:
         await _DO_COLUMN[column.kind](connection, order, column)
+    for key in order.keys:
+        if key.kind == "primary":
+            await set_primary_key(connection, order, key)
     for action in indexes:
         if action.kind == "create":
             await _create(connection, order, action)
+    for key in order.keys:
+        if key.kind == "add":
+            await add_foreign_key(connection, order, key)
 
 
 def _drops_first(actions: tuple[IndexAction, ...]) -> list[IndexAction]:

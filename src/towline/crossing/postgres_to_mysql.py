@@ -2,13 +2,16 @@
 
 Schemas become databases of the same name.  The source side is that of PostgreSQL jobs: slot, publication, snapshots cut
 by pages, positions in its log.  The target side is that of MySQL jobs: ledger, checkpoint and rows in one transaction.
-Between them stand the forms of values (`to_mysql_values`) and the structure (`to_mysql_structure`).  The slot is told
-of positions that are durable on the target only (I1); `engine/stream.py` sees to that.
+Partitions of one table are one table on the target: source and ledger know the partitions, what writes goes by the
+`NameMap` of `Partitions`.  Between the sides stand the forms of values (`to_mysql_values`) and the structure
+(`to_mysql_structure`).  The slot is told of positions that are durable on the target only (I1); `engine/stream.py` sees
+to that.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -20,20 +23,22 @@ from towline.adapters.mysql.flavor import Flavor
 from towline.adapters.mysql.foreign_rows import Convert, ForeignRows
 from towline.adapters.mysql.session import Session
 from towline.adapters.mysql.target_side import MyTargetSide, take_over_target
+from towline.adapters.postgres.connection import connect as connect_postgres
+from towline.adapters.postgres.errors import translated
 from towline.adapters.postgres.lsn import Lsn
 from towline.adapters.postgres.probe import PgProbe
 from towline.adapters.postgres.slot_reader import PgSlotReader, StreamOptions
 from towline.adapters.postgres.snapshot import PgChunkReader, PgCopySource, PgSnapshot
 from towline.adapters.postgres.source_side import PgSourceSide, choose_feed, drop_feeds_after, look_at_source
-from towline.crossing.to_mysql_catalog import read_tables
+from towline.crossing.to_mysql_catalog import read_homes, read_tables
 from towline.crossing.to_mysql_checks import run_prechecks
-from towline.crossing.to_mysql_structure import CrossStructureSource, CrossStructureTarget
+from towline.crossing.to_mysql_structure import CrossStructureSource, CrossStructureTarget, find_homes
 from towline.crossing.to_mysql_values import COPY_FORM, choose_converter, fit_block, select_value
 from towline.domain.changes import Relation
-from towline.domain.errors import Side, SourceChanged
+from towline.domain.errors import Side, SnapshotLost, SourceChanged
 from towline.domain.jobs import JobSpec
 from towline.domain.prechecks import PrecheckItem
-from towline.domain.tables import ObjectSelection, Table, TableName
+from towline.domain.tables import NameMap, ObjectSelection, Table, TableName, TableRename
 from towline.engine.ports import Chunk, CopySource, Sides, SnapshotFact, StreamSides
 
 
@@ -50,6 +55,7 @@ class CrossSides(PgSourceSide, MyTargetSide):
         source_version: int,
         target: Flavor,
         owner: Session,
+        partitions: Partitions,
     ) -> None:
         PgSourceSide.__init__(self, spec, feed=feed)
         MyTargetSide.__init__(
@@ -64,15 +70,19 @@ class CrossSides(PgSourceSide, MyTargetSide):
                 policy=spec.conflict_policy,
                 form=COPY_FORM,
                 selection=spec.selection,
+                names=partitions.names,
             ),
         )
         self._epoch = epoch
         self._work_dir = work_dir
         self._source_version = source_version
+        self._names = partitions.names
         self.structure_source = CrossStructureSource(
             spec.source, job_id=spec.job_id, target=target, conversion=spec.conversion
         )
-        self.copy_source = cast(CopySource, _CrossCopySource(spec, feed=feed, server_version=source_version))
+        self.copy_source = cast(
+            CopySource, _CrossCopySource(spec, feed=feed, server_version=source_version, partitions=partitions)
+        )
 
     def open_stream(self, tables: Sequence[Table], *, mixed: frozenset[TableName]) -> StreamSides:
         sides = _CrossStreamSides(
@@ -83,6 +93,7 @@ class CrossSides(PgSourceSide, MyTargetSide):
             source_version=self._source_version,
             spill_dir=self._work_dir / self._feed,
             mixed=mixed,
+            names=self._names,
         )
         # Its positions are all `Lsn`: the engine gives back only positions that came from this side.
         return cast(StreamSides, sides)
@@ -99,6 +110,7 @@ async def open_sides(spec: JobSpec, *, epoch: int | None, work_dir: Path) -> Cro
     owned = await take_over_target(spec, epoch=epoch, source_identity=source.identity)
     try:
         feed = await choose_feed(spec, epoch=owned.epoch, feed_epoch=owned.feed_epoch)
+        partitions = await _find_partitions(spec, owned.epoch)
     except BaseException:
         owned.session.terminate()
         raise
@@ -110,7 +122,67 @@ async def open_sides(spec: JobSpec, *, epoch: int | None, work_dir: Path) -> Cro
         source_version=source.version,
         target=owned.session.flavor,
         owner=owned.session,
+        partitions=partitions,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Partitions:
+    """`homes`: for partitions that are one table on the target, that table.
+
+    `made`: all tables that the target has been given; None when there are none yet.
+    """
+
+    homes: Mapping[TableName, TableName]
+    made: frozenset[TableName] | None = None
+
+    @property
+    def names(self) -> NameMap:
+        """What the job's tables are called on the target."""
+        return NameMap(tables=tuple(TableRename(leaf, home) for leaf, home in self.homes.items()))
+
+    def place(self, tables: Sequence[Table], selection: ObjectSelection) -> list[Table]:
+        """The same with `home` as the target has it: a partition may have been made a table of its own.
+
+        `selection`: what the tables were read for; partitions of others may have left the job.
+
+        Raises SourceChanged: a partition came or went, so rows of it would be missing on the target, or stay there.
+
+        SnapshotLost: nothing was made yet, so the next attempt goes by what there is now.
+        """
+        placed = [
+            table if self.made is None or table.home in self.made else replace(table, home=None) for table in tables
+        ]
+        homes = {table.name: table.home for table in placed if table.home is not None}
+        known = {leaf: home for leaf, home in self.homes.items() if selection.covers(home)}
+        changed = sorted(leaf for leaf in {*homes, *known} if homes.get(leaf) != known.get(leaf))
+        if not changed:
+            return placed
+        if self.made is None:
+            raise SnapshotLost(f"{changed[0]} came or went as a partition while the job began", side=Side.SOURCE)
+        verb = "became" if changed[0] in homes else "is no longer"
+        raise SourceChanged(
+            f"{changed[0]} {verb} a partition on the source after the job began; the target's table does not follow",
+            side=Side.SOURCE,
+            remedy="End the job and start a new one; create and drop partitions before a job or after the switch-over.",
+        )
+
+
+async def _find_partitions(spec: JobSpec, epoch: int) -> Partitions:
+    target = CrossStructureTarget(spec.target, job_id=spec.job_id, epoch=epoch)
+    try:
+        items, _ = await target.load_structure()
+    finally:
+        await target.close()
+    if items:
+        made = frozenset(item.table for item in items if item.kind == "TABLE" and item.table is not None)
+        return Partitions(find_homes(items), made)
+    connection = await connect_postgres(spec.source, purpose=f"{spec.job_id}:partitions", side=Side.SOURCE)
+    try:
+        with translated(Side.SOURCE, what="reading the partitions"):
+            return Partitions(await read_homes(connection, spec.selection))
+    finally:
+        connection.terminate()
 
 
 async def remove_traces(spec: JobSpec) -> None:
@@ -152,7 +224,7 @@ class PostgresToMysql:
 class _CrossCopySource(PgCopySource):
     """A PostgreSQL source whose chunk readers write what LOAD DATA reads."""
 
-    def __init__(self, spec: JobSpec, *, feed: str, server_version: int) -> None:
+    def __init__(self, spec: JobSpec, *, feed: str, server_version: int, partitions: Partitions) -> None:
         super().__init__(
             spec.source,
             job_id=spec.job_id,
@@ -162,10 +234,13 @@ class _CrossCopySource(PgCopySource):
             edit=spec.edit,
         )
         self._conversion = spec.conversion
+        self._partitions = partitions
 
     async def read_tables(self, selection: ObjectSelection) -> list[Table]:
+        """Raises SourceChanged, SnapshotLost: partitions came or went."""
         async with self._session("catalog") as connection:
-            return await read_tables(connection, selection, self._conversion)
+            tables = await read_tables(connection, selection, self._conversion)
+        return self._partitions.place(tables, selection)
 
     async def open_base_snapshot(self, tables: Sequence[Table], *, follow: bool) -> PgSnapshot:
         return cast(PgSnapshot, _CrossSnapshot(await super().open_base_snapshot(tables, follow=follow)))
@@ -223,7 +298,9 @@ class _CrossStreamSides:
         source_version: int,
         spill_dir: Path,
         mixed: frozenset[TableName],
+        names: NameMap,
     ) -> None:
+        self._names = names
         self.spill_dir = spill_dir
         self.memory_bytes = spec.stream_memory_bytes
         self._spec = spec
@@ -243,7 +320,9 @@ class _CrossStreamSides:
         return PgSlotReader(self._spec.source, job_id=self._spec.job_id, options=self._options, tables=self._tables)
 
     def new_applier(self) -> MyApplier:
-        options = ApplierOptions(self._spec.job_id, self._epoch, self._spec.conflict_policy, Lsn.parse, self._rows)
+        options = ApplierOptions(
+            self._spec.job_id, self._epoch, self._spec.conflict_policy, Lsn.parse, self._rows, self._names
+        )
         return MyApplier(self._spec.target, options)
 
     def new_probe(self) -> PgProbe:

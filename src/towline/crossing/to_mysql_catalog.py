@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import asyncpg
 
@@ -64,7 +65,17 @@ SELECT k.conrelid::bigint AS id, k.conname AS name, k.contype::text AS kind, k.c
            AS parent_columns
 FROM pg_catalog.pg_constraint k
 LEFT JOIN pg_catalog.pg_class f ON f.oid = k.confrelid LEFT JOIN pg_catalog.pg_namespace fn ON fn.oid = f.relnamespace
-WHERE k.conrelid = ANY($1::oid[]) AND k.contype IN ('f', 'c', 'x') ORDER BY k.conrelid, k.conname
+WHERE k.conrelid = ANY($1::oid[]) AND k.contype IN ('f', 'c', 'x')
+  -- A key to a partitioned table has one to each of its partitions below it.
+  AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_constraint p WHERE p.oid = k.conparentid AND p.conrelid = k.conrelid)
+ORDER BY k.conrelid, k.conname
+"""
+# What each partition is a partition of, the nearest first.
+_ANCESTORS = """
+SELECT c.oid::bigint AS id, r.oid::bigint AS ancestor_id, n.nspname AS schema, r.relname AS name
+FROM pg_catalog.pg_class c CROSS JOIN LATERAL pg_catalog.pg_partition_ancestors(c.oid) WITH ORDINALITY x(relid, place)
+JOIN pg_catalog.pg_class r ON r.oid = x.relid JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
+WHERE c.oid = ANY($1::oid[]) AND r.relkind = 'p' ORDER BY c.oid, x.place
 """
 # Everything else that a user could miss: views, sequences of their own, functions, triggers, rules, policies.
 _OTHERS = """
@@ -72,7 +83,7 @@ SELECT CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHE
             WHEN 'p' THEN 'PARTITIONED TABLE' ELSE 'SEQUENCE' END AS kind, n.nspname AS schema, c.relname AS name,
        NULL::text AS "table"
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE (c.relkind IN ('v', 'm', 'f', 'p') OR c.relkind = 'S' AND NOT EXISTS (
+WHERE (c.relkind IN ('v', 'm', 'f') OR c.relkind = 'p' AND NOT c.relispartition OR c.relkind = 'S' AND NOT EXISTS (
            SELECT 1 FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid
            AND d.deptype IN ('a', 'i'))) AND n.nspname <> ALL($1::text[]) AND n.nspname !~ '^pg_'
 UNION ALL
@@ -157,33 +168,57 @@ class SourceForeignKey:
 
 @dataclass(slots=True)
 class SourceTable:
-    """A table with all that was found of it. `checks` are definitions that are reported only."""
+    """A table with all that was found of it. `checks` are definitions that are reported only.
+
+    `partitions`: those whose rows it has, of a partitioned one; `why_apart`: why a partition is a table of its own.
+    """
 
     table: Table
     columns: list[SourceColumn] = field(default_factory=list)
     indexes: list[SourceIndex] = field(default_factory=list)
     foreign_keys: list[SourceForeignKey] = field(default_factory=list)
     checks: list[tuple[str, str]] = field(default_factory=list)
+    partitions: tuple[TableName, ...] = ()
+    why_apart: str = ""
 
 
 async def read_tables(
     connection: asyncpg.Connection, selection: ObjectSelection, conversion: Conversion = PLAIN
 ) -> list[Table]:
-    """Every selected table that has rows of its own, its columns with the types below all domains."""
+    """Every selected table that has rows of its own, its columns with the types below all domains.
+
+    A partition that is one table with others on the target has that one's columns, in its order, and says its `home`.
+    """
     tables = await read_plain_tables(connection, selection)
-    columns = await _read_columns(connection, tables, conversion)
-    return [_with_types(table, columns[table.source_id]) for table in tables]
+    joined = await _read_joined(connection, tables, selection)
+    columns = await _read_columns(connection, tables, conversion, homes=joined.homes)
+    shapes = await _read_columns(connection, joined.roots, conversion)
+    order = {root.name: [each.name for each in shapes[root.source_id]] for root in joined.roots}
+    typed = []
+    for table in tables:
+        home = joined.homes.get(table.name)
+        found = columns[table.source_id]
+        if home is not None:
+            by_name = {column.name: column for column in found}
+            found = [by_name[name] for name in order[home]]
+        typed.append(replace(_with_types(table, found), home=home))
+    return typed
 
 
 async def read_source_tables(
     connection: asyncpg.Connection, selection: ObjectSelection, conversion: Conversion = PLAIN
 ) -> list[SourceTable]:
-    """The same with defaults, indexes and constraints."""
-    tables = await read_plain_tables(connection, selection)
+    """The tables of the target with defaults, indexes and constraints: one for the partitions of one home."""
+    plain = await read_plain_tables(connection, selection)
+    joined = await _read_joined(connection, plain, selection)
+    tables = [table for table in plain if table.name not in joined.homes] + joined.roots
     columns = await _read_columns(connection, tables, conversion)
     found = {table.source_id: SourceTable(_with_types(table, columns[table.source_id])) for table in tables}
     for table_id, read in columns.items():
         found[table_id].columns.extend(read)
+    for table in found.values():
+        table.partitions = tuple(sorted(leaf for leaf, home in joined.homes.items() if home == table.table.name))
+        table.why_apart = joined.apart.get(table.table.name, "")
     for row in await connection.fetch(_INDEXES, list(found)):
         found[row["id"]].indexes.append(_index(row))
     for row in await connection.fetch(_CONSTRAINTS, list(found)):
@@ -222,10 +257,14 @@ def find_bad_wishes(conversion: Conversion, tables: Sequence[SourceTable]) -> li
 
 
 async def _read_columns(
-    connection: asyncpg.Connection, tables: Sequence[Table], conversion: Conversion
+    connection: asyncpg.Connection,
+    tables: Sequence[Table],
+    conversion: Conversion,
+    *,
+    homes: Mapping[TableName, TableName] = MappingProxyType({}),
 ) -> dict[int, list[SourceColumn]]:
     columns: dict[int, list[SourceColumn]] = defaultdict(list)
-    names = {table.source_id: table.name for table in tables}
+    names = {table.source_id: homes.get(table.name, table.name) for table in tables}
     for row in await connection.fetch(_COLUMNS, list(names)):
         type_sql, fault = apply_wish(names[row["id"]], row["name"], row["type_sql"], conversion)
         columns[row["id"]].append(
@@ -243,6 +282,82 @@ async def _read_columns(
             )
         )
     return columns
+
+
+# --- partitions -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Joined:
+    """`homes`: of partitions that are one table on the target; `roots`: those tables, as if they had rows themselves.
+
+    `apart`: partitions that are tables of their own, and why.
+    """
+
+    homes: Mapping[TableName, TableName]
+    roots: list[Table]
+    apart: Mapping[TableName, str]
+
+
+async def read_homes(connection: asyncpg.Connection, selection: ObjectSelection) -> dict[TableName, TableName]:
+    """For each selected partition that is one table with others on the target: the table's name."""
+    tables = await read_plain_tables(connection, selection)
+    return dict((await _read_joined(connection, tables, selection)).homes)
+
+
+async def _read_joined(connection: asyncpg.Connection, tables: Sequence[Table], selection: ObjectSelection) -> _Joined:
+    """Partitions become the highest selected table above them, where a row is found in it by the same key."""
+    leaves = {table.source_id: table for table in tables if table.is_partition}
+    chosen: dict[int, tuple[int, TableName]] = {}
+    for row in await connection.fetch(_ANCESTORS, list(leaves)):
+        name = TableName(row["schema"], row["name"])
+        if selection.covers(name):
+            chosen[row["id"]] = (row["ancestor_id"], name)
+    parts: dict[tuple[int, TableName], list[Table]] = defaultdict(list)
+    for leaf_id, root in chosen.items():
+        parts[root].append(leaves[leaf_id])
+    ids = [root_id for root_id, _ in parts]
+    keys = {row["id"]: tuple(row["columns"]) for row in await connection.fetch(_INDEXES, ids) if _is_key(row)}
+    names: dict[int, set[tuple[str, str]]] = defaultdict(set)
+    for row in await connection.fetch(_COLUMNS, [*ids, *leaves]):
+        if not row["is_generated"]:
+            names[row["id"]].add((row["name"], row["type_sql"]))
+    homes: dict[TableName, TableName] = {}
+    roots, apart = [], {}
+    for (root_id, name), mine in parts.items():
+        why = next(filter(None, (_why_apart(leaf, keys.get(root_id, ()), name) for leaf in mine)), "")
+        if any(names[leaf.source_id] != names[root_id] for leaf in mine):
+            why = f"not all partitions of {name} have its columns"
+        if why:
+            apart.update({leaf.name: why for leaf in mine})
+            continue
+        homes.update({leaf.name: name for leaf in mine})
+        roots.append(
+            replace(
+                mine[0],
+                name=name,
+                source_id=root_id,
+                columns=(),
+                key=keys.get(root_id, ()),
+                size_bytes=sum(leaf.size_bytes for leaf in mine),
+                estimated_rows=sum(leaf.estimated_rows for leaf in mine),
+                is_partition=False,
+            )
+        )
+    return _Joined(homes, roots, apart)
+
+
+def _is_key(row: asyncpg.Record) -> bool:
+    return bool(row["is_primary"] and row["is_valid"] and not row["is_deferrable"])
+
+
+def _why_apart(leaf: Table, key: tuple[str, ...], root: TableName) -> str:
+    """Why the rows of a partition cannot be told from those of the others by the table's key; "" if they can."""
+    if leaf.key != key:
+        return f"{leaf.name} has another key than {root}"
+    if not leaf.is_logged:
+        return f"{leaf.name} is unlogged"
+    return ""
 
 
 def _with_types(table: Table, columns: Sequence[SourceColumn]) -> Table:

@@ -118,11 +118,11 @@ def _judge_encoding(facts: SourceFacts) -> PrecheckItem:
 
 def _judge_partitions(tables: list[SourceTable]) -> PrecheckItem:
     item = "srcPartitionedTablesCheck"
-    parts = [str(found.table.name) for found in tables if found.table.is_partition]
+    parts = [f"{found.table.name} ({found.why_apart})" for found in tables if found.why_apart]
     if not parts:
         return PrecheckItem(item, _PARAMS, Verdict.PASSED)
     message = f"Partitions arrive as tables of their own: {', '.join(parts[:_NAMES_SHOWN])}."
-    remedy = "Create a view over them on the target, or leave them out and move their rows in another way."
+    remedy = "Give the partitioned table a primary key, or create a view over its partitions on the target."
     return PrecheckItem(item, _PARAMS, Verdict.WARNING, "SRC_HAS_PARTITIONS", message, remedy)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from towline.adapters.mysql.catalog import SYSTEM_SCHEMAS
 from towline.adapters.mysql.flavor import Flavor
@@ -33,7 +34,22 @@ from towline.domain.tables import ObjectSelection, TableName
 
 Report = Callable[[StructureReport], None]
 
+PARTITIONED: Final = "PARTITIONED TABLE"
+# Without a statement: it only says which partition has its rows in which table.
+ATTACH: Final = "TABLE ATTACH"
 _BEYOND_BMP = re.compile(r"[\U00010000-\U0010FFFF]")
+
+
+def find_homes(items: Sequence[StructureItem]) -> dict[TableName, TableName]:
+    """The partitions that are one table on the target, and that table, by the structure that was made. Pure."""
+    by_number = {item.number: item.table for item in items}
+    homes: dict[TableName, TableName] = {}
+    for item in items:
+        if item.kind == ATTACH and item.table is not None:
+            (home,) = (by_number[number] for number in item.depends_on)
+            assert home is not None
+            homes[item.table] = home
+    return homes
 
 
 class CrossStructureSource:
@@ -57,9 +73,12 @@ class CrossStructureSource:
         problems = find_bad_wishes(self._conversion, tables)
         if problems:
             raise BadConversion(problems[0], side=Side.SOURCE)
+        made = {str(table.table.name) for table in tables}
         for kind, name in others:
-            reason = "left out: its partitions arrive as tables of their own" if kind.startswith("PART") else "left out"
-            on_report(StructureReport(kind, name, reason))
+            if kind != PARTITIONED:
+                on_report(StructureReport(kind, name, "left out"))
+            elif name not in made:
+                on_report(StructureReport(kind, name, "left out; its partitions, if any, are tables of their own"))
         return plan_items(tables, self._target, on_report=on_report)
 
     async def read_sequences(self, selection: ObjectSelection) -> list[SequenceValue]:
@@ -114,6 +133,13 @@ def plan_items(tables: Sequence[SourceTable], target: Flavor, *, on_report: Repo
         numbers[name] = plan.add(Section.BEFORE_DATA, "TABLE", name.name, name.schema, made.create, table=name)
         for kind, full, reason in made.findings:
             on_report(StructureReport(kind, full, reason))
+        for leaf in table.partitions:
+            depends = frozenset({numbers[name]})
+            plan.add(Section.BEFORE_DATA, ATTACH, leaf.name, leaf.schema, None, table=leaf, depends=depends)
+        if table.partitions:
+            on_report(StructureReport(PARTITIONED, str(name), "its partitions become one table"))
+        if table.why_apart:
+            on_report(StructureReport("TABLE", str(name), f"is a table of its own: {table.why_apart}"))
     for table, made in ddl:
         plan.add_indexes(table, made)
     for table, made in ddl:
@@ -145,7 +171,7 @@ class _Plan:
         kind: str,
         name: str,
         schema: str,
-        statement: str,
+        statement: str | None,
         *,
         table: TableName | None = None,
         weight_bytes: int = 0,
@@ -161,7 +187,7 @@ class _Plan:
                 name,
                 schema,
                 table,
-                (statement,),
+                () if statement is None else (statement,),
                 depends_on=depends,
                 weight_bytes=weight_bytes,
                 is_optional=is_optional,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -52,7 +53,8 @@ class Table:
     `estimated_rows` come from the catalog when the table was read.  `storage_id` changes when the table is
     rewritten (VACUUM FULL, TRUNCATE, ALTER TYPE): row addresses are then no longer comparable.  Without `has_pages`
     the source shows none, and `pages` counts the parts that the table was cut into.  `index_bytes`: what its secondary
-    indexes take on the source; 0 where that is not known with the table.
+    indexes take on the source; 0 where that is not known with the table.  `home`: the partitioned table as which this
+    partition and its siblings lie on the target, where they can be emptied only together.
     """
 
     name: TableName
@@ -70,6 +72,7 @@ class Table:
     index_bytes: int = 0
     row_filter: str = ""  # a condition in the source's SQL; rows that do not meet it are not moved
     has_unsent_key: bool = False
+    home: TableName | None = None
 
     @property
     def is_binary_safe(self) -> bool:
@@ -124,6 +127,10 @@ class NameMap:
         schema = self._schemas.get(table.schema)
         return table if schema is None else TableName(schema, table.name)
 
+    def find_sharing(self, target: TableName) -> frozenset[TableName]:
+        """The tables of the source that are listed as this one of the target."""
+        return self._sharing.get(target, frozenset())
+
     def with_tables(self, more: Iterable[TableRename]) -> NameMap:
         return NameMap(self.schemas, (*self.tables, *more))
 
@@ -135,6 +142,13 @@ class NameMap:
     @cached_property
     def _tables(self) -> dict[TableName, TableName]:
         return {each.source: each.target for each in self.tables}
+
+    @cached_property
+    def _sharing(self) -> dict[TableName, frozenset[TableName]]:
+        found: dict[TableName, set[TableName]] = defaultdict(set)
+        for each in self.tables:
+            found[each.target].add(each.source)
+        return {target: frozenset(sources) for target, sources in found.items()}
 
 
 SAME_NAMES = NameMap()

@@ -14,7 +14,7 @@ from towline.engine.figures import weigh
 from towline.engine.following import require_sent
 from towline.engine.ports import CopyFacts, Snapshot, SnapshotFact, TablePlan
 from towline.engine.run import Run, StructureReady
-from towline.engine.snapshot import CopyPlan, as_planned, plan_copy, run_copy, used_snapshots
+from towline.engine.snapshot import CopyPlan, as_planned, plan_copy, run_copy, used_snapshots, with_siblings
 from towline.engine.structure import run_structure, with_secrets, without_owners
 from towline.engine.throttle import Throttle
 
@@ -184,10 +184,13 @@ def show_copied(run: Run, tables: Sequence[Table], facts: CopyFacts) -> None:
     _begin_figures(run, tables, facts, CopyPlan((), {}, ()))
 
 
-async def start_over(run: Run, table: Table) -> None:
-    """Empty the table on the target; the next attempt copies it under one snapshot."""
-    await run.sides.copy_target.start_over([table.name], await cut(run, [table]))
-    _note_start_over(run, table.name)
+async def start_over(run: Run, name: TableName, tables: Sequence[Table]) -> None:
+    """Empty the table on the target, with all that share its place; the next attempt copies them under one snapshot."""
+    again = with_siblings([name], tables)
+    fresh = [table for table in tables if table.name in again]
+    await run.sides.copy_target.start_over([table.name for table in fresh], await cut(run, fresh))
+    for table in fresh:
+        _note_start_over(run, table.name)
 
 
 def _note_start_over(run: Run, name: TableName) -> None:

@@ -257,8 +257,7 @@ class _Attempt:
                 probe_interval_s=lambda: self.run.reporter.interval_s,
             )
         except TableMustStartOver as error:
-            (table,) = [t for t in tables if t.name == TableName(error.context["schema"], error.context["name"])]
-            await start_over(self.run, table)
+            await start_over(self.run, TableName(error.context["schema"], error.context["name"]), tables)
             raise SnapshotLost(str(error)) from error
 
     def _take_stream_figures(self, figures: StreamFigures) -> None:

@@ -33,6 +33,10 @@ The stream skips the changes of a table up to the position of the oldest snapsho
 floor).  A table whose chunks all come from one snapshot needs no more.  A table without a key, or without a log, cannot
 be put right by the stream: it starts over.  So does a table that was rewritten (VACUUM FULL, TRUNCATE) since its chunks
 were read.
+
+Partitions that are one table on the target are tables of their own here, as no key is in two of them; but when one
+starts over, all of them do, since the target's table is emptied as a whole.
+
 Without a stream (full copy only) nothing could put deleted rows right: the copy goes on only if no transaction
 at all wrote to the source in between; otherwise every table starts over.
 """
@@ -41,7 +45,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from towline.domain.errors import InvariantBroken
@@ -113,7 +117,18 @@ def plan_copy(
         elif mine and remaining and not plan.bounds and base_of(mine) != current:
             raise InvariantBroken(f"{table.name}: chunks of snapshot {base_of(mine)} under snapshot {current}")
         work.extend((planned, chunk) for chunk in (spread(remaining) if plan.bounds else remaining))
-    return CopyPlan(tuple(work), changed_since, tuple(start_over))
+    again = with_siblings(start_over, tables)
+    return CopyPlan(
+        tuple(entry for entry in work if entry[0].name not in again),
+        {name: since for name, since in changed_since.items() if name not in again},
+        tuple(table.name for table in tables if table.name in again),
+    )
+
+
+def with_siblings(names: Collection[TableName], tables: Sequence[Table]) -> frozenset[TableName]:
+    """The names with those of tables that lie in the same table of the target: it is emptied as a whole. Pure."""
+    homes = {table.home for table in tables if table.home is not None and table.name in names}
+    return frozenset(names) | {table.name for table in tables if table.home in homes}
 
 
 def base_of(done: Sequence[ChunkDone]) -> int:

@@ -106,6 +106,30 @@ TABLES = (
     "RENAME TABLE swap_a TO swap_c, swap_b TO swap_a, swap_c TO swap_b",
     "UPDATE swap_a SET v = 3",
 )
+KEYS_BEFORE = (
+    "CREATE TABLE kp (id int PRIMARY KEY, n int)",
+    "INSERT INTO kp VALUES (1, 5), (2, 6)",
+    "CREATE TABLE kc (id int PRIMARY KEY, p int, q int, CONSTRAINT kc_old FOREIGN KEY (q) REFERENCES kp (id))",
+    "INSERT INTO kc VALUES (1, 1, 2)",
+    "CREATE TABLE kr (id int PRIMARY KEY, p int, FOREIGN KEY (p) REFERENCES kp (id))",
+    "CREATE TABLE kk (a int, b int, v int, PRIMARY KEY (a))",
+    "INSERT INTO kk VALUES (1, 1, 1), (2, 1, 1)",
+)
+KEYS = (
+    "ALTER TABLE kc DROP FOREIGN KEY kc_old, ADD CONSTRAINT kc_p FOREIGN KEY (p) REFERENCES kp (id) ON DELETE RESTRICT",
+    "INSERT INTO kc VALUES (2, 2, 9)",
+    "ALTER TABLE kk DROP PRIMARY KEY, ADD PRIMARY KEY (A, b)",
+    "INSERT INTO kk VALUES (1, 2, 3)",
+    "UPDATE kk SET v = 9 WHERE a = 1 AND b = 2",
+    "DELETE FROM kk WHERE a = 1 AND b = 1",
+    "CREATE TABLE kn (id int PRIMARY KEY, p int, CONSTRAINT kn_p FOREIGN KEY (p) REFERENCES kp (id))",
+    "INSERT INTO kn VALUES (1, 1)",
+    "RENAME TABLE kr TO kr2",
+    "ALTER TABLE kr2 DROP FOREIGN KEY kr2_ibfk_1",
+    "SET SESSION foreign_key_checks = 0",
+    "ALTER TABLE kc ADD CONSTRAINT kc_q FOREIGN KEY (q) REFERENCES kp (id)",  # one of its rows refers to nothing
+    "SET SESSION foreign_key_checks = 1",
+)
 # The statements of gh-ost and pt-online-schema-change on their way, as their logs have them.
 GH_OST = (
     "create /* gh-ost */ table _s_ghc (id bigint unsigned auto_increment, last_update timestamp not null default"
@@ -166,13 +190,20 @@ def assert_arrived(runs: ToPostgresRuns) -> None:
     assert read_indexes(runs, "s") == {"s_pkey": "(id)", "s_i_e": "(e)"}
     assert read_indexes(runs, "kept") == {"kept_pkey": "(id)"}
     assert read_indexes(runs, "likeness") == {"likeness_pkey": "(id)", "likeness_u_v": "(v)"}
+    assert read_indexes(runs, "kk") == {"kk_pkey": "(a, b)"}
+    assert read_indexes(runs, "kc") == {"kc_pkey": "(id)", "kc_kc_old": "(q)", "kc_kc_p": "(p)"}
+    keys = runs.target.fetch_all(
+        f"""SELECT conname, convalidated FROM pg_constraint
+            WHERE contype = 'f' AND connamespace = '{runs.source.name}'::regnamespace"""
+    )
+    assert dict(keys) == {"kc_p": True, "kc_q": False, "kn_p": True}
     assert_same_values(runs.source, runs.target)
 
 
 def begin(runs: ToPostgresRuns) -> None:
-    runs.source.execute(*BEFORE, *COLUMNS_BEFORE, *TABLES_BEFORE)
+    runs.source.execute(*BEFORE, *COLUMNS_BEFORE, *TABLES_BEFORE, *KEYS_BEFORE)
     runs.run_to_the_end(conflict_policy="stop")
-    runs.source.execute(*AHEAD, *COLUMNS, *TABLES, *GH_OST, *PT_OSC)
+    runs.source.execute(*AHEAD, *COLUMNS, *TABLES, *GH_OST, *PT_OSC, *KEYS)
 
 
 @pytest.mark.parametrize("mysql_product", [Product.MARIADB], ids=["mariadb10"])

@@ -7,8 +7,9 @@ from typing import Any
 
 from tests.integration.mysql.reading import endpoint_of
 from tests.servers.mysql import MysqlDatabase
+from towline.adapters.mysql.known_tables import KnownTables
 from towline.adapters.mysql.postgres_alter import plan_alter, read_ddl
-from towline.adapters.mysql.postgres_tables import KnownTables, plan_create
+from towline.adapters.mysql.postgres_tables import plan_create
 from towline.adapters.mysql.shapes import ColumnShape, codec_name
 from towline.adapters.mysql.source_form import SourceForm
 from towline.adapters.mysql.source_forms import read_source_forms
@@ -42,17 +43,17 @@ async def test_the_form_that_follows_from_statements_is_the_catalog_s(mysql_data
     mysql_database.execute(f"ALTER DATABASE `{mysql_database.name}` CHARACTER SET {charset}")
     context = StatementContext(mysql_database.name, sql_mode=0, has_explicit_timestamps=True, time_zone="+00:00")
     form: SourceForm | None = None
+    known = KnownTables({}, {table.schema: charset}, lambda _: True, lambda name: name)
     for text in STATEMENTS:
         if text.startswith("CREATE"):
             mysql_database.execute("DROP TABLE IF EXISTS t")
         mysql_database.execute(text)
         statement = read_statement(text, mysql_database.name)
         if text.startswith("CREATE"):
-            known = KnownTables({}, {table.schema: charset}, lambda _: True, lambda name: name)
             order = plan_create(read_ddl(text, statement), known, context, is_mariadb=server.is_mariadb)
         else:
             assert form is not None
-            order = plan_alter(read_ddl(text, statement), form, context, is_mariadb=server.is_mariadb)
+            order = plan_alter(read_ddl(text, statement), form, context, known, is_mariadb=server.is_mariadb)
         assert order is not None
         form = order.forms[0].form
         kept = await read_source_forms(endpoint_of(server), [table], job_id="forms")

@@ -68,6 +68,20 @@ def test_table_without_a_key_starts_over() -> None:
     assert plan.work == ()
 
 
+def test_partitions_that_are_one_table_on_the_target_start_over_together() -> None:
+    home = TableName("public", "whole")
+    rewritten = replace(KEYED, storage_id="11", home=home)
+    sibling = replace(KEYED, name=TableName("public", "sibling"), home=home)
+    other = replace(KEYED, name=TableName("public", "other"))
+    tables = [rewritten, sibling, other]
+    planned = plans(KEYED, sibling, other)
+    ledger = [done(KEYED, 0, 1), done(sibling, 0, 1)]
+    plan = plan_copy(tables, planned, ledger, SNAPSHOTS[:2], current=2, can_replay=True)
+    assert plan.start_over == (KEYED.name, sibling.name)
+    assert {table.name for table, _ in plan.work} == {other.name}
+    assert not plan.changed_since
+
+
 def test_rewritten_table_starts_over() -> None:
     moved = replace(KEYED, storage_id="11")
     plan = plan_copy([moved], plans(KEYED), [done(KEYED, 0, 1)], SNAPSHOTS[:2], current=2, can_replay=True)

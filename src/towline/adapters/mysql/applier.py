@@ -247,7 +247,7 @@ class MyApplier:
         if len(changes) == 1:
             await self._resolve(changes[0], expectation, error)
             return
-        middle = len(changes) // 2
+        middle = _choose_middle(changes)
         # I3: the first half is complete before the second one begins.
         await self._write_range(changes[:middle], expectation)
         await self._write_range(changes[middle:], expectation)
@@ -327,3 +327,10 @@ class MyApplier:
         if self._session is None or self._session.is_closed:
             raise ConnectionLost("the applier's session is closed", side=Side.TARGET)
         return self._session
+
+
+def _choose_middle(changes: Sequence[RowChange]) -> int:
+    """Where to cut two changes or more: not among tables that are emptied together, if there is another place."""
+    middle = len(changes) // 2
+    places = sorted(range(1, len(changes)), key=lambda place: abs(place - middle))
+    return next((at for at in places if not changes[at - 1][0] == changes[at][0] == TRUNCATE), middle)

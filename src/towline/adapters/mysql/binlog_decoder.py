@@ -29,8 +29,9 @@ from towline.adapters.mysql.ddl_plan import plan_ddl, refuse, require_same_names
 from towline.adapters.mysql.forms import TableForm
 from towline.adapters.mysql.gtid import BinlogOffset, BinlogPosition, GtidSet, HeldPosition, MariadbGtids
 from towline.adapters.mysql.joining import Joining
+from towline.adapters.mysql.known_tables import KnownTables
 from towline.adapters.mysql.postgres_alter import plan_alter, read_ddl
-from towline.adapters.mysql.postgres_tables import KnownTables, plan_create, plan_drop, plan_rename
+from towline.adapters.mysql.postgres_tables import plan_create, plan_drop, plan_rename
 from towline.adapters.mysql.row_events import TableRows, decompress_event, join_shape
 from towline.adapters.mysql.shadow_tables import is_shadow
 from towline.adapters.mysql.shapes import TableShape
@@ -666,7 +667,14 @@ class BinlogDecoder:
         assert self._kept is not None
         words = read_ddl(text, statement)
         verb, kind = statement.summary.split(" ", 2)[:2]
-        known = KnownTables(self._forms, self._kept.charsets, self._takes, self._stored_name, self._kept.is_plain)
+        known = KnownTables(
+            self._forms,
+            self._kept.charsets,
+            self._takes,
+            self._stored_name,
+            is_plain=self._kept.is_plain,
+            cascades_are_logged=self._cascades_are_logged,
+        )
         if verb == "DROP" and kind == "TABLE":
             return plan_drop(words, known)
         if verb == "CREATE" and kind == "TABLE":
@@ -676,12 +684,16 @@ class BinlogDecoder:
         form = self._forms.get(statement.tables[0]) if len(statement.tables) == 1 else None
         if form is None:
             raise refuse(statement, "it is about more than tables of the job")
-        return plan_alter(words, form, context, is_mariadb=self._is_mariadb, is_plain=self._kept.is_plain)
+        return plan_alter(words, form, context, known, is_mariadb=self._is_mariadb)
 
     def _changes_columns(self, kept: KeptForm) -> bool:
         """Whether rows before and after are read differently, of a table whose form before is not known for sure."""
         before = self._forms.get(kept.table)
-        is_same = before is not None and kept.form is not None and before.columns == kept.form.columns
+        is_same = (
+            before is not None
+            and kept.form is not None
+            and (before.columns, before.key) == (kept.form.columns, kept.form.key)
+        )
         return before is not None and not before.is_made and not is_same
 
     def _stored_name(self, table: TableName) -> TableName:

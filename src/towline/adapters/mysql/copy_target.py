@@ -23,7 +23,7 @@ from towline.adapters.mysql.load_data import OWN_FORM, LoadForm, LoadMisfit, loa
 from towline.adapters.mysql.quoting import qualified
 from towline.adapters.mysql.session import Session
 from towline.adapters.mysql.structure_target import insert_items, insert_report
-from towline.domain.errors import LeaseLost, Side, SourceDdl
+from towline.domain.errors import InvariantBroken, LeaseLost, Side, SourceDdl
 from towline.domain.jobs import ConflictPolicy, Endpoint
 from towline.domain.positions import Position
 from towline.domain.structure import StructureItem, StructureReport
@@ -53,6 +53,7 @@ class MyCopyTarget:
     """The ledger of one job on one target server.
 
     `form`: how the source's chunk readers write rows. `renews_tables`: see `CopyFacts`. `selection`: what it moves.
+    `names`: what its tables are called here, if the selection does not say it; several may be one table.
     """
 
     def __init__(
@@ -65,9 +66,10 @@ class MyCopyTarget:
         form: LoadForm = OWN_FORM,
         renews_tables: bool = False,
         selection: ObjectSelection = EVERYTHING,
+        names: NameMap | None = None,
     ) -> None:
         self._selection = selection
-        self._names = selection.names
+        self._names = selection.names if names is None else names
         self._renews_tables = renews_tables
         self._endpoint = endpoint
         self._form = form
@@ -148,6 +150,8 @@ class MyCopyTarget:
                 await self._forget_chunks(session, name)
                 # DELETE rather than TRUNCATE: it belongs to the transaction, and so to the lease (I6).
                 there = self._names.target_name(name)
+                if not self._names.find_sharing(there).issubset(tables):
+                    raise InvariantBroken(f"{there} has rows of more tables than {name}", side=Side.TARGET)
                 await session.execute(f"DELETE FROM {qualified(there)}", what=f"emptying {there}")
                 await session.execute(
                     "DELETE FROM towline.table_plan WHERE job_id = %s AND schema_name = %s AND table_name = %s",

@@ -13,7 +13,14 @@ from towline.adapters.mysql.foreign_rows import NO_FOREIGN_ROWS, ForeignRows
 from towline.adapters.mysql.quoting import qualified
 from towline.adapters.mysql.session import Session
 from towline.domain.changes import DELETE, TRUNCATE, Relation, RowChange, has_unchanged
-from towline.domain.errors import RowConflict, SetupError, Side, TableMustStartOver, UnrepresentableValue
+from towline.domain.errors import (
+    RowConflict,
+    SetupError,
+    Side,
+    SourceDdl,
+    TableMustStartOver,
+    UnrepresentableValue,
+)
 from towline.domain.tables import SAME_NAMES, NameMap, TableName
 from towline.engine.fold import Fold, InsertStep, KeyedStep, MoveStep, Step, TruncateStep, WholeRowStep
 from towline.engine.points import APPLY_IN_BATCH, reach
@@ -55,14 +62,29 @@ class FoldWriter:
         """Raises DataError: the target refused a part; what was written before it is still in the transaction."""
         for part in fold.parts:
             if isinstance(part, TruncateStep):
-                for relation in part.relations:
+                for place in self._choose_emptied(part):
                     # TRUNCATE would commit what was written so far.
-                    await self._session.execute(f"DELETE FROM {qualified(self._names.target_name(relation.table))}")
+                    await self._session.execute(f"DELETE FROM {qualified(place)}")
                 continue
             table = await self._table(part.relation)
             for step in part.steps:
                 await self._write_step(table, step, expectation)
                 reach(APPLY_IN_BATCH)
+
+    def _choose_emptied(self, step: TruncateStep) -> list[TableName]:
+        """The target's tables. Raises SourceDdl: one has rows of other tables as well, which must stay."""
+        emptied = {relation.table for relation in step.relations}
+        places = dict.fromkeys(self._names.target_name(table) for table in sorted(emptied))
+        for place in places:
+            if others := self._names.find_sharing(place) - emptied:
+                (some, *_) = sorted(emptied & self._names.find_sharing(place))
+                raise SourceDdl(
+                    f"the source ran TRUNCATE {some}, which is not carried: the target's table {place} has the rows of"
+                    f" {min(others)} as well",
+                    side=Side.SOURCE,
+                    remedy="End the job and start a new one; empty a partition with DELETE while a job follows.",
+                )
+        return list(places)
 
     async def replace(self, change: RowChange) -> None:
         """Apply a single change whatever stands in its way."""

@@ -7,11 +7,13 @@ statement one that stops the job.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from towline.adapters.mysql.column_changes import ColumnAction, ColumnChange, change_columns
 from towline.adapters.mysql.column_words import ColumnReader
-from towline.adapters.mysql.postgres_ddl import MAX_NAME_BYTES
+from towline.adapters.mysql.known_tables import KnownTables
+from towline.adapters.mysql.postgres_ddl import MAX_NAME_BYTES, shorten
 from towline.adapters.mysql.postgres_indexes import (
     INDEX_OPTIONS,
     IndexAction,
@@ -21,7 +23,8 @@ from towline.adapters.mysql.postgres_indexes import (
     read_options,
     read_using,
 )
-from towline.adapters.mysql.source_form import SourceForm
+from towline.adapters.mysql.postgres_keys import KeyAction, read_key
+from towline.adapters.mysql.source_form import PRIMARY, SourceForm
 from towline.adapters.mysql.statement_context import StatementContext
 from towline.adapters.mysql.statements import Statement, read_words
 from towline.adapters.mysql.table_order import KeptForm, TableOrder
@@ -45,22 +48,22 @@ def read_ddl(text: str, statement: Statement) -> WordReader:
 
 
 def plan_alter(
-    words: WordReader, form: SourceForm, context: StatementContext, *, is_mariadb: bool, is_plain: bool = True
+    words: WordReader, form: SourceForm, context: StatementContext, known: KnownTables, *, is_mariadb: bool
 ) -> TableOrder | None:
     """What ALTER TABLE, CREATE INDEX or DROP INDEX does to its table; None when nothing that the target has.
 
     Raises: SourceDdl, it is not certain to be the same on PostgreSQL.
     """
     statement = words.statement
-    definitions = ColumnReader(words, context, charset=form.charset, is_mariadb=is_mariadb, is_plain=is_plain)
-    reader = _Reader(words, form, definitions)
+    definitions = ColumnReader(words, context, charset=form.charset, is_mariadb=is_mariadb, is_plain=known.is_plain)
+    reader = _Reader(words, form, definitions, known, database=context.database)
     reader.read()
     table = statement.tables[0]
     after, columns = form, list[ColumnAction]()
     if reader.changes:
         after, columns = change_columns(table, form, reader.changes, words.refused)
         require_names(after, words)
-    after = _with_indexes(after, reader)
+    after = _with_indexes(_with_primary(after, reader, words), reader)
     order = TableOrder(
         statement.summary,
         table,
@@ -68,6 +71,7 @@ def plan_alter(
         tuple(reader.indexes),
         tuple(columns),
         forms=(KeptForm(table, after),) if after != form else (),
+        keys=tuple(reader.keys),
     )
     return None if order.is_empty else order
 
@@ -79,6 +83,20 @@ def require_names(form: SourceForm, words: WordReader) -> None:
             raise words.refused(f"the name {column.name} is longer than PostgreSQL allows")
 
 
+def _with_primary(form: SourceForm, reader: _Reader, words: WordReader) -> SourceForm:
+    """With the primary key that the statement gives to the table, by the columns that it has afterwards."""
+    primary = next((action for action in reader.keys if action.kind == "primary"), None)
+    if primary is None:
+        if reader.drops_primary:
+            raise words.refused("it changes the table's key")
+        return form
+    columns = [form.find(name) for name in primary.columns]
+    key = tuple(column.name for column in columns if column is not None)
+    if len(key) < len(columns) or (PRIMARY in form.indexes and not reader.drops_primary):
+        raise words.refused()
+    return replace(form.with_indexes(added=(PRIMARY,)), key=key)
+
+
 def _with_indexes(form: SourceForm, reader: _Reader) -> SourceForm:
     gone = frozenset(action.name.lower() for action in reader.indexes if action.kind != "create")
     added = [action.new_name or action.name for action in reader.indexes if action.kind != "drop"]
@@ -88,13 +106,19 @@ def _with_indexes(form: SourceForm, reader: _Reader) -> SourceForm:
 class _Reader:
     """Gathers what the statement does to indexes and to columns."""
 
-    def __init__(self, words: WordReader, form: SourceForm, definitions: ColumnReader) -> None:
+    def __init__(
+        self, words: WordReader, form: SourceForm, definitions: ColumnReader, known: KnownTables, *, database: str
+    ) -> None:
         self._words = words
+        self._known = known
+        self._database = database
         self._form = form
         self._definitions = definitions
         self.indexes: list[IndexAction] = []
         self.changes: list[ColumnChange] = []
         self.unplaced: list[str] = []  # indexes that the target does not have
+        self.keys: list[KeyAction] = []
+        self.drops_primary = False
 
     def read(self) -> None:
         words = self._words
@@ -162,7 +186,14 @@ class _Reader:
             taken |= {action.new_name.lower() or action.name.lower() for action in self.indexes}
             self._take_index(*read_index(words, *named, taken=taken))
             return
-        if words.next_is("CONSTRAINT", "PRIMARY", "FOREIGN", "CHECK", "PARTITION", "PERIOD", "SYSTEM"):
+        defined = read_key(words, self._known, database=self._database)
+        if defined is not None:
+            if defined.primary:
+                self.keys.append(KeyAction("primary", columns=defined.primary))
+            if defined.foreign is not None:
+                self.keys.append(defined.foreign)
+            return
+        if words.next_is("CONSTRAINT", "CHECK", "PARTITION", "PERIOD", "SYSTEM"):
             raise words.refused()
         self._take_column_word()
         self._definitions.require_known_mode()
@@ -179,7 +210,16 @@ class _Reader:
         if words.take("INDEX", "KEY"):
             self._drop_index()
             return
-        if words.next_is("PRIMARY", "FOREIGN", "CHECK", "CONSTRAINT", "PARTITION", "SYSTEM", "PERIOD"):
+        if words.take_all("PRIMARY", "KEY"):
+            self.drops_primary = True
+            return
+        if words.take_all("FOREIGN", "KEY") and not words.next_is("IF"):
+            self.keys.append(KeyAction("drop", shorten(words.name())))
+            return
+        if words.take("CHECK") and not words.next_is("IF"):
+            words.name()  # the copy has left it out
+            return
+        if words.next_is("IF", "CONSTRAINT", "PARTITION", "SYSTEM", "PERIOD"):
             raise words.refused()
         self._take_column_word()
         name = words.name()

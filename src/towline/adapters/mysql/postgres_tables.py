@@ -6,11 +6,12 @@ is renamed must be of the job before and after; else rows would be missing, or l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from towline.adapters.mysql.column_words import ColumnReader, ColumnWords
 from towline.adapters.mysql.ddl_plan import LEAVES_REMEDY, say_outside
+from towline.adapters.mysql.known_tables import KnownTables
 from towline.adapters.mysql.postgres_alter import STORAGE, require_names
 from towline.adapters.mysql.postgres_ddl import MAX_NAME_BYTES
 from towline.adapters.mysql.postgres_indexes import (
@@ -18,29 +19,14 @@ from towline.adapters.mysql.postgres_indexes import (
     read_index,
     read_named,
     read_options,
-    read_parts,
-    read_using,
 )
+from towline.adapters.mysql.postgres_keys import KeyAction, read_key
 from towline.adapters.mysql.source_form import PRIMARY, SourceForm
 from towline.adapters.mysql.statement_context import StatementContext
 from towline.adapters.mysql.table_order import KeptForm, TableAction, TableOrder
 from towline.adapters.mysql.word_reader import WordReader
 from towline.domain.errors import SourceDdl
 from towline.domain.tables import TableName
-
-
-@dataclass(frozen=True, slots=True)
-class KnownTables:
-    """What the job knows of its tables. `takes`: whether it has a table, or goes on with one that comes by its name.
-
-    `as_stored`: a name as the source's catalog has it.  `is_plain`: see `KeptForms`.
-    """
-
-    forms: Mapping[TableName, SourceForm]
-    charsets: Mapping[str, str]
-    takes: Callable[[TableName], bool]
-    as_stored: Callable[[TableName], TableName]
-    is_plain: bool = True
 
 
 def plan_drop(words: WordReader, known: KnownTables) -> TableOrder | None:
@@ -177,15 +163,16 @@ class _TableReader:
     ) -> None:
         self._words = words
         self._table = table
+        self._known = known
         self._charset = known.charsets.get(table.schema, "")
         self._context = context
         self._is_mariadb = is_mariadb
-        self._is_plain = known.is_plain
         self._comment = ""
         self._columns: list[ColumnWords] = []
         self._key: tuple[str, ...] = ()
         self._indexes: list[IndexAction] = []
         self._unplaced: list[str] = []  # indexes that the target does not have
+        self._foreign: list[KeyAction] = []
 
     def read(self) -> TableOrder:
         words = self._words
@@ -237,7 +224,7 @@ class _TableReader:
             self._context,
             charset=self._charset,
             is_mariadb=self._is_mariadb,
-            is_plain=self._is_plain,
+            is_plain=self._known.is_plain,
         )
         definitions.require_known_mode()
         return definitions
@@ -253,13 +240,12 @@ class _TableReader:
 
     def _read_element(self, definitions: ColumnReader) -> None:
         words = self._words
-        if self._take_primary():
-            read_using(words)
-            parts, is_whole = read_parts(words)
-            read_using(words)
-            if not is_whole:
-                raise words.refused("its key is of parts of columns")
-            self._set_key(tuple(name for name, _ in parts))
+        defined = read_key(words, self._known, database=self._context.database)
+        if defined is not None:
+            if defined.primary:
+                self._set_key(defined.primary)
+            if defined.foreign is not None:
+                self._foreign.append(defined.foreign)
             return
         named = read_named(words)
         if named is not None:
@@ -279,16 +265,6 @@ class _TableReader:
                 IndexAction("create", column.shape.name, ((column.shape.name, False),), is_unique=True)
             )
 
-    def _take_primary(self) -> bool:
-        words = self._words
-        at = words.at
-        if words.take("CONSTRAINT") and not words.next_is("PRIMARY"):
-            words.name()
-        if words.take_all("PRIMARY", "KEY"):
-            return True
-        words.at = at
-        return False
-
     def _set_key(self, key: tuple[str, ...]) -> None:
         if self._key:
             raise self._words.refused("it has two keys")
@@ -303,6 +279,7 @@ class _TableReader:
         words, table = self._words, self._table
         names = {column.shape.name.lower(): column.shape.name for column in self._columns}
         mentioned = [*self._key, *(name for action in self._indexes for name, _ in action.columns)]
+        mentioned += [name for action in self._foreign for name in action.columns]
         indexes = [*self._indexes_in_form()]
         if len(names) < len(self._columns) or any(name.lower() not in names for name in mentioned):
             raise words.refused()
@@ -333,6 +310,7 @@ class _TableReader:
             tuple(self._indexes),
             tables=(action,),
             forms=(KeptForm(table, form),),
+            keys=tuple(self._foreign),
         )
 
     def _indexes_in_form(self) -> Iterator[str]:

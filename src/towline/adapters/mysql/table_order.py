@@ -11,6 +11,7 @@ import msgspec
 
 from towline.adapters.mysql.column_changes import ColumnAction
 from towline.adapters.mysql.postgres_indexes import IndexAction
+from towline.adapters.mysql.postgres_keys import KeyAction
 from towline.adapters.mysql.source_form import SourceForm
 from towline.domain.tables import TableName
 
@@ -51,10 +52,11 @@ class TableOrder:
     columns: tuple[ColumnAction, ...] = ()
     tables: tuple[TableAction, ...] = ()
     forms: tuple[KeptForm, ...] = ()
+    keys: tuple[KeyAction, ...] = ()
 
     @property
     def is_empty(self) -> bool:
-        return not (self.indexes or self.columns or self.tables or self.forms)
+        return not (self.indexes or self.columns or self.tables or self.forms or self.keys)
 
     def encode(self) -> bytes:
         return msgspec.json.encode(self)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from towline.adapters.mysql.column_changes import is_widening
+from towline.adapters.mysql.known_tables import KnownTables
 from towline.adapters.mysql.postgres_alter import plan_alter, read_ddl
+from towline.adapters.mysql.postgres_keys import KeyAction
 from towline.adapters.mysql.shapes import ColumnShape
 from towline.adapters.mysql.source_form import SourceForm
 from towline.adapters.mysql.statement_context import StatementContext
 from towline.adapters.mysql.statements import read_statement
 from towline.adapters.mysql.table_order import TableOrder
 from towline.domain.errors import SourceDdl
+from towline.domain.tables import TableName
 
 FORM = SourceForm(
     (
@@ -31,8 +36,13 @@ CONTEXT = StatementContext(
 )
 
 
+KNOWN = KnownTables(
+    {TableName("d", name): FORM for name in ("t", "p")}, {}, lambda table: table.schema == "d", lambda table: table
+)
+
+
 def plan(text: str, *, context: StatementContext = CONTEXT, is_mariadb: bool = False) -> TableOrder:
-    order = plan_alter(read_ddl(text, read_statement(text, "d")), FORM, context, is_mariadb=is_mariadb)
+    order = plan_alter(read_ddl(text, read_statement(text, "d")), FORM, context, KNOWN, is_mariadb=is_mariadb)
     assert order is not None
     assert TableOrder.decode(order.encode()) == order
     return order
@@ -145,9 +155,41 @@ def test_modify_says_all_of_a_column_anew() -> None:
     assert action.check == "CHECK (\"e\" IN ('', 'x', 'y', 'z'))"
 
 
+def test_keys_are_dropped_and_added() -> None:
+    order = plan(
+        "ALTER TABLE t DROP FOREIGN KEY old, DROP PRIMARY KEY, ADD CONSTRAINT pk PRIMARY KEY USING BTREE (V, a),"
+        " ADD CONSTRAINT f FOREIGN KEY i (a) REFERENCES d.p (id) ON UPDATE RESTRICT, DROP CHECK c"
+    )
+    parent = TableName("d", "p")
+    assert order.keys == (
+        KeyAction("drop", "old"),
+        KeyAction("primary", columns=("V", "a")),
+        KeyAction("add", "f", ("a",), parent, ("id",), on_update="RESTRICT", index="i"),
+    )
+    (kept,) = order.forms
+    assert kept.form is not None
+    assert kept.form.key == ("v", "a")
+    # What refers to a table that the job does not have is left out, as by the copy.
+    text = "ALTER TABLE t ADD CONSTRAINT f FOREIGN KEY (a) REFERENCES e.p (id)"
+    words = read_ddl(text, read_statement(text, "d"))
+    assert plan_alter(words, FORM, CONTEXT, KNOWN, is_mariadb=False) is None
+
+
+def test_a_foreign_key_that_changes_rows_needs_a_binlog_that_says_so() -> None:
+    text = "ALTER TABLE t ADD CONSTRAINT f FOREIGN KEY (a) REFERENCES p (id) ON DELETE SET NULL ON UPDATE CASCADE"
+    words = read_ddl(text, read_statement(text, "d"))
+    order = plan_alter(words, FORM, CONTEXT, replace(KNOWN, cascades_are_logged=True), is_mariadb=False)
+    assert order is not None
+    assert (order.keys[0].on_delete, order.keys[0].on_update) == ("SET NULL", "CASCADE")
+    with pytest.raises(SourceDdl, match="without a word in the binlog"):
+        plan(text)
+
+
 def test_a_job_with_types_of_its_own_takes_no_new_definitions() -> None:
+    known = replace(KNOWN, is_plain=False)
+
     def plan_wished(text: str) -> TableOrder | None:
-        return plan_alter(read_ddl(text, read_statement(text, "d")), FORM, CONTEXT, is_mariadb=False, is_plain=False)
+        return plan_alter(read_ddl(text, read_statement(text, "d")), FORM, CONTEXT, known, is_mariadb=False)
 
     assert plan_wished("ALTER TABLE t DROP b, RENAME COLUMN a TO c, ADD KEY (v)") is not None
     for clause in ("ADD c int", "MODIFY a bigint", "CHANGE a c int", "ALTER a SET DEFAULT 3"):
@@ -255,6 +297,18 @@ def test_only_what_keeps_every_value_is_a_widening() -> None:
         "DEFAULT CHARACTER SET utf8mb4",
         "ORDER BY a",
         "ADD PARTITION (PARTITION p VALUES LESS THAN (3))",
+        "ADD PRIMARY KEY (a)",  # with one there
+        "DROP PRIMARY KEY",
+        "DROP PRIMARY KEY, ADD PRIMARY KEY (v(3))",
+        "DROP PRIMARY KEY, ADD PRIMARY KEY (nowhere)",
+        "DROP PRIMARY KEY, DROP COLUMN id, ADD PRIMARY KEY (a)",
+        "DROP FOREIGN KEY IF EXISTS f",
+        "DROP CONSTRAINT f",
+        "ADD FOREIGN KEY (a) REFERENCES p (id)",  # its name is up to the source
+        "ADD CONSTRAINT f FOREIGN KEY (a) REFERENCES p (id) ON DELETE SET DEFAULT",
+        "ADD CONSTRAINT f FOREIGN KEY (a) REFERENCES p (id) MATCH FULL",
+        "ADD CONSTRAINT f FOREIGN KEY (a) REFERENCES later (id)",
+        "ADD CONSTRAINT c CHECK (a > 0)",
     ],
 )
 def test_what_is_not_certain_stops_the_job(clause: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from towline.adapters.mysql.known_tables import KnownTables
 from towline.adapters.mysql.postgres_alter import plan_alter, read_ddl
 from towline.adapters.mysql.postgres_indexes import IndexAction
 from towline.adapters.mysql.shapes import ColumnShape
@@ -27,9 +28,12 @@ FORM = SourceForm(
 )
 
 
+KNOWN = KnownTables({}, {}, lambda table: table.schema == "d", lambda table: table)
+
+
 def plan(text: str) -> TableOrder | None:
     context = StatementContext("d", sql_mode=0)
-    return plan_alter(read_ddl(text, read_statement(text, "d")), FORM, context, is_mariadb=False)
+    return plan_alter(read_ddl(text, read_statement(text, "d")), FORM, context, KNOWN, is_mariadb=False)
 
 
 def create(name: str, *columns: str, is_unique: bool = False) -> IndexAction:
@@ -93,7 +97,7 @@ def test_what_the_target_has_no_equal_of_is_passed_over(text: str) -> None:
         "ALTER TABLE t ADD PRIMARY KEY (a)",
         "ALTER TABLE t DROP PRIMARY KEY",
         "DROP INDEX `PRIMARY` ON t",
-        "ALTER TABLE t DROP FOREIGN KEY f",
+        "ALTER TABLE t DROP CONSTRAINT f",
         "ALTER TABLE t ADD CONSTRAINT f FOREIGN KEY (a) REFERENCES p (id)",
         "ALTER TABLE t ADD CONSTRAINT CHECK (a > 0)",
         "ALTER TABLE t RENAME u",

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from towline.adapters.mysql.known_tables import KnownTables
 from towline.adapters.mysql.postgres_alter import read_ddl
 from towline.adapters.mysql.postgres_indexes import IndexAction
-from towline.adapters.mysql.postgres_tables import KnownTables, plan_create, plan_drop, plan_rename
+from towline.adapters.mysql.postgres_keys import KeyAction
+from towline.adapters.mysql.postgres_tables import plan_create, plan_drop, plan_rename
 from towline.adapters.mysql.shapes import ColumnShape
 from towline.adapters.mysql.source_form import SourceForm
 from towline.adapters.mysql.statement_context import StatementContext
@@ -133,6 +135,19 @@ def test_only_tables_of_the_job_are_dropped() -> None:
     assert plan("DROP TABLE never CASCADE") is None
 
 
+def test_a_new_table_comes_with_its_foreign_keys() -> None:
+    text = (
+        "CREATE TABLE n (id int PRIMARY KEY, p int, CONSTRAINT f FOREIGN KEY (p) REFERENCES t (id),"
+        " CONSTRAINT own FOREIGN KEY (p) REFERENCES n (id))"
+    )
+    order = plan(text)
+    assert order is not None
+    assert order.keys == tuple(
+        KeyAction("add", name, ("p",), TableName("d", parent), ("id",), index=name)
+        for name, parent in (("f", "t"), ("own", "n"))
+    )
+
+
 def test_what_is_there_already_is_passed_over() -> None:
     assert plan("CREATE TABLE IF NOT EXISTS t (id int)") is None
 
@@ -158,7 +173,8 @@ def test_a_table_that_leaves_the_job_or_joins_it_with_rows_stops_the_job(text: s
         "CREATE TABLE n (v text, UNIQUE KEY u (v(3)))",
         "CREATE TABLE n (id int, CHECK (id > 0))",
         "CREATE TABLE n (id int, FOREIGN KEY (id) REFERENCES t (id))",
-        "CREATE TABLE n (id int, CONSTRAINT f FOREIGN KEY (id) REFERENCES t (id))",
+        "CREATE TABLE n (id int, CONSTRAINT f FOREIGN KEY (id) REFERENCES later (id))",
+        "CREATE TABLE n (id int, CONSTRAINT f FOREIGN KEY (nowhere) REFERENCES t (id))",
         "CREATE TABLE n (id int, KEY (id), KEY (id))",
         "CREATE TABLE n (id int, KEY (nowhere))",
         "CREATE TABLE n (id int, ID int)",
