@@ -71,3 +71,16 @@ def test_i1_i5_killed_ddl_is_neither_lost_nor_repeated(runs: MysqlRuns, deaths: 
     runs.run_to_the_end(conflict_policy="stop")
     assert_same_rows(runs.source.server, runs.target, runs.source.name)
     assert not runs.target.fetch_all("SELECT * FROM towline.ddl_intent")
+
+
+@pytest.mark.mysql_pair(Product.MARIADB)
+def test_columns_that_changed_before_the_copy_went_on_stop_the_job(runs: MysqlRuns) -> None:
+    """The target's table has the labels in their old order: rows of the stream would be taken for others."""
+    runs.source.execute("CREATE TABLE labelled (id int PRIMARY KEY, label enum('a', 'b'))")
+    runs.run_until_killed(points.COPY_BEFORE_COMMIT)
+    runs.source.execute("ALTER TABLE labelled MODIFY label enum('b', 'a')")
+    outcome = runs.run()
+    assert (outcome["error"], "labelled were changed before it was copied" in outcome["message"]) == (
+        "SOURCE_DDL",
+        True,
+    )

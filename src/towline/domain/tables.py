@@ -51,7 +51,8 @@ class Table:
     of it out of its log, so it identifies no row there.  `identity` is the source's replica identity:
     'd' default, 'f' full, 'i' index, 'n' nothing.  `pages` and `size_bytes` (heap + TOAST) and
     `estimated_rows` come from the catalog when the table was read.  `storage_id` changes when the table is
-    rewritten (VACUUM FULL, TRUNCATE, ALTER TYPE): row addresses are then no longer comparable.  Without `has_pages`
+    rewritten (VACUUM FULL, TRUNCATE, ALTER TYPE): row addresses are then no longer comparable.  Where tables are cut by
+    their key, it tells the columns instead: their names, order and types.  Without `has_pages`
     the source shows none, and `pages` counts the parts that the table was cut into.  `index_bytes`: what its secondary
     indexes take on the source; 0 where that is not known with the table.  `home`: the partitioned table as which this
     partition and its siblings lie on the target, where they can be emptied only together.

@@ -36,7 +36,8 @@ async def run_full_phase(
     """
     figures, target = run.figures, run.sides.copy_target
     figures.phase = Phase.STRUCTURE
-    require_same_form(tables, facts)
+    if run.follows and run.sides.copy_source.cuts_by_key and not facts.is_copied:
+        require_same_form(tables, facts)
     snapshot = None if facts.is_copied else await _open_snapshot(run, tables, facts)
     try:
         items = await _plan_structure(run)
@@ -220,18 +221,25 @@ def choose_planned(tables: Sequence[Table], facts: CopyFacts) -> list[Table]:
 
 
 def require_same_form(tables: Sequence[Table], facts: CopyFacts) -> None:
-    """Before more of a table that joins is copied; where its rows are on the target, the stream says what came after.
+    """Where `storage_id` tells the columns: no table that is not all copied may have others than when it was cut.
 
-    Raises: SourceDdl, the structure that the target has of one is older than its columns.
+    The target's table is as old as that.  Values of one form would be taken for those of another without an error, such
+    as labels of an ENUM in another order.  Of tables that were in step before others join the stream tells the changes.
+
+    Raises: SourceDdl, one has.
     """
-    forms = {plan.table: plan.storage_id for plan in facts.plans if plan.table in facts.joining}
-    for table in [] if facts.is_copied else tables:
+    wanted = facts.joining if facts.edit else {plan.table for plan in facts.plans}
+    forms = {plan.table: plan.storage_id for plan in facts.plans if plan.table in wanted}
+    for table in tables:
         if forms.get(table.name, table.storage_id) != table.storage_id:
+            remedy = (
+                f"Select the objects without {table.name} and retry with them; when the job follows again, drop the"
+                " table on the target, and select it anew."
+            )
             raise SourceDdl(
-                f"the columns of {table.name}, which joins the job, were changed before it was copied",
+                f"the columns of {table.name} were changed before it was copied",
                 side=Side.SOURCE,
-                remedy=f"Select the objects without {table.name} and retry with them; when the job follows again, drop"
-                " the table on the target, and select it anew.",
+                remedy=remedy if table.name in facts.joining else None,
             )
 
 
