@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -85,6 +86,13 @@ def run_mydumper(source: MysqlServer, target: MysqlServer) -> Run:
     return Run(dump.seconds + load.seconds, max(dump.peak_rss_mb, load.peak_rss_mb))
 
 
+def _name_mydumper() -> str:
+    """Whichever is first on the PATH: Debian's, or one built from its source."""
+    said = subprocess.run(["mydumper", "--version"], check=True, capture_output=True, text=True).stdout
+    version = re.search(r"\d[\w.-]*", said)
+    return f"mydumper + myloader {version.group() if version else ''}".rstrip()
+
+
 def bench_full(source: MysqlServer, target: MysqlServer, *, case: str, pairs: int, rows: int) -> None:
     fill(source, rows, INDEXES[case])
 
@@ -102,7 +110,7 @@ def bench_full(source: MysqlServer, target: MysqlServer, *, case: str, pairs: in
     with tempfile.TemporaryDirectory() as folder:
         run_timed(["mydumper", *_login(source), "-B", "bench", "-t", "2", "-r", "200000", "-o", f"{folder}/dump"])
     limit = time.perf_counter() - started
-    report(case, our_runs, peer_runs, peer_name="mydumper + myloader", limit=limit, rows=rows)
+    report(case, our_runs, peer_runs, peer_name=_name_mydumper(), limit=limit, rows=rows)
 
 
 def bench_catch_up(
