@@ -150,7 +150,7 @@ class _TableFigures:
         expected = (self._density(*done) + self._density(*near)) / 2
         excess = max(0.0, self.wire_bytes_open - expected * self.open_source_bytes)
         to_pass = max(excess, expected * self.open_source_bytes - self.wire_bytes_open)
-        if excess:
+        if excess and self.open_source_bytes > 0:  # a table that was empty when it was planned weighs nothing
             full = self.wire_bytes_open + to_pass
             expected = sum((wire + full) / (source + self.open_source_bytes) for source, wire in (done, near)) / 2
         return to_pass + expected * max(0, self.source_bytes - self.source_bytes_done - self.open_source_bytes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import statistics
 
 from hypothesis import given
@@ -117,6 +119,44 @@ def test_rows_copied_last_tell_most_of_those_to_come() -> None:
     began_s = clock.s
     said = copy_at_constant_speed([1_000_000] * 16 + [30_000_000] * 16, planned=8_000_000, clock=clock)
     assert median_error(said, took_s=clock.s - began_s) < 0.55
+
+
+@given(data=st.data(), planned=st.integers(0, 200_000), in_pages=st.floats(0, 1))
+def test_any_course_of_a_copy_has_figures(data: st.DataObject, planned: int, in_pages: float) -> None:
+    """Empty when it was planned, chunks that weigh nothing, given up, or copied by an earlier run: always a figure."""
+    whole = table("t", planned, rows=data.draw(st.integers(0, 10)))
+    whole = dataclasses.replace(whole, pages=int(planned * in_pages) // 8192)
+    copy = CopyFigures([(whole, planned)])
+    open_chunks, most_done = list[list[int]](), 0
+    for step in data.draw(st.lists(st.sampled_from(("begin", "pass", "pass", "finish", "give up", "restore")))):
+        weight, passed = data.draw(st.sampled_from((0, 1, 5000, planned))), data.draw(st.integers(0, 300_000))
+        if step == "begin":
+            copy.begin_chunk(whole.name, weight)
+            open_chunks.append([weight, 0])
+        elif step == "restore":
+            copy.restore(whole.name, source_bytes=weight, rows=1, wire_bytes=passed)
+        elif not open_chunks:
+            continue
+        elif step == "pass":
+            copy.add_bytes(whole.name, passed)
+            open_chunks[-1][1] += passed
+        elif step == "finish":
+            weight, passed = open_chunks.pop()
+            copy.finish_chunk(whole.name, source_bytes=weight, rows=1, wire_bytes=passed)
+        else:
+            copy.abandon_chunk(whole.name, open_chunks.pop()[0])
+        done, left = copy.work()
+        assert 0 <= done < math.inf
+        assert 0 <= left < math.inf
+        assert most_done <= copy.done_bytes() <= planned
+        most_done = copy.done_bytes()
+        (shown,) = copy.table_progress()
+        assert 0 <= shown.rows_done <= shown.rows_total
+        (rows, live_share) = copy.expected()[whole.name]
+        assert rows >= 0
+        assert 0 <= live_share <= 1
+    copy.finish_table(whole.name)
+    assert copy.done_bytes() == planned
 
 
 def test_abandoned_chunk_counts_for_nothing() -> None:
