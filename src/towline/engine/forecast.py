@@ -50,6 +50,8 @@ _MAX_APPLY_BYTES_PER_S: Final = 30_000_000.0
 _INDEX_PRIOR_SHARE: Final = 0.4
 # What took so long already, and longer than was thought, takes some more.
 _WAITED_SHARE: Final = 0.25
+# Ten years: what would take longer hardly moves, and nobody knows when it ends.
+_LONGEST_S: Final = 315_360_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,9 +259,11 @@ class Forecaster:
         return _forecast([(left_s, 0.7)]) if left_s > 0 else None
 
 
-def _forecast(parts: Sequence[tuple[float, float]]) -> Forecast:
+def _forecast(parts: Sequence[tuple[float, float]]) -> Forecast | None:
     """`parts`: seconds, and how wrong they may be as a share; their errors do not depend on each other."""
     seconds = sum(part for part, _ in parts)
+    if seconds > _LONGEST_S:
+        return None
     spread = math.sqrt(sum((part * doubt) ** 2 for part, doubt in parts))
     return Forecast(
         seconds=max(1, round(seconds)),

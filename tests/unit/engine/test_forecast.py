@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from towline.engine.forecast import Forecaster, Left, Pace
 
 
@@ -19,6 +22,44 @@ def keep_log(forecaster: Forecaster, seconds: float, size_bytes: int) -> None:
     """The source wrote so much into its log, all of which is still to be read."""
     forecaster.add_log(0.0, end_bytes=0, held_bytes=0)
     forecaster.add_log(seconds, end_bytes=size_bytes, held_bytes=size_bytes)
+
+
+@given(
+    begun=st.floats(0, 1e12),
+    moved=st.lists(st.tuples(st.floats(0, 1e6), st.floats(-1e12, 1e12)), max_size=30),
+    data=st.floats(0, 1e15),
+    index=st.floats(0, 1),
+    index_total=st.floats(0, 1e15),
+    follows=st.booleans(),
+)
+def test_whatever_moves_gives_a_sound_range_or_none(
+    begun: float,
+    moved: list[tuple[float, float]],
+    data: float,
+    index: float,
+    index_total: float,
+    follows: bool,
+) -> None:
+    """Also what goes back, stands still or creeps."""
+    forecaster = Forecaster()
+    now_s, done = 0.0, begun
+    for passed_s, more in moved:
+        now_s, done = now_s + passed_s, done + more
+        forecaster.data.add(now_s, done)
+        forecaster.add_index(now_s, done)
+        forecaster.add_log(now_s, end_bytes=int(done), held_bytes=int(abs(more)))
+        forecaster.add_proven(now_s, int(done))
+    for known in (
+        forecaster.full_phase(left(data, index * index_total, index_total=index_total), follows=follows),
+        forecaster.catch_up(data),
+    ):
+        assert known is None or 0 <= known.low_s <= known.seconds <= known.high_s < 2**31 - 1
+
+
+def test_what_creeps_is_not_known():
+    forecaster = Forecaster()
+    run(forecaster.data, begin_s=0, seconds=10, per_s=1e-6)
+    assert forecaster.full_phase(left(1e9), follows=False) is None
 
 
 def test_nothing_is_known_without_evidence():
