@@ -231,15 +231,14 @@ def _table_of_jobs(views: Sequence[JobView], width: int) -> Table:
 def choose_shown(views: Sequence[JobView], *, max_lines: int | None) -> tuple[int, int]:
     """How many of the first jobs are listed, and of how many in trouble it is told what is wrong. Pure.
 
-    The table comes with three lines that are no jobs.  Up to a third of the lines tells what is wrong.
+    The table comes with three lines that are no jobs.  A third of the lines, and what jobs leave, tells what is wrong.
     """
     troubled = len(_in_trouble(views))
     if max_lines is None:
         return len(views), troubled
     room = max(1, max_lines - 3)
-    told = min(troubled, room // 3)
-    shown = min(len(views), room - told)
-    return shown, min(told, len(_in_trouble(views[:shown])))
+    shown = min(len(views), room - min(troubled, room // 3))
+    return shown, min(room - shown, len(_in_trouble(views[:shown])))
 
 
 def _in_trouble(views: Sequence[JobView]) -> list[JobView]:
@@ -287,10 +286,13 @@ def _render_tables(tables: Sequence[TableProgress]) -> list[RenderableType]:
     lines: list[RenderableType] = []
     if shown:
         grid = Table.grid(padding=(0, 2))
+        grid.add_column()  # names lose their ends before a figure is broken
+        for _ in range(3):
+            grid.add_column(no_wrap=True)
         for table in shown:
             percent = _table_percent(table)
             grid.add_row(
-                Text("  " + _clip(f"{table.schema}.{table.name}", 34)),
+                Text("  " + _clip(f"{table.schema}.{table.name}", 34), no_wrap=True, overflow="ellipsis"),
                 _bar(percent, width=18),
                 Text(format_percent(percent), justify="right"),
                 Text(_table_rows(table)),
