@@ -13,6 +13,7 @@ import pytest
 from tests.fault.mysql_jobs import url_of
 from tests.fault.to_postgres_jobs import ToPostgresRuns
 from tests.integration.commands import run
+from tests.integration.mysql.cascading import CASCADES, CASCADING_TABLES
 from tests.servers.fixtures import DatabaseFactory
 from tests.servers.mysql import MysqlServer, Product
 from tests.servers.mysql_fixtures import MysqlDatabaseFactory
@@ -174,6 +175,20 @@ def test_every_type_arrives_by_copy_and_by_stream(
     runs.run_until_killed(points.HANDOFF_BEFORE_STREAM)
     assert_same_values(runs.source, runs.target)
     runs.source.execute(MODE, *changes(product), *inserts(product), *EMPTIED)
+    runs.run_to_the_end(conflict_policy="stop")
+    assert_same_values(runs.source, runs.target)
+
+
+def test_what_foreign_keys_do_arrives_or_stops_the_job(
+    mysql_server: MysqlServer, to_postgres: Callable[[MysqlServer], ToPostgresRuns]
+) -> None:
+    runs = to_postgres(mysql_server)
+    runs.source.execute(*CASCADING_TABLES)
+    runs.run_until_killed(points.HANDOFF_BEFORE_STREAM)
+    runs.source.execute(*CASCADES)
+    if mysql_server.is_mariadb or not mysql_server.is_at_least(9, 6):
+        assert runs.run()["error"] == "SETUP"
+        return
     runs.run_to_the_end(conflict_policy="stop")
     assert_same_values(runs.source, runs.target)
 

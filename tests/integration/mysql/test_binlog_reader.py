@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.mysql.binlog import KeepingSink, current_position
+from tests.integration.mysql.binlog import KeepingSink, current_file, current_position, decode_since
 from tests.integration.mysql.reading import apply, endpoint_of, reading
 from tests.servers import TcpProxy
 from tests.servers.mysql import MysqlDatabase, MysqlServer, Product
@@ -660,6 +660,38 @@ async def test_changes_by_the_server_are_those_of_the_statement(mysql_database: 
     async with reading(mysql_database, KEYED, start, carries_ddl=True) as running:
         await running.wait_covered(current_position(mysql_database.server))
     assert [(change[0], change[1].table.name) for change in running.sink.changes] == [(DELETE, "t")]
+
+
+async def test_foreign_keys_that_act_below_the_binlog_stop_the_stream(
+    private_mysql: MysqlServerFactory, fresh_mysql_database: MysqlDatabaseFactory
+) -> None:
+    """The server does not say so while it runs, and another server may stand at the address of the one checked."""
+    server = private_mysql(Product.MYSQL)
+    if not server.is_at_least(9, 6):
+        pytest.skip("older ones have no other way")
+    server.start()
+    database = fresh_mysql_database(server)
+    database.execute(
+        MAKE_TABLE,
+        "CREATE TABLE child (id int PRIMARY KEY, t_id int, FOREIGN KEY (t_id) REFERENCES t (id) ON DELETE SET NULL)",
+        "INSERT INTO t VALUES (1, 'x', 1), (2, 'y', 2)",
+        "INSERT INTO child VALUES (5, 1), (6, 2)",
+    )
+    keys = {**KEYED, "child": ["id"]}
+    start = current_position(server)
+    database.execute("DELETE FROM t WHERE id = 1")
+    async with reading(database, keys, start) as running:
+        await running.wait_covered(current_position(server))
+    assert {change[1].table.name for change in running.sink.changes} == {"t", "child"}
+    start = current_position(server)
+    server.restart(settings={"innodb_native_foreign_keys": "ON"})
+    place = current_file(server)
+    database.execute("DELETE FROM t WHERE id = 2")
+    assert database.fetch_all("SELECT t_id FROM child WHERE id = 6") == [(None,)]
+    assert [change[1].table.name for change in decode_since(database, place, keys).changes] == ["t"]
+    with pytest.raises(SetupError, match=r"\.child"):
+        async with reading(database, keys, start):
+            pass
 
 
 async def test_table_as_select_stops_the_stream(mysql_database: MysqlDatabase) -> None:

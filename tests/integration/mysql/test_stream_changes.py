@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.fault.mysql_jobs import JOB_ID, MysqlRuns, url_of
+from tests.integration.mysql.cascading import CASCADES, CASCADING_TABLES
 from tests.servers.mysql import MysqlServer
 from tests.servers.mysql_equality import assert_same_rows
 from tests.servers.mysql_fixtures import MysqlDatabaseFactory
@@ -65,6 +66,20 @@ def test_truncate_swapped_values_and_savepoints_arrive(runs: MysqlRuns) -> None:
         "UPDATE stamped SET v = 2, at = at",
         "COMMIT",
     )
+    runs.run_to_the_end(conflict_policy="stop")
+    assert_same_rows(runs.source.server, runs.target, runs.source.name)
+
+
+def test_what_foreign_keys_do_arrives_or_stops_the_job(runs: MysqlRuns) -> None:
+    """The target's own keys must not do it again."""
+    runs.source.execute(*CASCADING_TABLES)
+    runs.run_until_killed(points.HANDOFF_BEFORE_STREAM)
+    runs.source.execute(*CASCADES)
+    if runs.source.server.is_mariadb or not runs.source.server.is_at_least(9, 6):
+        outcome = runs.run()
+        assert outcome["error"] == "SETUP"
+        assert f"{runs.source.name}.b, {runs.source.name}.c, {runs.source.name}.tree" in outcome["message"]
+        return
     runs.run_to_the_end(conflict_policy="stop")
     assert_same_rows(runs.source.server, runs.target, runs.source.name)
 
