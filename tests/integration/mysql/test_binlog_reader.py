@@ -11,7 +11,12 @@ from typing import Any
 
 import pytest
 
-from tests.integration.mysql.binlog import KeepingSink, current_file, current_position, decode_since
+from tests.integration.mysql.binlog import (
+    KeepingSink,
+    current_file,
+    current_position,
+    decode_since,
+)
 from tests.integration.mysql.reading import apply, endpoint_of, reading
 from tests.servers import TcpProxy
 from tests.servers.mysql import MysqlDatabase, MysqlServer, Product
@@ -660,6 +665,25 @@ async def test_changes_by_the_server_are_those_of_the_statement(mysql_database: 
     async with reading(mysql_database, KEYED, start, carries_ddl=True) as running:
         await running.wait_covered(current_position(mysql_database.server))
     assert [(change[0], change[1].table.name) for change in running.sink.changes] == [(DELETE, "t")]
+
+
+async def test_binlog_that_leaves_databases_out_stops_the_stream(
+    private_mysql: MysqlServerFactory, fresh_mysql_database: MysqlDatabaseFactory
+) -> None:
+    """Also where it did not yet when the job began."""
+    server = private_mysql(Product.MARIADB)
+    server.start()
+    database = fresh_mysql_database(server)
+    database.execute(MAKE_TABLE)
+    start = current_position(server)
+    database.execute("INSERT INTO t VALUES (1, 'x', 1)")
+    async with reading(database, KEYED, start) as running:
+        await running.wait_covered(current_position(server))
+    server.restart(settings={"binlog_ignore_db": database.name})
+    database.execute("INSERT INTO t VALUES (2, 'x', 1)")
+    with pytest.raises(SetupError, match="leaves out databases"):
+        async with reading(database, KEYED, start):
+            pass
 
 
 async def test_foreign_keys_that_act_below_the_binlog_stop_the_stream(

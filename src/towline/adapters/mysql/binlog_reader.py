@@ -29,6 +29,7 @@ from towline.adapters.mysql.errors import ACCESS_DENIED, number_of, translate
 from towline.adapters.mysql.forms import CopiedColumns, FormKeeper, TableForm, TargetForms, require_same_columns
 from towline.adapters.mysql.gtid import BinlogPosition, GtidSet, MariadbGtids
 from towline.adapters.mysql.joining import Joining
+from towline.adapters.mysql.positions import require_whole_binlog
 from towline.adapters.mysql.quoting import quote_literal
 from towline.adapters.mysql.replication import (
     COM_REGISTER_SLAVE,
@@ -124,6 +125,7 @@ class BinlogReader:
         self._session = session = await self._connect("stream")
         await _require_position(session, start)
         # Asked whenever the stream begins: this may be another server than the one that was checked.
+        await require_whole_binlog(session)
         tables = self._selection.keys if kept is None else kept.tables
         cascades_are_logged = await require_logged_cascades(session, tables.keys())
         row = await session.query_one(
