@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import random
 import time
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -16,11 +17,15 @@ from tests.integration.mysql.binlog import (
     current_file,
     current_position,
     decode_since,
+    new_decoder,
+    read_events,
 )
 from tests.integration.mysql.reading import apply, endpoint_of, reading
 from tests.servers import TcpProxy
 from tests.servers.mysql import MysqlDatabase, MysqlServer, Product
 from tests.servers.mysql_fixtures import MysqlDatabaseFactory, MysqlServerFactory
+from towline.adapters.mysql import binlog_events as ev
+from towline.adapters.mysql.binlog_decoder import Stop
 from towline.adapters.mysql.ddl_plan import DdlOrder
 from towline.adapters.mysql.gtid import (
     BinlogOffset,
@@ -35,6 +40,7 @@ from towline.domain.changes import DDL, DELETE, INSERT, TRUNCATE, split_row, val
 from towline.domain.errors import (
     BinlogFormatNotRow,
     ConnectionLost,
+    InvariantBroken,
     MissingPrivilege,
     PositionLost,
     RowImageNotFull,
@@ -716,6 +722,34 @@ async def test_foreign_keys_that_act_below_the_binlog_stop_the_stream(
     with pytest.raises(SetupError, match=r"\.child"):
         async with reading(database, keys, start):
             pass
+
+
+def test_rows_of_a_table_that_no_map_names_are_refused(mysql_database: MysqlDatabase) -> None:
+    """But for the event that is of no table, and only ends a statement."""
+    mysql_database.execute(MAKE_TABLE)
+    place = current_file(mysql_database.server)
+    mysql_database.execute("INSERT INTO t VALUES (1, 'x', 1)")
+    events = list(read_events(mysql_database.server, *place))
+    row = next(number for number, event in enumerate(events) if event[4] in (ev.WRITE_ROWS, ev.WRITE_ROWS_V1))
+    body = events[row][ev.HEADER_BYTES : -ev.CHECKSUM_BYTES]
+    for table_id, flags, is_known in (
+        (body[:6], b"\1\0", True),
+        (b"\xff\xff\xff\0\0\0", b"\1\0", True),
+        (b"\xff\xff\xff\0\0\0", b"\0\0", False),
+        (b"\xfe\xff\xff\0\0\0", b"\1\0", False),
+    ):
+        decoder = new_decoder(KeepingSink(), mysql_database, KEYED)
+        decoder.put([*events[:row], _sealed(events[row], table_id + flags + body[8:]), *events[row + 1 :]])
+        if is_known:
+            assert decoder.advance() is Stop.DONE
+        else:
+            with pytest.raises(InvariantBroken, match="cannot be decoded"):
+                decoder.advance()
+
+
+def _sealed(event: bytes, body: bytes) -> bytes:
+    data = event[: ev.HEADER_BYTES] + body
+    return data + zlib.crc32(data).to_bytes(4, "little")
 
 
 async def test_table_as_select_stops_the_stream(mysql_database: MysqlDatabase) -> None:

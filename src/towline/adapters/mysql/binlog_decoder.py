@@ -70,6 +70,8 @@ _ROW_EVENTS: Final = {
 _AT_NO_PLACE: Final = frozenset({ev.ROTATE, ev.HEARTBEAT, ev.HEARTBEAT_V2, ev.FORMAT_DESCRIPTION})
 _BEGINS: Final = frozenset({ev.GTID, ev.ANONYMOUS_GTID, ev.TAGGED_GTID, ev.MARIADB_GTID})
 _STATEMENT_END: Final = 1
+# A row event of no table, which only ends a statement: as documented, and as the servers write their own number for it.
+_NO_TABLE: Final = frozenset({b"\xff\xff\xff\0\0\0", b"\xff\xff\xff\xff\xff\xff"})
 _MAX_KNOWN_MAPS: Final = 10_000
 # A compressed transaction may be a thousand times as large as the block that it came in.
 _TURN_BYTES: Final = 512 * 1024
@@ -512,7 +514,7 @@ class BinlogDecoder:
         if self._transaction is None:
             raise ValueError("rows outside of a transaction")
         begin = ev.HEADER_BYTES
-        rows = self._rows.get(event[begin : begin + 6])
+        rows = self._rows_of(event[begin : begin + 8])
         if rows is not None:
             at = begin + 8
             if version == 2:
@@ -525,10 +527,21 @@ class BinlogDecoder:
         if event[begin + 6] & _STATEMENT_END:
             self._rows.clear()
 
+    def _rows_of(self, head: bytes) -> TableRows | None:
+        """By a row event's table and flags; None when the table is not the job's.
+
+        Raises: ValueError, no map of the statement says which table it is. What it changes would be lost.
+        """
+        table_id = head[:6]
+        rows = self._rows.get(table_id)
+        if rows is None and table_id not in self._rows and not (table_id in _NO_TABLE and head[6] & _STATEMENT_END):
+            raise ValueError("rows of a table that was not named before")
+        return rows
+
     def _take_partial_update(self, body: bytes) -> None:
         if self._transaction is None:
             raise ValueError("rows outside of a transaction")
-        rows = self._rows.get(body[:6])
+        rows = self._rows_of(body[:8])
         if rows is not None:
             at = 8 + int.from_bytes(body[8:10], "little")
             self._transaction.size_bytes += rows.decode_partial(body, at, self._transaction.changes)
