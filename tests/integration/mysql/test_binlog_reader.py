@@ -649,6 +649,42 @@ async def test_statement_format_is_refused(mysql_database: MysqlDatabase, statem
             await running.wait_covered(current_position(mysql_database.server))
 
 
+@pytest.mark.parametrize("statement", ["DELETE FROM t", "DELETE FROM parts PARTITION (low)"])
+async def test_emptying_in_statement_format_is_refused(mysql_database: MysqlDatabase, statement: str) -> None:
+    """It looks like what the server writes for a MEMORY table, but does more, or less."""
+    mysql_database.execute(
+        MAKE_TABLE,
+        "CREATE TABLE parts (id int PRIMARY KEY) PARTITION BY RANGE (id) (PARTITION low VALUES LESS THAN (10),"
+        " PARTITION high VALUES LESS THAN (20))",
+        "INSERT INTO parts VALUES (5), (15)",
+        "INSERT INTO t VALUES (1, 'x', 1)",
+        "CREATE TABLE log (id int)",
+        "CREATE TRIGGER noted AFTER DELETE ON t FOR EACH ROW INSERT INTO log VALUES (OLD.id)",
+    )
+    start = current_position(mysql_database.server)
+    mysql_database.execute("SET SESSION binlog_format = MIXED", statement)
+    async with reading(mysql_database, {**KEYED, "parts": ["id"], "log": []}, start) as running:
+        with pytest.raises(BinlogFormatNotRow):
+            await running.wait_covered(current_position(mysql_database.server))
+
+
+@pytest.mark.parametrize("product", list(Product), ids=lambda product: product.value)
+async def test_table_that_a_restart_emptied_is_emptied(
+    product: Product, private_mysql: MysqlServerFactory, fresh_mysql_database: MysqlDatabaseFactory
+) -> None:
+    """The only statement that a server writes of its own for rows, whatever the format."""
+    server = private_mysql(product)
+    server.start()
+    database = fresh_mysql_database(server)
+    database.execute("CREATE TABLE t (id int PRIMARY KEY) ENGINE = MEMORY", "INSERT INTO t VALUES (1)")
+    start = current_position(server)
+    server.restart()
+    database.execute("SET sql_mode = 'ANSI_QUOTES'", "INSERT INTO t VALUES (2)")
+    async with reading(database, KEYED, start) as running:
+        await running.wait_covered(current_position(server))
+    assert [change[0] for change in running.sink.changes] == [TRUNCATE, INSERT]
+
+
 async def test_incomplete_row_images_are_refused(mysql_database: MysqlDatabase) -> None:
     mysql_database.execute(MAKE_TABLE)
     start = current_position(mysql_database.server)

@@ -27,7 +27,7 @@ class Verb(Enum):
     XA_PREPARE = "xa prepare"
     XA_COMMIT = "xa commit"
     XA_ROLLBACK = "xa rollback"
-    EMPTY_TABLE = "empty table"  # TRUNCATE, and DELETE without a condition as the server writes it for MEMORY tables
+    EMPTY_TABLE = "empty table"  # TRUNCATE, and DELETE as the server writes it for MEMORY tables
     CHANGE_ROWS = "change rows"  # would have been row events with binlog_format = ROW
     DDL = "ddl"
     OTHER = "other"
@@ -119,9 +119,13 @@ def read_statement(text: str, default_schema: str) -> Statement:
 
 
 def _read_delete(tokens: list[Token], default_schema: str) -> Statement:
-    names = _read_names(tokens[2:], default_schema) if tokens[1:] and tokens[1].is_word("FROM") else []
-    if len(names) == 1 and not any(token.is_word("WHERE", "LIMIT", "USING", "JOIN") for token in tokens):
-        return _about(Verb.EMPTY_TABLE, "DELETE FROM", names)
+    """The server empties a MEMORY table by its full name, quoted, and with nothing behind it.
+
+    Everything else is a client's: it may be about a partition only, and its triggers' changes are not logged.
+    """
+    quotes = [token.quote for token in tokens[2:]]
+    if tokens[1:] and tokens[1].is_word("FROM") and quotes in (["`", "", "`"], ['"', "", '"']):
+        return _about(Verb.EMPTY_TABLE, "DELETE FROM", _read_names(tokens[2:], default_schema))
     return Statement(Verb.CHANGE_ROWS, "DELETE")
 
 
