@@ -668,6 +668,44 @@ async def test_emptying_in_statement_format_is_refused(mysql_database: MysqlData
             await running.wait_covered(current_position(mysql_database.server))
 
 
+@pytest.mark.parametrize("statement", ["TRUNCATE t", "ALTER TABLE t ADD COLUMN w int", "CREATE INDEX i ON t (n)"])
+@pytest.mark.parametrize("binlog_format", ["ROW", "STATEMENT"])
+async def test_statement_about_a_temporary_table_is_not_carried(
+    mysql_database: MysqlDatabase, statement: str, binlog_format: str
+) -> None:
+    """It hides the lasting table of its name from its session, not from the others."""
+    mysql_database.execute(MAKE_TABLE)
+    start = current_position(mysql_database.server)
+    mysql_database.execute(
+        f"SET SESSION binlog_format = {binlog_format}",
+        "CREATE TEMPORARY TABLE t (id int PRIMARY KEY, n int)",
+        statement,
+        "DROP TABLE t",
+        "SET SESSION binlog_format = ROW",
+        "INSERT INTO t VALUES (1, 'x', 1)",
+    )
+    async with reading(mysql_database, KEYED, start, carries_ddl=True) as running:
+        if binlog_format == "STATEMENT":
+            with pytest.raises(BinlogFormatNotRow, match="temporary"):
+                await running.wait_covered(current_position(mysql_database.server))
+        else:
+            await running.wait_covered(current_position(mysql_database.server))
+            assert [change[0] for change in running.sink.changes] == [INSERT]
+
+
+async def test_analyzed_statement_in_statement_format_is_refused(
+    mariadb10: MysqlServer, fresh_mysql_database: MysqlDatabaseFactory
+) -> None:
+    """MariaDB carries the statement out that it analyzes."""
+    database = fresh_mysql_database(mariadb10)
+    database.execute(MAKE_TABLE, "INSERT INTO t VALUES (1, 'x', 1)")
+    start = current_position(mariadb10)
+    database.execute("SET SESSION binlog_format = MIXED", "ANALYZE UPDATE t SET n = 2")
+    async with reading(database, KEYED, start) as running:
+        with pytest.raises(BinlogFormatNotRow):
+            await running.wait_covered(current_position(mariadb10))
+
+
 @pytest.mark.parametrize("product", list(Product), ids=lambda product: product.value)
 async def test_table_that_a_restart_emptied_is_emptied(
     product: Product, private_mysql: MysqlServerFactory, fresh_mysql_database: MysqlDatabaseFactory

@@ -168,6 +168,7 @@ class BinlogDecoder:
         self._rows: dict[bytes, TableRows | None] = {}
         self._known_maps: dict[bytes, TableRows | None] = {}
         self._relations: dict[TableName, Relation] = {}
+        self._gone: set[TableName] = set()  # dropped, or renamed, and not made again
         self._kept = kept
         self._forms: dict[TableName, SourceForm] = {}
         if kept is not None:
@@ -217,6 +218,7 @@ class BinlogDecoder:
             self._relations.pop(table, None)
             if forms is not None:
                 form = forms.get(table)
+                self._note_gone(table, is_gone=form is None)
                 self._keys.pop(table, None)
                 if form is not None:
                     self._keys[table] = form.key
@@ -473,6 +475,11 @@ class BinlogDecoder:
             else:
                 self.wanted_shape = table
                 return False
+        elif table in self._gone and not self._start.covers(self._group().position):
+            # MariaDB logs RENAME of a temporary table as if it were of the lasting one.
+            raise SourceChanged(
+                f"rows of {table} came after the source's binlog had it renamed or dropped", side=Side.SOURCE
+            )
         if len(self._known_maps) >= _MAX_KNOWN_MAPS:
             self._known_maps.clear()
         self._known_maps[known] = rows
@@ -606,18 +613,31 @@ class BinlogDecoder:
         if statement.verb is Verb.EMPTY_TABLE:
             for table in statement.tables:
                 if table in self._keys:
+                    self._require_lasting(statement, event)
                     relation = Relation(table, (), (), ())
                     self._add_change((TRUNCATE, relation, b"\0", None), 0)
             return
         if statement.verb is not Verb.DDL:
             return
         if self._is_about_us(statement):
+            self._require_lasting(statement, event)
             if not self._passes_over(statement, schema, raw):
                 self._hand_on_ddl(statement, schema, raw, event)
         elif self._makes_shadow(statement, raw):
             # What cannot be followed from its first row is passed over; it stops the job if it takes a table's place.
             with suppress(SourceDdl):
                 self._hand_on_ddl(statement, schema, raw, event)
+
+    def _require_lasting(self, statement: Statement, event: bytes) -> None:
+        """A session's temporary table hides the lasting one of its name; with row events nothing of it is logged.
+
+        What makes a table from a temporary one, and what drops others beside it, is about lasting ones all the same.
+        """
+        is_temporary = self._flags(event) & ev.FLAG_THREAD_SPECIFIC
+        if is_temporary and not statement.summary.startswith(("CREATE TABLE ", "DROP TABLE ")):
+            raise BinlogFormatNotRow(
+                f"the source has logged {statement.summary} of a temporary table, at {self.position}", side=Side.SOURCE
+            )
 
     def _hand_on_ddl(self, statement: Statement, schema: str, raw: bytes, event: bytes) -> None:
         if self._carries_ddl:
@@ -714,6 +734,7 @@ class BinlogDecoder:
 
     def _keep_form(self, table: TableName, form: SourceForm | None) -> None:
         self._relations.pop(table, None)
+        self._note_gone(table, is_gone=form is None)
         if form is None:
             for known in (self._forms, self._shapes, self._keys):
                 known.pop(table, None)
@@ -721,6 +742,12 @@ class BinlogDecoder:
         self._forms[table] = form
         self._shapes[table] = form.shape(table)
         self._keys[table] = form.key
+
+    def _note_gone(self, table: TableName, *, is_gone: bool) -> None:
+        if not is_gone:
+            self._gone.discard(table)
+        elif table in self._keys:
+            self._gone.add(table)
 
     def _take_ddl(self, statement: Statement, schema: str, raw: bytes, context: StatementContext) -> None:
         """Hand the statement on as a transaction of its own; what follows waits until the target has run it."""

@@ -66,6 +66,8 @@ _XA_VERBS: Final = {
 }
 # A function that changes rows is logged as the SELECT of its call, whatever called it.
 _ROW_VERBS: Final = frozenset({"INSERT", "UPDATE", "REPLACE", "LOAD", "WITH", "CALL", "SELECT", "DO"})
+# Behind ANALYZE; any other word begins a statement that MariaDB carries out to see what it does.
+_ANALYZED: Final = frozenset({"TABLE", "TABLES", "LOCAL", "NO_WRITE_TO_BINLOG"})
 _DDL_VERBS: Final = frozenset({"CREATE", "ALTER", "DROP", "RENAME"})
 # Words that may stand between the verb and the kind of object, or between the kind and the name.
 _NOISE: Final = frozenset(
@@ -111,7 +113,7 @@ def read_statement(text: str, default_schema: str) -> Statement:
         return _about(Verb.EMPTY_TABLE, "TRUNCATE TABLE", _read_names(rest, default_schema)[:1])
     if word == "DELETE":
         return _read_delete(tokens, default_schema)
-    if word in _ROW_VERBS:
+    if word in _ROW_VERBS or (word == "ANALYZE" and tokens[1:] and not tokens[1].is_word(*_ANALYZED)):
         return Statement(Verb.CHANGE_ROWS, word)
     if word in _DDL_VERBS:
         return _read_ddl(tokens, default_schema)
