@@ -48,6 +48,7 @@ _VARIABLES = (
     "auto_increment_offset",
     "explicit_defaults_for_timestamp",
     "group_concat_max_len",
+    "div_precision_increment",
     "gtid_strict_mode",
     "gtid_binlog_state",
     "innodb_flush_log_at_trx_commit",

@@ -23,6 +23,8 @@ _ROOM_FACTOR = 2
 _SMALL_BYTES = 1024 * 1024 * 1024
 _PARAMETERS = (
     *("auto_increment_increment", "auto_increment_offset", "explicit_defaults_for_timestamp"),
+    # Of a division; a generated column may have one, and is computed on each side.
+    "div_precision_increment",
     *("group_concat_max_len", "innodb_default_row_format"),
 )
 _WRITING = ("CREATE", "DROP", "ALTER", "INSERT", "UPDATE", "DELETE", "SELECT", "INDEX", "REFERENCES")
