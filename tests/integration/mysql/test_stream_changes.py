@@ -84,6 +84,21 @@ def test_what_foreign_keys_do_arrives_or_stops_the_job(runs: MysqlRuns) -> None:
     assert_same_rows(runs.source.server, runs.target, runs.source.name)
 
 
+def test_trigger_that_somebody_made_on_the_target_stops_the_stream(runs: MysqlRuns) -> None:
+    runs.run_until_killed(points.HANDOFF_BEFORE_STREAM)
+    table = f"`{runs.source.name}`.t"
+    runs.target.execute(
+        f"CREATE TRIGGER `{runs.source.name}`.twice BEFORE UPDATE ON {table} FOR EACH ROW SET NEW.v = 'changed'"
+    )
+    runs.source.execute("UPDATE emptied SET id = 5 WHERE id = 1", "UPDATE t SET v = 'new' WHERE id = 2")
+    outcome = runs.run()
+    assert outcome["error"] == "SETUP"
+    assert "twice" in outcome["message"]
+    runs.target.execute(f"DROP TRIGGER `{runs.source.name}`.twice")
+    runs.run_to_the_end(conflict_policy="stop")
+    assert_same_rows(runs.source.server, runs.target, runs.source.name)
+
+
 # A key's type, two values, and others that the servers hold for equal to them.
 ALIKE_KEYS = (
     ("varchar(20) COLLATE utf8mb4_general_ci", ("'a'", "'é'"), ("'A '", "'E'")),
