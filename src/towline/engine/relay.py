@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from towline.domain.changes import CHANGE_OVERHEAD_BYTES, DDL, RowChange
+from towline.domain.errors import SetupError, Side
 from towline.domain.positions import Position
 from towline.domain.tables import TableName
 from towline.engine.batch import Batch
@@ -53,7 +54,10 @@ class Relay:
         table_floors: Mapping[TableName, Position] | None = None,
         only: frozenset[TableName] | None = None,
     ) -> None:
-        """Transactions up to `start` are dropped; changes of a table up to its floor, or not in `only`, as well."""
+        """Transactions up to `start` are dropped; changes of a table up to its floor, or not in `only`, as well.
+
+        What is handed in raises SetupError where the source's history does not pass a floor as a whole.
+        """
         self._start = start
         # Everything up to here has been read; the commit time of the last transaction, if there was one.
         self.received: Position = start
@@ -241,7 +245,7 @@ class Relay:
 
     def _open_batch(self, position: Position) -> Batch:
         """The batch for a transaction that commits at `position`."""
-        is_tolerant = self._tolerant_until is not None and self._tolerant_until.covers(position)
+        is_tolerant = self._is_tolerant_at(position)
         if self._open is not None and self._open.is_tolerant != is_tolerant:
             self._seal()
         if self._open is None:
@@ -249,7 +253,15 @@ class Relay:
         return self._open
 
     def _new_batch(self, position: Position) -> Batch:
-        return Batch(is_tolerant=self._tolerant_until is not None and self._tolerant_until.covers(position))
+        return Batch(is_tolerant=self._is_tolerant_at(position))
+
+    def _is_tolerant_at(self, position: Position) -> bool:
+        if self._tolerant_until is None:
+            return False
+        if self._tolerant_until.covers(position):
+            return True
+        _require_passed(self._tolerant_until, position)
+        return False
 
     def _seal(self) -> None:
         if self._open is not None:
@@ -264,7 +276,10 @@ class Relay:
         must go by what was true at its commit (I4).
         """
         if self._floors:
-            self._floors = {name: floor for name, floor in self._floors.items() if floor.covers(position)}
+            kept = {name: floor for name, floor in self._floors.items() if floor.covers(position)}
+            for name in self._floors.keys() - kept.keys():
+                _require_passed(self._floors[name], position)
+            self._floors = kept
         return self._floors
 
     def _wanted(self, changes: list[RowChange], held: Collection[TableName]) -> list[RowChange]:
@@ -274,6 +289,25 @@ class Relay:
         if not held:
             return changes
         return [change for change in changes if change[1].table not in held]
+
+
+def _require_passed(snapshot: Position, position: Position) -> None:
+    """What a snapshot holds comes before what it does not hold, in the order of the server that it was taken on.
+
+    Another server may have committed the same transactions in another order.  There, what the target has from the
+    snapshot already would come again behind it, and be taken for new (I4, I5).
+
+    Raises:
+        SetupError: it does; nothing of what follows was handed on.
+    """
+    if not position.covers(snapshot):
+        raise SetupError(
+            "the source's log has another order of commits than the server that the rows were copied from:"
+            f" {position} comes before all of {snapshot} has come",
+            side=Side.SOURCE,
+            remedy="Let the job read from the server that it copied from until it has caught up, or end the job and"
+            " start a new full copy; on replicas, replica_preserve_commit_order keeps the order.",
+        )
 
 
 def _is_work(item: Batch | _Streamed) -> bool:

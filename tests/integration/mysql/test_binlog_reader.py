@@ -6,16 +6,26 @@ import asyncio
 import itertools
 import random
 import time
+import zlib
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.integration.mysql.binlog import KeepingSink, current_position
+from tests.integration.mysql.binlog import (
+    KeepingSink,
+    current_file,
+    current_position,
+    decode_since,
+    new_decoder,
+    read_events,
+)
 from tests.integration.mysql.reading import apply, endpoint_of, reading
 from tests.servers import TcpProxy
 from tests.servers.mysql import MysqlDatabase, MysqlServer, Product
 from tests.servers.mysql_fixtures import MysqlDatabaseFactory, MysqlServerFactory
+from towline.adapters.mysql import binlog_events as ev
+from towline.adapters.mysql.binlog_decoder import Stop
 from towline.adapters.mysql.ddl_plan import DdlOrder
 from towline.adapters.mysql.gtid import (
     BinlogOffset,
@@ -30,6 +40,7 @@ from towline.domain.changes import DDL, DELETE, INSERT, TRUNCATE, split_row, val
 from towline.domain.errors import (
     BinlogFormatNotRow,
     ConnectionLost,
+    InvariantBroken,
     MissingPrivilege,
     PositionLost,
     RowImageNotFull,
@@ -638,6 +649,80 @@ async def test_statement_format_is_refused(mysql_database: MysqlDatabase, statem
             await running.wait_covered(current_position(mysql_database.server))
 
 
+@pytest.mark.parametrize("statement", ["DELETE FROM t", "DELETE FROM parts PARTITION (low)"])
+async def test_emptying_in_statement_format_is_refused(mysql_database: MysqlDatabase, statement: str) -> None:
+    """It looks like what the server writes for a MEMORY table, but does more, or less."""
+    mysql_database.execute(
+        MAKE_TABLE,
+        "CREATE TABLE parts (id int PRIMARY KEY) PARTITION BY RANGE (id) (PARTITION low VALUES LESS THAN (10),"
+        " PARTITION high VALUES LESS THAN (20))",
+        "INSERT INTO parts VALUES (5), (15)",
+        "INSERT INTO t VALUES (1, 'x', 1)",
+        "CREATE TABLE log (id int)",
+        "CREATE TRIGGER noted AFTER DELETE ON t FOR EACH ROW INSERT INTO log VALUES (OLD.id)",
+    )
+    start = current_position(mysql_database.server)
+    mysql_database.execute("SET SESSION binlog_format = MIXED", statement)
+    async with reading(mysql_database, {**KEYED, "parts": ["id"], "log": []}, start) as running:
+        with pytest.raises(BinlogFormatNotRow):
+            await running.wait_covered(current_position(mysql_database.server))
+
+
+@pytest.mark.parametrize("statement", ["TRUNCATE t", "ALTER TABLE t ADD COLUMN w int", "CREATE INDEX i ON t (n)"])
+@pytest.mark.parametrize("binlog_format", ["ROW", "STATEMENT"])
+async def test_statement_about_a_temporary_table_is_not_carried(
+    mysql_database: MysqlDatabase, statement: str, binlog_format: str
+) -> None:
+    """It hides the lasting table of its name from its session, not from the others."""
+    mysql_database.execute(MAKE_TABLE)
+    start = current_position(mysql_database.server)
+    mysql_database.execute(
+        f"SET SESSION binlog_format = {binlog_format}",
+        "CREATE TEMPORARY TABLE t (id int PRIMARY KEY, n int)",
+        statement,
+        "DROP TABLE t",
+        "SET SESSION binlog_format = ROW",
+        "INSERT INTO t VALUES (1, 'x', 1)",
+    )
+    async with reading(mysql_database, KEYED, start, carries_ddl=True) as running:
+        if binlog_format == "STATEMENT":
+            with pytest.raises(BinlogFormatNotRow, match="temporary"):
+                await running.wait_covered(current_position(mysql_database.server))
+        else:
+            await running.wait_covered(current_position(mysql_database.server))
+            assert [change[0] for change in running.sink.changes] == [INSERT]
+
+
+async def test_analyzed_statement_in_statement_format_is_refused(
+    mariadb10: MysqlServer, fresh_mysql_database: MysqlDatabaseFactory
+) -> None:
+    """MariaDB carries the statement out that it analyzes."""
+    database = fresh_mysql_database(mariadb10)
+    database.execute(MAKE_TABLE, "INSERT INTO t VALUES (1, 'x', 1)")
+    start = current_position(mariadb10)
+    database.execute("SET SESSION binlog_format = MIXED", "ANALYZE UPDATE t SET n = 2")
+    async with reading(database, KEYED, start) as running:
+        with pytest.raises(BinlogFormatNotRow):
+            await running.wait_covered(current_position(mariadb10))
+
+
+@pytest.mark.parametrize("product", list(Product), ids=lambda product: product.value)
+async def test_table_that_a_restart_emptied_is_emptied(
+    product: Product, private_mysql: MysqlServerFactory, fresh_mysql_database: MysqlDatabaseFactory
+) -> None:
+    """The only statement that a server writes of its own for rows, whatever the format."""
+    server = private_mysql(product)
+    server.start()
+    database = fresh_mysql_database(server)
+    database.execute("CREATE TABLE t (id int PRIMARY KEY) ENGINE = MEMORY", "INSERT INTO t VALUES (1)")
+    start = current_position(server)
+    server.restart()
+    database.execute("SET sql_mode = 'ANSI_QUOTES'", "INSERT INTO t VALUES (2)")
+    async with reading(database, KEYED, start) as running:
+        await running.wait_covered(current_position(server))
+    assert [change[0] for change in running.sink.changes] == [TRUNCATE, INSERT]
+
+
 async def test_incomplete_row_images_are_refused(mysql_database: MysqlDatabase) -> None:
     mysql_database.execute(MAKE_TABLE)
     start = current_position(mysql_database.server)
@@ -660,6 +745,85 @@ async def test_changes_by_the_server_are_those_of_the_statement(mysql_database: 
     async with reading(mysql_database, KEYED, start, carries_ddl=True) as running:
         await running.wait_covered(current_position(mysql_database.server))
     assert [(change[0], change[1].table.name) for change in running.sink.changes] == [(DELETE, "t")]
+
+
+async def test_binlog_that_leaves_databases_out_stops_the_stream(
+    private_mysql: MysqlServerFactory, fresh_mysql_database: MysqlDatabaseFactory
+) -> None:
+    """Also where it did not yet when the job began."""
+    server = private_mysql(Product.MARIADB)
+    server.start()
+    database = fresh_mysql_database(server)
+    database.execute(MAKE_TABLE)
+    start = current_position(server)
+    database.execute("INSERT INTO t VALUES (1, 'x', 1)")
+    async with reading(database, KEYED, start) as running:
+        await running.wait_covered(current_position(server))
+    server.restart(settings={"binlog_ignore_db": database.name})
+    database.execute("INSERT INTO t VALUES (2, 'x', 1)")
+    with pytest.raises(SetupError, match="leaves out databases"):
+        async with reading(database, KEYED, start):
+            pass
+
+
+async def test_foreign_keys_that_act_below_the_binlog_stop_the_stream(
+    private_mysql: MysqlServerFactory, fresh_mysql_database: MysqlDatabaseFactory
+) -> None:
+    """The server does not say so while it runs, and another server may stand at the address of the one checked."""
+    server = private_mysql(Product.MYSQL)
+    if not server.is_at_least(9, 6):
+        pytest.skip("older ones have no other way")
+    server.start()
+    database = fresh_mysql_database(server)
+    database.execute(
+        MAKE_TABLE,
+        "CREATE TABLE child (id int PRIMARY KEY, t_id int, FOREIGN KEY (t_id) REFERENCES t (id) ON DELETE SET NULL)",
+        "INSERT INTO t VALUES (1, 'x', 1), (2, 'y', 2)",
+        "INSERT INTO child VALUES (5, 1), (6, 2)",
+    )
+    keys = {**KEYED, "child": ["id"]}
+    start = current_position(server)
+    database.execute("DELETE FROM t WHERE id = 1")
+    async with reading(database, keys, start) as running:
+        await running.wait_covered(current_position(server))
+    assert {change[1].table.name for change in running.sink.changes} == {"t", "child"}
+    start = current_position(server)
+    server.restart(settings={"innodb_native_foreign_keys": "ON"})
+    place = current_file(server)
+    database.execute("DELETE FROM t WHERE id = 2")
+    assert database.fetch_all("SELECT t_id FROM child WHERE id = 6") == [(None,)]
+    assert [change[1].table.name for change in decode_since(database, place, keys).changes] == ["t"]
+    with pytest.raises(SetupError, match=r"\.child"):
+        async with reading(database, keys, start):
+            pass
+
+
+def test_rows_of_a_table_that_no_map_names_are_refused(mysql_database: MysqlDatabase) -> None:
+    """But for the event that is of no table, and only ends a statement."""
+    mysql_database.execute(MAKE_TABLE)
+    place = current_file(mysql_database.server)
+    mysql_database.execute("INSERT INTO t VALUES (1, 'x', 1)")
+    events = list(read_events(mysql_database.server, *place))
+    row = next(number for number, event in enumerate(events) if event[4] in (ev.WRITE_ROWS, ev.WRITE_ROWS_V1))
+    body = events[row][ev.HEADER_BYTES : -ev.CHECKSUM_BYTES]
+    for table_id, flags, is_known in (
+        (body[:6], b"\1\0", True),
+        (b"\xff\xff\xff\0\0\0", b"\1\0", True),
+        (b"\xff\xff\xff\0\0\0", b"\0\0", False),
+        (b"\xfe\xff\xff\0\0\0", b"\1\0", False),
+    ):
+        decoder = new_decoder(KeepingSink(), mysql_database, KEYED)
+        decoder.put([*events[:row], _sealed(events[row], table_id + flags + body[8:]), *events[row + 1 :]])
+        if is_known:
+            assert decoder.advance() is Stop.DONE
+        else:
+            with pytest.raises(InvariantBroken, match="cannot be decoded"):
+                decoder.advance()
+
+
+def _sealed(event: bytes, body: bytes) -> bytes:
+    data = event[: ev.HEADER_BYTES] + body
+    return data + zlib.crc32(data).to_bytes(4, "little")
 
 
 async def test_table_as_select_stops_the_stream(mysql_database: MysqlDatabase) -> None:

@@ -62,7 +62,7 @@ async def test_what_differs_between_the_servers_is_warned_of(
     spec: JobSpec, mysql_database: MysqlDatabase, mysql_server_second: MysqlServer
 ):
     mysql_database.execute("CREATE TABLE t (id int)")
-    different = {"group_concat_max_len": 4711, "time_zone": "'-03:00'"}
+    different = {"group_concat_max_len": 4711, "div_precision_increment": 5, "time_zone": "'-03:00'"}
     requires_keys = not mysql_server_second.is_mariadb and mysql_server_second.is_at_least(8)
     if requires_keys:
         different |= {"sql_require_primary_key": 1}
@@ -72,6 +72,7 @@ async def test_what_differs_between_the_servers_is_warned_of(
     finally:
         mysql_server_second.execute(*(f"SET GLOBAL {name} = DEFAULT" for name in different))
     assert "group_concat_max_len" in items["dbParamConsistency"].message
+    assert "div_precision_increment (4, 5)" in items["dbParamConsistency"].message
     assert "-03:00" in items["dbParamConsistency"].message
     assert items["dbIsolationLevelConsistency"].verdict is Verdict.PASSED
     assert items["dstDbDiskSize"].verdict is Verdict.PASSED

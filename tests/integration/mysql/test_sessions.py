@@ -33,6 +33,19 @@ async def test_session_knows_product_and_changes_no_value(mysql_server: MysqlSer
     session.terminate()
 
 
+async def test_what_the_server_has_for_all_sessions_does_not_hold_for_ours(mysql_server: MysqlServer) -> None:
+    hostile = {"sql_select_limit": 2, "max_join_size": 1, "autocommit": 0, "completion_type": 1, "unique_checks": 0}
+    mysql_server.execute(*(f"SET GLOBAL {name} = {value}" for name, value in hostile.items()))
+    try:
+        session = await connect(endpoint_of(mysql_server), purpose="test", side=Side.SOURCE)
+        rows = await session.query("SELECT character_set_name FROM information_schema.character_sets")
+        assert len(rows) > 2, "a list of tables, or a chunk of rows, would be as short"
+        assert await session.query_one("SELECT @@autocommit, @@completion_type, @@unique_checks") == (1, "NO_CHAIN", 1)
+        session.terminate()
+    finally:
+        mysql_server.execute(*(f"SET GLOBAL {name} = DEFAULT" for name in hostile))
+
+
 async def test_wire_and_statements_alternate(mysql_server: MysqlServer) -> None:
     session = await connect(endpoint_of(mysql_server), purpose="test", side=Side.SOURCE)
 

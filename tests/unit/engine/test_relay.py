@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.property.rows import make_row
+from towline.adapters.mysql.gtid import BinlogPosition, GtidSet, MariadbGtids
 from towline.adapters.postgres.lsn import Lsn
 from towline.domain.changes import CHANGE_OVERHEAD_BYTES, INSERT, Relation, RowChange
+from towline.domain.errors import SetupError
 from towline.domain.tables import TableName
 from towline.engine.batch import Batch
 from towline.engine.relay import Relay, RelayClosed, payload_bytes
 from towline.engine.spill import Spill
 
+SOURCE = "3e11fa47-71ca-11e1-9e33-c80aa9429562"
 TABLE = Relation(TableName("s", "t"), ("id",), (23,), (0,))
 OTHER = Relation(TableName("s", "o"), ("id",), (23,), ())
 
@@ -209,6 +213,44 @@ async def test_changes_of_tables_that_left_are_left_out(spill):
     batch = await relay.take()
     assert [relation for _, relation, _, _ in batch.changes] == [TABLE]
     assert (batch.transactions, batch.position) == (2, Lsn(12)), "the position moves on"
+
+
+@pytest.mark.parametrize(
+    ("base", "snapshot", "order"),
+    [
+        # Of parallel replicas one commits 9 before 8, and the snapshot was taken on another.
+        (GtidSet.parse(f"{SOURCE}:1-5"), GtidSet.parse(f"{SOURCE}:1-8"), [(6, 0), (7, 0), (9, 0), (8, 0)]),
+        (MariadbGtids.parse("0-1-5,1-1-5"), MariadbGtids.parse("0-1-7,1-1-6"), [(6, 0), (7, 0), (8, 0), (6, 1)]),
+    ],
+)
+@pytest.mark.parametrize("is_tolerant", [True, False])
+async def test_i4_another_order_of_commits_than_the_snapshots_stops(
+    spill: Spill, base: BinlogPosition, snapshot: BinlogPosition, order: list[tuple[int, int]], is_tolerant: bool
+) -> None:
+    limits: dict[str, Any] = {"tolerant_until": snapshot} if is_tolerant else {"table_floors": {OTHER.table: snapshot}}
+    relay = Relay(base, spill, capacity_bytes=10_000, batch_bytes=5_000, **limits)
+    position = base
+    for number, domain in order[:2]:
+        position = following(position, number, domain)
+        relay.transaction([change(number, OTHER)], position, number, 300)
+    with pytest.raises(SetupError, match="another order of commits"):
+        relay.transaction([change(9, OTHER)], following(position, *order[2]), 9, 300)
+    assert len((await relay.take()).changes) == (2 if is_tolerant else 0)
+    # On the server that the snapshot was taken on, all of it comes before.
+    relay = Relay(base, spill, capacity_bytes=10_000, batch_bytes=5_000, **limits)
+    position = base
+    for number, domain in (*order[:2], order[3], order[2]):
+        position = following(position, number, domain)
+        relay.transaction([change(number, OTHER)], position, number, 300)
+    first = await relay.take()
+    assert len(first.changes) == (3 if is_tolerant else 1)
+
+
+def following(position: BinlogPosition, number: int, domain: int) -> BinlogPosition:
+    if isinstance(position, GtidSet):
+        return position.with_gtid(SOURCE, number)
+    assert isinstance(position, MariadbGtids)
+    return position.with_gtid(domain, 1, number)
 
 
 async def test_closed_relay_hands_out_nothing(relay):

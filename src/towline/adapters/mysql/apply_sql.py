@@ -23,6 +23,7 @@ _NUMERIC: Final = frozenset(
     {"tinyint", "smallint", "mediumint", "int", "integer", "bigint", "decimal", "numeric", "float", "double", "year"}
 )
 _NUMBER = re.compile(rb"[-+0-9.eE]+")
+_NEGATIVE_ZERO = re.compile(rb"-0(\.0+)?")
 _SPECIAL = re.compile(rb"['\\]")
 _STATEMENT_BYTES: Final = 1024 * 1024
 # The servers look up each key of a list in the index; a longer list makes planning dearer than it saves.
@@ -236,6 +237,9 @@ def _converting(render: Callable[[bytes | None], bytes], convert: Convert | None
 def _render_numeric(value: bytes | None) -> bytes:
     if value is None:
         return b"NULL"
+    if _NEGATIVE_ZERO.fullmatch(value):
+        # Without an exponent it is an exact number, and those have one zero only.
+        return value + b"e0"
     return value if _NUMBER.fullmatch(value) else quote_value(value)
 
 

@@ -70,6 +70,8 @@ _ROW_EVENTS: Final = {
 _AT_NO_PLACE: Final = frozenset({ev.ROTATE, ev.HEARTBEAT, ev.HEARTBEAT_V2, ev.FORMAT_DESCRIPTION})
 _BEGINS: Final = frozenset({ev.GTID, ev.ANONYMOUS_GTID, ev.TAGGED_GTID, ev.MARIADB_GTID})
 _STATEMENT_END: Final = 1
+# A row event of no table, which only ends a statement: as documented, and as the servers write their own number for it.
+_NO_TABLE: Final = frozenset({b"\xff\xff\xff\0\0\0", b"\xff\xff\xff\xff\xff\xff"})
 _MAX_KNOWN_MAPS: Final = 10_000
 # A compressed transaction may be a thousand times as large as the block that it came in.
 _TURN_BYTES: Final = 512 * 1024
@@ -166,6 +168,7 @@ class BinlogDecoder:
         self._rows: dict[bytes, TableRows | None] = {}
         self._known_maps: dict[bytes, TableRows | None] = {}
         self._relations: dict[TableName, Relation] = {}
+        self._gone: set[TableName] = set()  # dropped, or renamed, and not made again
         self._kept = kept
         self._forms: dict[TableName, SourceForm] = {}
         if kept is not None:
@@ -215,6 +218,7 @@ class BinlogDecoder:
             self._relations.pop(table, None)
             if forms is not None:
                 form = forms.get(table)
+                self._note_gone(table, is_gone=form is None)
                 self._keys.pop(table, None)
                 if form is not None:
                     self._keys[table] = form.key
@@ -471,6 +475,11 @@ class BinlogDecoder:
             else:
                 self.wanted_shape = table
                 return False
+        elif table in self._gone and not self._start.covers(self._group().position):
+            # MariaDB logs RENAME of a temporary table as if it were of the lasting one.
+            raise SourceChanged(
+                f"rows of {table} came after the source's binlog had it renamed or dropped", side=Side.SOURCE
+            )
         if len(self._known_maps) >= _MAX_KNOWN_MAPS:
             self._known_maps.clear()
         self._known_maps[known] = rows
@@ -512,7 +521,7 @@ class BinlogDecoder:
         if self._transaction is None:
             raise ValueError("rows outside of a transaction")
         begin = ev.HEADER_BYTES
-        rows = self._rows.get(event[begin : begin + 6])
+        rows = self._rows_of(event[begin : begin + 8])
         if rows is not None:
             at = begin + 8
             if version == 2:
@@ -525,10 +534,21 @@ class BinlogDecoder:
         if event[begin + 6] & _STATEMENT_END:
             self._rows.clear()
 
+    def _rows_of(self, head: bytes) -> TableRows | None:
+        """By a row event's table and flags; None when the table is not the job's.
+
+        Raises: ValueError, no map of the statement says which table it is. What it changes would be lost.
+        """
+        table_id = head[:6]
+        rows = self._rows.get(table_id)
+        if rows is None and table_id not in self._rows and not (table_id in _NO_TABLE and head[6] & _STATEMENT_END):
+            raise ValueError("rows of a table that was not named before")
+        return rows
+
     def _take_partial_update(self, body: bytes) -> None:
         if self._transaction is None:
             raise ValueError("rows outside of a transaction")
-        rows = self._rows.get(body[:6])
+        rows = self._rows_of(body[:8])
         if rows is not None:
             at = 8 + int.from_bytes(body[8:10], "little")
             self._transaction.size_bytes += rows.decode_partial(body, at, self._transaction.changes)
@@ -593,18 +613,31 @@ class BinlogDecoder:
         if statement.verb is Verb.EMPTY_TABLE:
             for table in statement.tables:
                 if table in self._keys:
+                    self._require_lasting(statement, event)
                     relation = Relation(table, (), (), ())
                     self._add_change((TRUNCATE, relation, b"\0", None), 0)
             return
         if statement.verb is not Verb.DDL:
             return
         if self._is_about_us(statement):
+            self._require_lasting(statement, event)
             if not self._passes_over(statement, schema, raw):
                 self._hand_on_ddl(statement, schema, raw, event)
         elif self._makes_shadow(statement, raw):
             # What cannot be followed from its first row is passed over; it stops the job if it takes a table's place.
             with suppress(SourceDdl):
                 self._hand_on_ddl(statement, schema, raw, event)
+
+    def _require_lasting(self, statement: Statement, event: bytes) -> None:
+        """A session's temporary table hides the lasting one of its name; with row events nothing of it is logged.
+
+        What makes a table from a temporary one, and what drops others beside it, is about lasting ones all the same.
+        """
+        is_temporary = self._flags(event) & ev.FLAG_THREAD_SPECIFIC
+        if is_temporary and not statement.summary.startswith(("CREATE TABLE ", "DROP TABLE ")):
+            raise BinlogFormatNotRow(
+                f"the source has logged {statement.summary} of a temporary table, at {self.position}", side=Side.SOURCE
+            )
 
     def _hand_on_ddl(self, statement: Statement, schema: str, raw: bytes, event: bytes) -> None:
         if self._carries_ddl:
@@ -701,6 +734,7 @@ class BinlogDecoder:
 
     def _keep_form(self, table: TableName, form: SourceForm | None) -> None:
         self._relations.pop(table, None)
+        self._note_gone(table, is_gone=form is None)
         if form is None:
             for known in (self._forms, self._shapes, self._keys):
                 known.pop(table, None)
@@ -708,6 +742,12 @@ class BinlogDecoder:
         self._forms[table] = form
         self._shapes[table] = form.shape(table)
         self._keys[table] = form.key
+
+    def _note_gone(self, table: TableName, *, is_gone: bool) -> None:
+        if not is_gone:
+            self._gone.discard(table)
+        elif table in self._keys:
+            self._gone.add(table)
 
     def _take_ddl(self, statement: Statement, schema: str, raw: bytes, context: StatementContext) -> None:
         """Hand the statement on as a transaction of its own; what follows waits until the target has run it."""

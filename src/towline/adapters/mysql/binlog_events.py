@@ -44,6 +44,8 @@ WITHOUT_MEANING: Final = frozenset(
 OF_STATEMENTS: Final = frozenset({INTVAR, RAND, USER_VAR, BEGIN_LOAD_QUERY, EXECUTE_LOAD_QUERY})
 
 FLAG_IN_USE: Final = 0x01
+# The statement used a temporary table of its session.
+FLAG_THREAD_SPECIFIC: Final = 0x04
 FLAG_ARTIFICIAL: Final = 0x20
 FLAG_IGNORABLE: Final = 0x80
 

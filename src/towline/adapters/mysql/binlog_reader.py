@@ -23,11 +23,13 @@ import pymysql
 from pymysql.err import raise_mysql_exception
 
 from towline.adapters.mysql.binlog_decoder import BinlogDecoder, Stop, StreamSelection
+from towline.adapters.mysql.cascades import require_logged_cascades
 from towline.adapters.mysql.connection import connect
 from towline.adapters.mysql.errors import ACCESS_DENIED, number_of, translate
 from towline.adapters.mysql.forms import CopiedColumns, FormKeeper, TableForm, TargetForms, require_same_columns
 from towline.adapters.mysql.gtid import BinlogPosition, GtidSet, MariadbGtids
 from towline.adapters.mysql.joining import Joining
+from towline.adapters.mysql.positions import require_whole_binlog
 from towline.adapters.mysql.quoting import quote_literal
 from towline.adapters.mysql.replication import (
     COM_REGISTER_SLAVE,
@@ -111,6 +113,7 @@ class BinlogReader:
         Raises:
             PositionLost: the source has purged what comes after `start`.
             SourceBehind: this server lacks what lies before `start`.
+            SetupError: this server's binlog does not hold all changes of the job's tables.
             MissingPrivilege, TransientError.
         """
         kept = None if self._keeper is None else await self._keeper.read()
@@ -121,6 +124,10 @@ class BinlogReader:
         self._splitter = EventSplitter()
         self._session = session = await self._connect("stream")
         await _require_position(session, start)
+        # Asked whenever the stream begins: this may be another server than the one that was checked.
+        await require_whole_binlog(session)
+        tables = self._selection.keys if kept is None else kept.tables
+        cascades_are_logged = await require_logged_cascades(session, tables.keys())
         row = await session.query_one(
             "SELECT @@global.binlog_checksum, @@lower_case_table_names, @@system_time_zone",
             what="reading the kind of checksum",
@@ -141,7 +148,7 @@ class BinlogReader:
             joining=joining if joining is not None and joining.is_of_use else None,
             ignores_case=bool(int(row[1])),
             is_in_utc=str(row[2]).upper() in ("UTC", "GMT"),
-            cascades_are_logged=session.flavor.is_mysql_from(9, 6),
+            cascades_are_logged=cascades_are_logged,
         )
         await self._begin(session, start)
 

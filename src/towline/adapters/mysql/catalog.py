@@ -157,6 +157,17 @@ async def read_unique_keys(session: Session, table: TableName) -> list[frozenset
     return [frozenset(row[1] for row in rows if row[0] == name) if name in whole else frozenset() for name in names]
 
 
+async def read_triggers(session: Session, table: TableName) -> list[str]:
+    """The names of the table's triggers; without the privilege TRIGGER, none."""
+    rows = await session.query(
+        """SELECT trigger_name FROM information_schema.triggers
+           WHERE event_object_schema = %s AND event_object_table = %s ORDER BY 1""",
+        table.schema,
+        table.name,
+    )
+    return [str(row[0]) for row in rows]
+
+
 async def read_packet_limit(session: Session) -> int:
     """How many bytes the server takes in one packet; a statement of more is refused."""
     return int(await session.query_value("SELECT @@SESSION.max_allowed_packet"))

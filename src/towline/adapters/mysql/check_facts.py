@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from towline.adapters.mysql.bookkeeping import has_bookkeeping
+from towline.adapters.mysql.cascades import NATIVE_FOREIGN_KEYS, logs_cascades, read_cascading
 from towline.adapters.mysql.catalog import read_identity, read_schemas, read_tables
 from towline.adapters.mysql.flavor import Flavor
 from towline.adapters.mysql.quoting import quote_literal
@@ -47,9 +48,11 @@ _VARIABLES = (
     "auto_increment_offset",
     "explicit_defaults_for_timestamp",
     "group_concat_max_len",
+    "div_precision_increment",
     "gtid_strict_mode",
     "gtid_binlog_state",
     "innodb_flush_log_at_trx_commit",
+    NATIVE_FOREIGN_KEYS,
 )
 
 
@@ -65,6 +68,11 @@ class ServerFacts:
 
     def variable(self, name: str) -> str:
         return self.variables.get(name, "")
+
+    @property
+    def logs_cascades(self) -> bool:
+        """Whether the binlog holds what foreign keys do to child rows."""
+        return logs_cascades(self.flavor, self.variable(NATIVE_FOREIGN_KEYS))
 
     def may(self, *privileges: str) -> bool:
         """Whether the account has one of these privileges for all databases."""
@@ -172,12 +180,7 @@ async def read_source(
         f"""SELECT DISTINCT constraint_schema, table_name, unique_constraint_schema, referenced_table_name
             FROM information_schema.referential_constraints WHERE constraint_schema IN ({listed})"""
     )
-    cascading = await session.query(
-        f"""SELECT DISTINCT constraint_schema, table_name FROM information_schema.referential_constraints
-            WHERE constraint_schema IN ({listed})
-              AND (delete_rule NOT IN ('RESTRICT', 'NO ACTION') OR update_rule NOT IN ('RESTRICT', 'NO ACTION'))
-            ORDER BY constraint_schema, table_name"""
-    )
+    cascading = await read_cascading(session, schemas)
     code = await session.query_value(
         f"""SELECT (SELECT COUNT(*) FROM information_schema.triggers WHERE trigger_schema IN ({listed}))
                  + (SELECT COUNT(*) FROM information_schema.events WHERE event_schema IN ({listed}))"""
@@ -206,7 +209,7 @@ async def read_source(
         int(unreadable or 0),
         frozenset(row[3] for row in engines if row[3]),
         tuple(sorted(selection.schemas - set(schemas)) + sorted(map(str, selection.tables - there))),
-        tuple(name for name in (TableName(*row) for row in cascading) if name in chosen),
+        tuple(name for name in cascading if name in chosen),
         await _read_objects(session, whole, selection.names, passed_over=known.tables) - known.objects,
         selection.names,
         frozenset(there - chosen),

@@ -23,6 +23,8 @@ _ROOM_FACTOR = 2
 _SMALL_BYTES = 1024 * 1024 * 1024
 _PARAMETERS = (
     *("auto_increment_increment", "auto_increment_offset", "explicit_defaults_for_timestamp"),
+    # Of a division; a generated column may have one, and is computed on each side.
+    "div_precision_increment",
     *("group_concat_max_len", "innodb_default_row_format"),
 )
 _WRITING = ("CREATE", "DROP", "ALTER", "INSERT", "UPDATE", "DELETE", "SELECT", "INDEX", "REFERENCES")
@@ -256,10 +258,9 @@ def _judge_engines(facts: SourceFacts) -> PrecheckItem:
 
 
 def _judge_cascades(facts: SourceFacts) -> PrecheckItem:
-    """What a foreign key does to child rows is done below the binlog, before MySQL 9.6 and on MariaDB."""
+    """What a foreign key does to child rows may be done below the binlog; see `cascades`."""
     item = "srcForeignKeyActionCheck"
-    logs_them = facts.server.flavor.is_mysql_from(9, 6)
-    if logs_them or not facts.cascading:
+    if facts.server.logs_cascades or not facts.cascading:
         return _passed(item)
     message = f"Foreign keys change rows of these tables without a word in the binlog: {_names(list(facts.cascading))}."
     remedy = "Leave these tables out, give their keys ON DELETE and ON UPDATE RESTRICT, or copy without following."

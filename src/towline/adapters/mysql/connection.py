@@ -1,7 +1,7 @@
 """Sessions whose settings Towline relies on.
 
-Every session speaks utf8mb4, thinks in UTC, commits each statement unless told otherwise, has no time limits of the
-account or server, and an sql_mode that changes no value: see `SQL_MODE`.
+Every session speaks utf8mb4, thinks in UTC, commits each statement unless told otherwise, has no limits of time or rows
+of the account or server, and an sql_mode that changes no value: see `SQL_MODE`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ DEFAULT_PORT: Final = 3306
 SQL_MODE: Final = "STRICT_ALL_TABLES,ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION"
 
 _LONG_S = 86_400
+_NO_LIMIT = 2**64 - 1
 SESSION_SETTINGS: Final[Mapping[str, str]] = {
     "time_zone": "'+00:00'",
     "sql_mode": f"'{SQL_MODE}'",
@@ -39,8 +40,14 @@ SESSION_SETTINGS: Final[Mapping[str, str]] = {
     "net_write_timeout": str(_LONG_S),
     "sql_quote_show_create": "1",
     "sql_safe_updates": "0",
-    "sql_select_limit": "DEFAULT",
-    "max_join_size": "DEFAULT",
+    # Numbers, as DEFAULT means what the server has for all its sessions.
+    "sql_select_limit": str(_NO_LIMIT),
+    "max_join_size": str(_NO_LIMIT),
+    "sql_big_selects": "1",  # behind the size, which changes it
+    "autocommit": "1",
+    "completion_type": "'NO_CHAIN'",
+    "unique_checks": "1",
+    "sql_auto_is_null": "0",
     "group_concat_max_len": "1048576",
 }
 

@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Final
 
 from towline.adapters.mysql.apply_sql import TableSql
-from towline.adapters.mysql.catalog import read_column_types, read_packet_limit, read_unique_keys
+from towline.adapters.mysql.catalog import read_column_types, read_packet_limit, read_triggers, read_unique_keys
 from towline.adapters.mysql.errors import clean_message
 from towline.adapters.mysql.foreign_rows import NO_FOREIGN_ROWS, ForeignRows
 from towline.adapters.mysql.quoting import qualified
@@ -223,6 +223,7 @@ class FoldWriter:
         table = self._tables.get(relation)
         if table is None:
             there = self._names.target_name(relation.table)
+            await self._require_no_triggers(there)
             types = await read_column_types(self._session, there)
             self._packet_bytes = self._packet_bytes or await read_packet_limit(self._session)
             table = TableSql(
@@ -236,6 +237,17 @@ class FoldWriter:
             )
             self._tables[relation] = table
         return table
+
+    async def _require_no_triggers(self, there: TableName) -> None:
+        """What triggers did on the source comes as rows of its own; here they would do it again, and change others."""
+        triggers = await read_triggers(self._session, there)
+        if triggers:
+            raise SetupError(
+                f"the target's {there} has triggers, which would fire for what the stream writes: {triggers[0]}",
+                side=Side.TARGET,
+                remedy="Drop them until the switch-over, correct what they have changed, then retry the job.",
+                table=str(there),
+            )
 
     def _missing(self, relation: Relation, rows: int) -> RowConflict:
         return RowConflict(

@@ -22,6 +22,13 @@ async def read_position(session: Session) -> BinlogPosition | None:
     return await choose_position(session, str(row[0]), int(row[1]), str(row[4]) if len(row) > 4 else "")
 
 
+async def require_whole_binlog(session: Session) -> None:
+    """Raises SetupError when the binlog leaves out databases; MissingPrivilege when the account may not see that."""
+    row = await session.query_one(session.flavor.source_status_statement, what="reading the binlog's position")
+    if row is not None:
+        _require_unfiltered(str(row[2] or ""), str(row[3] or ""))
+
+
 async def choose_position(session: Session, file: str, offset: int, executed: str) -> BinlogPosition:
     """The position that names this place of the binlog; `executed` is MySQL's set, "" for MariaDB."""
     if session.flavor.is_mariadb:

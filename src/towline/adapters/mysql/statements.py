@@ -27,7 +27,7 @@ class Verb(Enum):
     XA_PREPARE = "xa prepare"
     XA_COMMIT = "xa commit"
     XA_ROLLBACK = "xa rollback"
-    EMPTY_TABLE = "empty table"  # TRUNCATE, and DELETE without a condition as the server writes it for MEMORY tables
+    EMPTY_TABLE = "empty table"  # TRUNCATE, and DELETE as the server writes it for MEMORY tables
     CHANGE_ROWS = "change rows"  # would have been row events with binlog_format = ROW
     DDL = "ddl"
     OTHER = "other"
@@ -66,6 +66,8 @@ _XA_VERBS: Final = {
 }
 # A function that changes rows is logged as the SELECT of its call, whatever called it.
 _ROW_VERBS: Final = frozenset({"INSERT", "UPDATE", "REPLACE", "LOAD", "WITH", "CALL", "SELECT", "DO"})
+# Behind ANALYZE; any other word begins a statement that MariaDB carries out to see what it does.
+_ANALYZED: Final = frozenset({"TABLE", "TABLES", "LOCAL", "NO_WRITE_TO_BINLOG"})
 _DDL_VERBS: Final = frozenset({"CREATE", "ALTER", "DROP", "RENAME"})
 # Words that may stand between the verb and the kind of object, or between the kind and the name.
 _NOISE: Final = frozenset(
@@ -111,7 +113,7 @@ def read_statement(text: str, default_schema: str) -> Statement:
         return _about(Verb.EMPTY_TABLE, "TRUNCATE TABLE", _read_names(rest, default_schema)[:1])
     if word == "DELETE":
         return _read_delete(tokens, default_schema)
-    if word in _ROW_VERBS:
+    if word in _ROW_VERBS or (word == "ANALYZE" and tokens[1:] and not tokens[1].is_word(*_ANALYZED)):
         return Statement(Verb.CHANGE_ROWS, word)
     if word in _DDL_VERBS:
         return _read_ddl(tokens, default_schema)
@@ -119,9 +121,13 @@ def read_statement(text: str, default_schema: str) -> Statement:
 
 
 def _read_delete(tokens: list[Token], default_schema: str) -> Statement:
-    names = _read_names(tokens[2:], default_schema) if tokens[1:] and tokens[1].is_word("FROM") else []
-    if len(names) == 1 and not any(token.is_word("WHERE", "LIMIT", "USING", "JOIN") for token in tokens):
-        return _about(Verb.EMPTY_TABLE, "DELETE FROM", names)
+    """The server empties a MEMORY table by its full name, quoted, and with nothing behind it.
+
+    Everything else is a client's: it may be about a partition only, and its triggers' changes are not logged.
+    """
+    quotes = [token.quote for token in tokens[2:]]
+    if tokens[1:] and tokens[1].is_word("FROM") and quotes in (["`", "", "`"], ['"', "", '"']):
+        return _about(Verb.EMPTY_TABLE, "DELETE FROM", _read_names(tokens[2:], default_schema))
     return Statement(Verb.CHANGE_ROWS, "DELETE")
 
 

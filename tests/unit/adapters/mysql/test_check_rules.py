@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from towline.adapters.mysql.check_facts import ServerFacts, SourceFacts, TargetFacts
@@ -53,3 +55,19 @@ def test_two_writers_in_a_domain_are_warned_of(state: str, strict: str, reason: 
     facts = source(gtid_binlog_state=state, gtid_strict_mode=strict)
     items = judge_source(facts, mode=TaskMode.FULL_AND_STREAM)
     assert {item.item: item.reason for item in items}["srcGtidConsistencyCheck"] == reason
+
+
+@pytest.mark.parametrize(
+    ("version", "native", "reason"),
+    [
+        ("10.11.6-MariaDB", "", "SRC_FOREIGN_KEY_CASCADES"),
+        ("8.4.3", "", "SRC_FOREIGN_KEY_CASCADES"),
+        ("9.7.0", "OFF", ""),
+        ("9.7.0", "ON", "SRC_FOREIGN_KEY_CASCADES"),
+    ],
+)
+def test_foreign_keys_that_act_below_the_binlog_are_refused(version: str, native: str, reason: str) -> None:
+    facts = source(innodb_native_foreign_keys=native)
+    facts = replace(facts, server=replace(facts.server, flavor=Flavor.parse(version)), cascading=(TableName("d", "t"),))
+    items = judge_source(facts, mode=TaskMode.FULL_AND_STREAM)
+    assert {item.item: item.reason for item in items}["srcForeignKeyActionCheck"] == reason
