@@ -620,6 +620,8 @@ async def test_ddl_elsewhere_is_of_no_interest(
 async def test_key_that_the_server_made_and_hides(
     mysql9: MysqlServer, fresh_mysql_database: MysqlDatabaseFactory
 ) -> None:
+    if not mysql9.fetch_all("SHOW VARIABLES LIKE 'show_gipk%'"):
+        pytest.skip("older servers make no keys by themselves")
     database = fresh_mysql_database(mysql9)
     mysql9.execute("SET GLOBAL show_gipk_in_create_table_and_information_schema = OFF")
     try:

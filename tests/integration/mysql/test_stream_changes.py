@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -146,6 +147,51 @@ def test_rows_of_a_table_that_was_not_renamed_after_all_stop_the_job(runs: Mysql
     outcome = runs.run()
     assert outcome["error"] == "SOURCE_CHANGED"
     assert f"{runs.source.name}.t" in outcome["message"]
+
+
+@dataclass(kw_only=True)
+class PlainRuns(MysqlRuns):
+    """With an account on the target that has what `docs/operations.md` lists, and nothing else."""
+
+    def urls(self) -> tuple[str, str]:
+        source_url, target_url = super().urls()
+        return source_url, target_url.replace(f"{self.target.user}:{self.target.password}@", "plain:plain-1@")
+
+
+@pytest.fixture
+def plain_runs(runs: MysqlRuns) -> Iterator[PlainRuns]:
+    privileges = "CREATE, ALTER, DROP, INDEX, REFERENCES, SELECT, INSERT, UPDATE, DELETE"
+    runs.target.execute(
+        "CREATE USER plain IDENTIFIED BY 'plain-1'",
+        f"GRANT {privileges} ON `{runs.source.name}`.* TO plain",
+        f"GRANT {privileges} ON towline.* TO plain",
+    )
+    yield PlainRuns(source=runs.source, target=runs.target, work_dir=runs.work_dir)
+    runs.target.execute("SET GLOBAL max_error_count = DEFAULT", "DROP USER plain")
+
+
+def test_an_account_with_the_listed_privileges_is_enough(plain_runs: PlainRuns) -> None:
+    runs = plain_runs
+    runs.run_until_killed(points.HANDOFF_BEFORE_STREAM)
+    runs.source.execute("UPDATE t SET v = 'new'", "DELETE FROM upserted WHERE a > 2")
+    runs.run_to_the_end(conflict_policy="stop")
+    assert_same_rows(runs.source.server, runs.target, runs.source.name)
+
+
+def test_a_value_that_is_cut_is_seen_where_the_target_names_no_warnings(plain_runs: PlainRuns) -> None:
+    """The account may not ask MySQL for their names; without a name any warning stops the job."""
+    runs = plain_runs
+    runs.run_until_killed(points.HANDOFF_BEFORE_STREAM)
+    runs.target.execute(f"ALTER TABLE `{runs.source.name}`.t MODIFY v varchar(3)", "SET GLOBAL max_error_count = 0")
+    runs.source.execute("UPDATE t SET v = 'ab   ' WHERE id = 1")
+    outcome = runs.run()
+    kept = runs.target.fetch_value(f"SELECT v FROM `{runs.source.name}`.t WHERE id = 1")
+    assert kept == "a"
+    if runs.target.is_mariadb or not runs.target.is_at_least(8, 0):
+        assert outcome["error"] == "UNREPRESENTABLE_VALUE"
+    else:
+        assert outcome["error"] == "SETUP"
+        assert "names 0 of 1 warnings" in outcome["message"]
 
 
 def test_missing_row_stops_or_is_repaired_by_policy(runs: MysqlRuns) -> None:

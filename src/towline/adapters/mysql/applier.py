@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from towline.adapters.mysql.bookkeeping import BEGIN, hold_name
+from towline.adapters.mysql.bookkeeping import BEGIN
 from towline.adapters.mysql.connection import connect
 from towline.adapters.mysql.ddl_applier import DdlApplier
 from towline.adapters.mysql.ddl_plan import DdlOrder
@@ -33,6 +33,7 @@ from towline.adapters.mysql.foreign_rows import NO_FOREIGN_ROWS, ForeignRows
 from towline.adapters.mysql.gtid import BinlogPosition, parse_position
 from towline.adapters.mysql.lock_waits import read_blocker
 from towline.adapters.mysql.session import Session
+from towline.adapters.mysql.writing import prepare_writer
 from towline.domain.changes import DDL, DELETE, INSERT, TRUNCATE, UPDATE, RowChange
 from towline.domain.errors import ConnectionLost, DataError, LeaseLost, RowConflict, Side
 from towline.domain.jobs import ConflictPolicy, Endpoint
@@ -48,7 +49,6 @@ _SESSION_SETTINGS: Final = {
     "character_set_client": "binary",
     "character_set_connection": "utf8mb4",
     "innodb_lock_wait_timeout": "50",
-    "max_error_count": "65535",  # no warning about a value may hide behind others
 }
 _MOVE_CHECKPOINT: Final = """
 UPDATE towline.checkpoint
@@ -100,7 +100,7 @@ class MyApplier:
             purpose=purpose,
             settings=_SESSION_SETTINGS,
             side=Side.TARGET,
-            prepare=partial(hold_name, job_id=self._options.job_id),
+            prepare=partial(prepare_writer, job_id=self._options.job_id),
         )
         self._writer = FoldWriter(session, self._options.rows, self._options.names)
         await session.execute(_MAKE_CHECKPOINT, str(start), self._options.job_id, self._options.epoch)

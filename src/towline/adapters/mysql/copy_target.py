@@ -23,6 +23,7 @@ from towline.adapters.mysql.load_data import OWN_FORM, LoadForm, LoadMisfit, loa
 from towline.adapters.mysql.quoting import qualified
 from towline.adapters.mysql.session import Session
 from towline.adapters.mysql.structure_target import insert_items, insert_report
+from towline.adapters.mysql.writing import prepare_writer
 from towline.domain.errors import InvariantBroken, LeaseLost, Side, SourceDdl
 from towline.domain.jobs import ConflictPolicy, Endpoint
 from towline.domain.positions import Position
@@ -44,7 +45,6 @@ from towline.engine.ports import (
 # wait for another one's part of a table with AUTO_INCREMENT, which under a speed limit takes minutes.
 WRITER_SETTINGS: Final = {
     "foreign_key_checks": "0",
-    "max_error_count": "65535",
     "innodb_lock_wait_timeout": "86400",
 }
 
@@ -225,7 +225,7 @@ class MyCopyTarget:
             purpose=f"{self._job_id}:write",
             settings=WRITER_SETTINGS,
             side=Side.TARGET,
-            prepare=partial(hold_name, job_id=self._job_id),
+            prepare=partial(prepare_writer, job_id=self._job_id),
         )
         return MyChunkWriter(session, self._job_id, self._epoch, self._policy, self._form, self._names)
 

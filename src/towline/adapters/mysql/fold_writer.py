@@ -12,6 +12,7 @@ from towline.adapters.mysql.errors import clean_message
 from towline.adapters.mysql.foreign_rows import NO_FOREIGN_ROWS, ForeignRows
 from towline.adapters.mysql.quoting import qualified
 from towline.adapters.mysql.session import Session
+from towline.adapters.mysql.writing import read_warnings, require_all_named
 from towline.domain.changes import DELETE, TRUNCATE, Relation, RowChange, has_unchanged
 from towline.domain.errors import (
     RowConflict,
@@ -204,20 +205,22 @@ class FoldWriter:
                 )
             changed, warnings = await self._session.write(statement, what=f"writing {relation.table}")
             if warnings:
-                await self._require_uncut(relation)
+                await self._require_uncut(relation, warnings)
             rows += changed
         return rows
 
-    async def _require_uncut(self, relation: Relation) -> None:
+    async def _require_uncut(self, relation: Relation, warnings: int) -> None:
         """In strict mode, too, the server cuts spaces at the end of a text and rounds a DECIMAL, and only says so."""
-        for _, number, message in await self._session.query("SHOW WARNINGS"):
-            if int(number) == _TRUNCATED:
+        named = await read_warnings(self._session)
+        for _, number, message in named:
+            if number == _TRUNCATED:
                 raise UnrepresentableValue(
-                    f"{relation.table}: {clean_message(str(message), _TRUNCATED)} (error {_TRUNCATED})",
+                    f"{relation.table}: {clean_message(message, _TRUNCATED)} (error {_TRUNCATED})",
                     side=Side.TARGET,
                     schema=relation.table.schema,
                     table=relation.table.name,
                 )
+        require_all_named(len(named), warnings, what=f"writing {relation.table}")
 
     async def _table(self, relation: Relation) -> TableSql:
         table = self._tables.get(relation)

@@ -16,11 +16,11 @@ from towline.adapters.mysql.errors import clean_message, is_data_error
 from towline.adapters.mysql.quoting import qualified, quote_ident
 from towline.adapters.mysql.session import COM_QUERY, Session, Wire
 from towline.adapters.mysql.text_rows import FORMAT_SQL, LAST_LINE_END
+from towline.adapters.mysql.writing import MAX_COUNTED, read_warnings, require_all_named
 from towline.domain.errors import DataError, InvariantBroken, RowConflict, Side, UnrepresentableValue
 from towline.domain.tables import Column, Table
 
 _FILE_REQUEST: Final = 0xFB
-_MAX_COUNTED: Final = 0xFFFF
 # What the server asks for besides the rows of a packet.
 _PACKET_MARGIN_BYTES: Final = 256
 
@@ -115,7 +115,7 @@ async def load_rows(
         raise
     rows, warnings = await session.run(lambda wire: _finish(wire, b"" if is_empty else form.ending), what=what)
     if warnings:
-        await _require_harmless(session, rows, warnings)
+        await _require_harmless(session, rows, warnings, what=what)
     return rows
 
 
@@ -173,21 +173,19 @@ def _read_number(packet: bytes, at: int) -> tuple[int, int]:
     return int.from_bytes(packet[at + 1 : at + 1 + width], "little"), at + 1 + width
 
 
-async def _require_harmless(session: Session, rows: int, warnings: int) -> None:
-    said = [
-        (int(number), str(message))
-        for level, number, message in await session.query("SHOW WARNINGS")
-        if level != "Note" or is_data_error(int(number))
-    ]
+async def _require_harmless(session: Session, rows: int, warnings: int, *, what: str) -> None:
+    named = await read_warnings(session)
+    said = [(number, message) for level, number, message in named if level != "Note" or is_data_error(number)]
     if not said:
+        require_all_named(len(named), warnings, what=what)
         return
     found = [
         (number, clean_message(message, number), int(match[1]) if (match := _ROW.search(message)) else 0)
         for number, message in said
     ]
     keys = [match[1] for _, message in said if (match := _DUPLICATE_KEY.match(message))]
-    # The server counts up to 65,535 and may remember fewer; what it does not name could be of another kind.
-    is_all_named = len(keys) == len(said) == warnings < _MAX_COUNTED
+    # What the server does not name could be of another kind.
+    is_all_named = len(keys) == len(said) == warnings < MAX_COUNTED
     # What says that a value did not fit goes before remarks about how it is written.
     found.sort(key=lambda warning: not is_data_error(warning[0]))
     raise LoadMisfit(found, rows=rows, left_out=keys if is_all_named else None)
