@@ -299,6 +299,32 @@ async def test_generated_and_identity_columns(make_stream: MakeStream):
     await job.assert_in_step()
 
 
+async def test_identity_column_beside_a_large_value_that_was_not_sent(make_stream: MakeStream):
+    ddl = """CREATE TABLE t (id int PRIMARY KEY, number bigint GENERATED ALWAYS AS IDENTITY, small int, big text);
+              ALTER TABLE t ALTER big SET STORAGE EXTERNAL;
+              CREATE TABLE by_rows (id int, number bigint GENERATED ALWAYS AS IDENTITY, small int, big text);
+              ALTER TABLE by_rows ALTER big SET STORAGE EXTERNAL; ALTER TABLE by_rows REPLICA IDENTITY FULL"""
+    more = "ALTER TABLE t ADD own text DEFAULT 'new'; ALTER TABLE by_rows ADD own text DEFAULT 'new'"
+    job = await make_stream(ddl, target_ddl=f"{ddl}; {more}")
+    job.start()
+    job.source.execute("INSERT INTO t (id, small, big) SELECT i, i, repeat('b', 9000) FROM generate_series(1, 20) i")
+    job.source.execute("INSERT INTO by_rows (small, big) SELECT i, repeat('b', 9000) FROM generate_series(1, 5) i")
+    await job.wait_applied()
+    job.target.execute("UPDATE t SET own = 'kept'; UPDATE by_rows SET own = 'kept'")
+    job.control.is_apply_paused = True
+    job.source.execute("UPDATE t SET small = -small WHERE id <= 5")
+    job.source.execute("UPDATE t SET number = DEFAULT WHERE id BETWEEN 4 AND 8")
+    job.source.execute("UPDATE t SET number = DEFAULT, big = 'short' WHERE id BETWEEN 9 AND 12")
+    job.source.execute("UPDATE t SET id = id + 100, number = DEFAULT WHERE id BETWEEN 13 AND 14")
+    job.source.execute("UPDATE by_rows SET number = DEFAULT WHERE small < 3")
+    job.control.is_apply_paused = False
+    await job.wait_applied()
+    for table, order in (("t", "id"), ("by_rows", "small")):
+        rows = f"SELECT id, number, small, big FROM {table} ORDER BY {order}"
+        assert job.target.fetch_all(rows) == job.source.fetch_all(rows)
+        assert job.target.fetch_value(f"SELECT count(*) FROM {table} WHERE own <> 'kept'") == 0
+
+
 async def test_columns_are_found_by_name(make_stream: MakeStream):
     job = await make_stream(
         """CREATE TABLE t (a int, gone int, id int PRIMARY KEY, b text); ALTER TABLE t DROP gone;
