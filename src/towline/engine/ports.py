@@ -338,6 +338,30 @@ class NarrowingSource(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class TableFile:
+    """`storage_id` and `columns_id` of a `Table` when it was looked at."""
+
+    storage_id: str
+    columns_id: str
+
+    def has_other_values(self, now: TableFile) -> bool:
+        """Whether the table may have been rewritten with other values since."""
+        is_rewritten = now.storage_id != self.storage_id
+        return is_rewritten and not set(now.columns_id.split()) <= set(self.columns_id.split())
+
+
+@runtime_checkable
+class RemembersFiles(Protocol):
+    """What a `CopyTarget` can do besides if it serves sources that rewrite tables without a word in their log."""
+
+    async def load_files(self) -> Mapping[TableName, TableFile]: ...
+
+    async def save_files(self, files: Mapping[TableName, TableFile]) -> None:
+        """Remember these, in place of what was remembered of the same tables."""
+        ...
+
+
 @runtime_checkable
 class JoinTarget(EditTarget, Protocol):
     """What a `CopyTarget` can do besides if objects can join a job that has run; not every one can."""

@@ -1,0 +1,79 @@
+"""DDL on the source that gives rows other values, which its log does not tell: the job must not go on."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fault.jobs import JobRuns
+from tests.servers import assert_same_rows
+from towline.engine import points
+
+TABLE = """CREATE TABLE t (id int PRIMARY KEY, c text, d text DEFAULT 'd', e varchar(9));
+    INSERT INTO t SELECT i, 'c' || i, 'd', 'e' FROM generate_series(1, 9) i"""
+
+REWRITES = [
+    "ALTER TABLE t ALTER c TYPE text USING upper(c)",
+    "ALTER TABLE t ALTER d TYPE text USING upper(d)",
+    "ALTER TABLE t ADD r float DEFAULT random()",
+    "ALTER TABLE t ADD n bigserial",
+    "ALTER TABLE t ALTER e SET STATISTICS 9; VACUUM FULL t; ALTER TABLE t ALTER e TYPE varchar(9) USING upper(e)",
+]
+# A rewrite, or a change of columns, but never one that changes values.
+HARMLESS = [
+    "VACUUM FULL t",
+    "CLUSTER t USING t_pkey",
+    "ALTER TABLE t SET (fillfactor = 50); VACUUM FULL t; VACUUM FREEZE t",
+    "ALTER TABLE t ALTER c SET STATISTICS 9; ANALYZE t; ALTER TABLE t ALTER e TYPE varchar(20)",
+    # VACUUM FULL writes the value that the column came with into the rows, and touches the column for that.
+    "ALTER TABLE t ADD f int DEFAULT 7",
+    "ALTER TABLE t DROP c; VACUUM FULL t",
+    "ALTER TABLE t ADD g int GENERATED ALWAYS AS (id + 1) STORED",
+]
+
+
+def run_each(runs: JobRuns, statements: str) -> None:
+    for statement in statements.split("; "):
+        runs.source.execute(statement)
+
+
+@pytest.mark.parametrize("rewrite", REWRITES)
+@pytest.mark.parametrize(
+    (), [pytest.param(marks=pytest.mark.postgres(source=s, target=18), id=str(s)) for s in (15, 18)]
+)
+def test_rewrite_that_changes_values_stops_a_job_in_its_stream(runs: JobRuns, rewrite: str) -> None:
+    runs.source.execute(TABLE)
+    runs.run_to_the_end()
+    run_each(runs, rewrite)
+    for _ in range(2):  # a retry does not make it good
+        outcome = runs.run()
+        assert outcome.get("error") == "SOURCE_CHANGED", outcome
+
+
+@pytest.mark.parametrize("point", [points.INDEX_IN_BUILD, points.HANDOFF_BEFORE_STREAM])
+def test_rewrite_after_the_copy_stops_the_job(runs: JobRuns, point: str) -> None:
+    runs.source.execute(f"{TABLE}; CREATE INDEX ON t (d)")
+    runs.run_until_killed(point)
+    runs.source.execute(REWRITES[0])
+    assert runs.run().get("error") == "SOURCE_CHANGED"
+
+
+def test_rewrite_of_a_table_that_was_copied_while_others_were_not(runs: JobRuns) -> None:
+    runs.source.execute(f"{TABLE}; CREATE TABLE small (id int PRIMARY KEY)")
+    runs.run_until_killed(points.COPY_AFTER_COMMIT, copy_workers=1)
+    assert "t" in {table for table, _, _ in runs.ledger()}
+    runs.source.execute(REWRITES[0])
+    assert runs.run().get("error") == "SOURCE_CHANGED"
+
+
+@pytest.mark.parametrize("change", HARMLESS)
+async def test_change_without_other_values_stops_nothing(runs: JobRuns, change: str) -> None:
+    runs.source.execute(TABLE)
+    runs.run_to_the_end()
+    run_each(runs, change)
+    runs.run_to_the_end()
+    runs.source.execute("VACUUM FULL t")
+    runs.run_to_the_end()
+    if " ADD " not in change and "DROP" not in change:
+        runs.source.execute("UPDATE t SET d = 'new' WHERE id = 3")
+        runs.run_to_the_end()
+        await assert_same_rows(runs.source.url, runs.target.url)
