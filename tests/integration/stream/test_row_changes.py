@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.integration.stream.conftest import MakeStream
+from tests.servers import Database
 from towline.domain.errors import SourceChanged
 
 PAIRS = [
@@ -96,6 +97,45 @@ async def test_all_types_at_their_extremes(make_stream: MakeStream, form):
     await job.assert_in_step()
     job.source.execute("DELETE FROM extremes")
     await job.assert_in_step()
+
+
+# What a database or a role is set to, and what sessions of a job must not take over.
+ODD_SETTINGS = {
+    "DateStyle": "SQL, DMY",
+    "IntervalStyle": "sql_standard",
+    "TimeZone": "Asia/Kathmandu",
+    "bytea_output": "escape",
+    "extra_float_digits": "-9",
+    "array_nulls": "off",
+    "xmloption": "document",
+    "lc_monetary": "POSIX",
+    "row_security": "on",
+    "quote_all_identifiers": "on",
+    "standard_conforming_strings": "off",
+}
+
+
+@pytest.mark.parametrize("odd", ["source", "target"])
+@pytest.mark.parametrize("form", ["binary", "text"])
+async def test_settings_of_a_database_change_no_value(
+    make_stream: MakeStream, source_database: Database, target_database: Database, odd: str, form: str
+):
+    database = source_database if odd == "source" else target_database
+    for name, value in ODD_SETTINGS.items():
+        database.execute(f"ALTER DATABASE {database.name} SET {name} = '{value}'")
+    ddl, inserts = types_table("t")
+    ddl += "; CREATE TYPE mood AS ENUM ('so'); CREATE TABLE moods (id int, m mood[])" if form == "text" else ""
+    job = await make_stream(ddl)
+    job.start()
+    # The writer's own session reads the values as they are written here.
+    usual = "SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET TimeZone = 'UTC'; SET array_nulls = on"
+    with job.source.connect() as session:
+        session.execute(f"{usual}; SET standard_conforming_strings = on".encode())
+        for statement in inserts:
+            session.execute(statement.encode())
+    await job.assert_in_step()
+    assert job.sides is not None
+    assert job.sides._is_binary == (form == "binary")
 
 
 @every_pair
