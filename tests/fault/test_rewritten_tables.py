@@ -77,3 +77,23 @@ async def test_change_without_other_values_stops_nothing(runs: JobRuns, change: 
         runs.source.execute("UPDATE t SET d = 'new' WHERE id = 3")
         runs.run_to_the_end()
         await assert_same_rows(runs.source.url, runs.target.url)
+
+
+PARTED = """CREATE TABLE p (id int PRIMARY KEY) PARTITION BY RANGE (id);
+    CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10); CREATE TABLE p2 (id int PRIMARY KEY);
+    INSERT INTO p VALUES (1); INSERT INTO p2 VALUES (11)"""
+MOVES = [
+    "ALTER TABLE p ATTACH PARTITION p2 FOR VALUES FROM (10) TO (20)",
+    "ALTER TABLE p DETACH PARTITION p1",
+    "DROP TABLE p1",
+    "ALTER TABLE p2 RENAME TO other",
+    "CREATE SCHEMA s; ALTER TABLE p2 SET SCHEMA s",
+]
+
+
+@pytest.mark.parametrize("change", MOVES)
+def test_table_that_leaves_or_changes_its_parent_stops_a_running_job(runs: JobRuns, change: str) -> None:
+    runs.source.execute(PARTED)
+    # After the run has looked at the catalog for the first time.
+    outcome = runs.run(point=points.HANDOFF_BEFORE_STREAM, source_sql=change)
+    assert (outcome["source_sql"], outcome.get("error")) == ("done", "SOURCE_CHANGED")

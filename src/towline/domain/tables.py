@@ -56,7 +56,8 @@ class Table:
     the source shows none, and `pages` counts the parts that the table was cut into.  `index_bytes`: what its secondary
     indexes take on the source; 0 where that is not known with the table.  `home`: the partitioned table as which this
     partition and its siblings lie on the target, where they can be emptied only together.
-    `columns_id`: one word per column, a new one when the column's type is set anew; "" where the source's log tells.
+    `columns_id`: one word per column, a new one when the column's type is set anew, and one with a `p` that tells what
+    the table is a partition of; "" where the source's log tells of all that.
     """
 
     name: TableName

@@ -49,7 +49,7 @@ class InMemory:
 async def require_same_values(
     memory: RemembersFiles, tables: Sequence[Table], *, fresh: Collection[TableName] = ()
 ) -> None:
-    """No table may have been rewritten with other values since it was last looked at; those now are remembered.
+    """No table may have got other values, or another parent, since it was last looked at; what is now is remembered.
 
     `fresh`: of these no row was taken yet, so what was remembered does not count.
 
@@ -67,6 +67,13 @@ async def require_same_values(
                 side=Side.SOURCE,
                 remedy=f"Take {table.name} out of the job, drop it on the target and select it anew; or end the job and"
                 " start a new one.",
+                table=str(table.name),
+            )
+        if before is not None and before.has_other_parent(now):
+            raise SourceChanged(
+                f"{table.name} was attached or detached as a partition on the source; its rows are, or are not, among"
+                " those of its parent, and on the target it is the other way round",
+                side=Side.SOURCE,
                 table=str(table.name),
             )
         if now != before and table.columns_id:

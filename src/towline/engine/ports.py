@@ -348,7 +348,17 @@ class TableFile:
     def has_other_values(self, now: TableFile) -> bool:
         """Whether the table may have been rewritten with other values since."""
         is_rewritten = now.storage_id != self.storage_id
-        return is_rewritten and not set(now.columns_id.split()) <= set(self.columns_id.split())
+        return is_rewritten and not now._words() - now._parents() <= self._words()
+
+    def has_other_parent(self, now: TableFile) -> bool:
+        """Whether the table became a partition since, or is none any more."""
+        return now._parents() != self._parents()
+
+    def _words(self) -> set[str]:
+        return set(self.columns_id.split())
+
+    def _parents(self) -> set[str]:
+        return {word for word in self._words() if word.startswith("p")}
 
 
 @runtime_checkable

@@ -47,12 +47,20 @@ class Watch:
 
         Raises:
             SourceChanged: one of them is a partition, so rows of a table of the job may go there, unseen by the stream;
-                or one has the name of a table of the job; or DDL changed values of a table of the job.
+                or one has the name of a table of the job; or one of those is gone, or DDL gave it other values
+                or another parent.
         """
         if self._expects_tables:
             return
         tables = await self._run.sides.copy_source.read_tables(self._run.spec.selection)
         planned = [table for table in tables if table.name in self._planned]
+        missing = self._planned - {table.name for table in planned}
+        if missing:
+            raise SourceChanged(
+                f"the source no longer has {min(missing)}; the target still has its rows",
+                side=Side.SOURCE,
+                tables=len(missing),
+            )
         await require_sent(self._run, planned)
         await require_same_values(self._files, planned)
         for table in tables:

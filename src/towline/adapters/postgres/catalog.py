@@ -19,7 +19,8 @@ SELECT c.oid::bigint AS id, n.nspname AS schema, c.relname AS name, c.relreplide
                  FROM pg_catalog.pg_attribute a
                  LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
                  WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''), '')
-           AS columns_id,
+           || coalesce((SELECT ' p' || i.inhparent FROM pg_catalog.pg_inherits i
+                        WHERE c.relispartition AND i.inhrelid = c.oid), '') AS columns_id,
        CASE WHEN c.relispartition THEN ARRAY(
            SELECT ARRAY[an.nspname, a.relname]::text[] FROM pg_catalog.pg_partition_ancestors(c.oid) x
            JOIN pg_catalog.pg_class a ON a.oid = x.relid JOIN pg_catalog.pg_namespace an ON an.oid = a.relnamespace
