@@ -143,9 +143,16 @@ class TableSql:
         return f"DELETE FROM ONLY {self._table} AS t USING {self._stage} AS s WHERE s.op = $1 AND {self._match}"
 
     @cached_property
-    def count_found(self) -> str:
-        """How many rows the target has with the staged keys."""
-        return f"SELECT count(*) FROM ONLY {self._table} AS t, {self._stage} AS s WHERE s.op = $1 AND {self._match}"
+    def count_others(self) -> str:
+        """How many rows the target has with the key staged as `$1` and not with the one staged as `$2`.
+
+        Two keys may be equal without being the same, such as 1.0 and 1.00: then they are of one row.
+        """
+        is_old = f"EXISTS (SELECT FROM {self._stage} AS s WHERE s.op = $2 AND {self._match})"
+        return (
+            f"SELECT count(*) FROM ONLY {self._table} AS t, {self._stage} AS s"
+            f" WHERE s.op = $1 AND {self._match} AND NOT {is_old}"
+        )
 
     def update(self, numbers: tuple[int, ...]) -> str:
         """Set these columns of the rows with the same key."""

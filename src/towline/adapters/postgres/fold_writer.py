@@ -238,7 +238,7 @@ class FoldWriter:
                 name=relation.table.name,
             )
         table, (old, new) = await self.stage(relation, [step.old], [step.new])
-        if expectation is Expectation.TOLERANT and await self.connection.fetchval(table.sql.count_found, new):
+        if expectation is Expectation.TOLERANT and await self.connection.fetchval(table.sql.count_others, new, old):
             # Copied under its new key already, from a later moment; what is left is a stale form of it.
             await self.execute(table.sql.delete, old)
             return
