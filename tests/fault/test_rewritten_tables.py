@@ -97,3 +97,13 @@ def test_table_that_leaves_or_changes_its_parent_stops_a_running_job(runs: JobRu
     # After the run has looked at the catalog for the first time.
     outcome = runs.run(point=points.HANDOFF_BEFORE_STREAM, source_sql=change)
     assert (outcome["source_sql"], outcome.get("error")) == ("done", "SOURCE_CHANGED")
+
+
+@pytest.mark.parametrize("change", ["ALTER TABLE t ADD f int DEFAULT 7", "ALTER TABLE t DROP e"])
+def test_columns_that_come_or_go_are_told_before_a_row_has_them(runs: JobRuns, change: str) -> None:
+    runs.source.execute(TABLE)
+    runs.run_to_the_end()
+    run_each(runs, "ALTER TABLE t ALTER c SET STATISTICS 9; ALTER TABLE t ALTER d SET DEFAULT 'x'")
+    assert not any("columns" in note for note in runs.run_to_the_end()["notes"])
+    runs.source.execute(change)
+    assert sum("TABLE public.t: columns were added" in note for note in runs.run_to_the_end()["notes"]) == 1

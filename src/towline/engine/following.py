@@ -9,9 +9,10 @@ gets a new file and a new form of a column in one transaction, see `docs/decisio
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from towline.domain.errors import Side, SourceChanged
+from towline.domain.structure import StructureReport
 from towline.domain.tables import Table, TableName
 from towline.engine.ports import NarrowingSource, RemembersFiles, TableFile
 from towline.engine.run import Run
@@ -47,11 +48,16 @@ class InMemory:
 
 
 async def require_same_values(
-    memory: RemembersFiles, tables: Sequence[Table], *, fresh: Collection[TableName] = ()
+    memory: RemembersFiles,
+    tables: Sequence[Table],
+    *,
+    fresh: Collection[TableName] = (),
+    note: Callable[[StructureReport], None],
 ) -> None:
     """No table may have got other values, or another parent, since it was last looked at; what is now is remembered.
 
-    `fresh`: of these no row was taken yet, so what was remembered does not count.
+    `fresh`: of these no row was taken yet, so what was remembered does not count.  `note` is told of columns
+    that were added or dropped: the stream tells of those only when it meets a row.
 
     Raises: SourceChanged; also at every later look.
     """
@@ -76,6 +82,9 @@ async def require_same_values(
                 side=Side.SOURCE,
                 table=str(table.name),
             )
+        if before is not None and before.has_other_columns(now):
+            reason = "columns were added or dropped on the source; bring the target's to the same form"
+            note(StructureReport("TABLE", str(table.name), reason))
         if now != before and table.columns_id:
             renewed[table.name] = now
     if renewed:

@@ -160,7 +160,8 @@ async def _copy(run: Run, tables: Sequence[Table], snapshot: Snapshot) -> None:
     if run.follows and isinstance(target, RemembersFiles):
         # The snapshot keeps DDL out, and its tables were found to be those that were read before it.
         copied = {entry.chunk.table for entry in facts.done}
-        await require_same_values(target, present, fresh={table.name for table in present} - copied)
+        untouched = {table.name for table in present} - copied
+        await require_same_values(target, present, fresh=untouched, note=run.reporter.note)
     run.figures.board.take_copy(facts)
     left = _begin_figures(run, present, facts, plan)
 

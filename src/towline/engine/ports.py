@@ -6,6 +6,7 @@ Sizes are bytes, times are microseconds since the epoch (UTC) unless the name sa
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -338,6 +339,9 @@ class NarrowingSource(Protocol):
         ...
 
 
+_COLUMN_NUMBER = re.compile(r"\d+")
+
+
 @dataclass(frozen=True, slots=True)
 class TableFile:
     """`storage_id` and `columns_id` of a `Table` when it was looked at."""
@@ -353,6 +357,13 @@ class TableFile:
     def has_other_parent(self, now: TableFile) -> bool:
         """Whether the table became a partition since, or is none any more."""
         return now._parents() != self._parents()
+
+    def has_other_columns(self, now: TableFile) -> bool:
+        """Whether columns were added or dropped since."""
+        return now._numbers() != self._numbers()
+
+    def _numbers(self) -> set[str]:
+        return {match[0] for word in self._words() if (match := _COLUMN_NUMBER.match(word))}
 
     def _words(self) -> set[str]:
         return set(self.columns_id.split())

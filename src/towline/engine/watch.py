@@ -62,7 +62,7 @@ class Watch:
                 tables=len(missing),
             )
         await require_sent(self._run, planned)
-        await require_same_values(self._files, planned)
+        await require_same_values(self._files, planned, note=self._run.reporter.note)
         for table in tables:
             if table.name in self._known:
                 continue

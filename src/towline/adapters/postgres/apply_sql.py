@@ -323,7 +323,8 @@ def _require_column(table: TableName, name: str, by_name: dict[str, TargetColumn
         raise SourceChanged(
             f"column {name} of table {table} {problem} on the target",
             side=Side.TARGET,
-            remedy="Bring the target's table to the form of the source's, then retry the job.",
+            remedy="Bring the target's table to the form of the source's, with the source's values in a new column,"
+            " then retry the job.",
             table=str(table),
             column=name,
         )
