@@ -56,6 +56,8 @@ class Table:
     the source shows none, and `pages` counts the parts that the table was cut into.  `index_bytes`: what its secondary
     indexes take on the source; 0 where that is not known with the table.  `home`: the partitioned table as which this
     partition and its siblings lie on the target, where they can be emptied only together.
+    `columns_id`: one word per column, a new one when the column's type is set anew, and one with a `p` that tells what
+    the table is a partition of; "" where the source's log tells of all that.
     """
 
     name: TableName
@@ -74,6 +76,7 @@ class Table:
     row_filter: str = ""  # a condition in the source's SQL; rows that do not meet it are not moved
     has_unsent_key: bool = False
     home: TableName | None = None
+    columns_id: str = ""
 
     @property
     def is_binary_safe(self) -> bool:

@@ -11,8 +11,8 @@ from towline.domain.structure import Section, StructureItem, StructureReport
 from towline.domain.tables import Table, TableName
 from towline.engine.chunking import choose_chunk_pages, choose_parts
 from towline.engine.figures import weigh
-from towline.engine.following import require_sent
-from towline.engine.ports import CopyFacts, Snapshot, SnapshotFact, TablePlan
+from towline.engine.following import require_same_values, require_sent
+from towline.engine.ports import CopyFacts, RemembersFiles, Snapshot, SnapshotFact, TablePlan
 from towline.engine.run import Run, StructureReady
 from towline.engine.snapshot import CopyPlan, as_planned, plan_copy, run_copy, used_snapshots, with_siblings
 from towline.engine.structure import run_structure, with_secrets, without_owners
@@ -157,6 +157,11 @@ async def _copy(run: Run, tables: Sequence[Table], snapshot: Snapshot) -> None:
             _note_start_over(run, name)
         facts = await target.load_facts()
         plan = _plan(run, present, facts)
+    if run.follows and isinstance(target, RemembersFiles):
+        # The snapshot keeps DDL out, and its tables were found to be those that were read before it.
+        copied = {entry.chunk.table for entry in facts.done}
+        untouched = {table.name for table in present} - copied
+        await require_same_values(target, present, fresh=untouched, note=run.reporter.note)
     run.figures.board.take_copy(facts)
     left = _begin_figures(run, present, facts, plan)
 

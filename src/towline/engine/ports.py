@@ -6,6 +6,7 @@ Sizes are bytes, times are microseconds since the epoch (UTC) unless the name sa
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -335,6 +336,50 @@ class NarrowingSource(Protocol):
 
     async def find_unsent(self, tables: Sequence[Table]) -> list[TableName]:
         """Those of the tables, as they are now, whose changes are not sent although there is a log of them."""
+        ...
+
+
+_COLUMN_NUMBER = re.compile(r"\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class TableFile:
+    """`storage_id` and `columns_id` of a `Table` when it was looked at."""
+
+    storage_id: str
+    columns_id: str
+
+    def has_other_values(self, now: TableFile) -> bool:
+        """Whether the table may have been rewritten with other values since."""
+        is_rewritten = now.storage_id != self.storage_id
+        return is_rewritten and not now._words() - now._parents() <= self._words()
+
+    def has_other_parent(self, now: TableFile) -> bool:
+        """Whether the table became a partition since, or is none any more."""
+        return now._parents() != self._parents()
+
+    def has_other_columns(self, now: TableFile) -> bool:
+        """Whether columns were added or dropped since."""
+        return now._numbers() != self._numbers()
+
+    def _numbers(self) -> set[str]:
+        return {match[0] for word in self._words() if (match := _COLUMN_NUMBER.match(word))}
+
+    def _words(self) -> set[str]:
+        return set(self.columns_id.split())
+
+    def _parents(self) -> set[str]:
+        return {word for word in self._words() if word.startswith("p")}
+
+
+@runtime_checkable
+class RemembersFiles(Protocol):
+    """What a `CopyTarget` can do besides if it serves sources that rewrite tables without a word in their log."""
+
+    async def load_files(self) -> Mapping[TableName, TableFile]: ...
+
+    async def save_files(self, files: Mapping[TableName, TableFile]) -> None:
+        """Remember these, in place of what was remembered of the same tables."""
         ...
 
 

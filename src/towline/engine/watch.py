@@ -9,7 +9,8 @@ from contextlib import suppress
 from towline.domain.errors import Side, SourceChanged, TransientError
 from towline.domain.structure import StructureReport
 from towline.domain.tables import TableName
-from towline.engine.following import require_sent
+from towline.engine.following import InMemory, require_same_values, require_sent
+from towline.engine.ports import RemembersFiles
 from towline.engine.replaced import ReplacedNotes
 from towline.engine.run import Run
 
@@ -28,6 +29,8 @@ class Watch:
         self._expects_tables = expects_tables
         self._planned = frozenset(planned)
         self._known = set(planned)
+        target = run.sides.copy_target
+        self._files: RemembersFiles = target if isinstance(target, RemembersFiles) else InMemory()
 
     async def run_forever(self) -> None:
         """Raises SourceChanged, see `look`."""
@@ -44,12 +47,22 @@ class Watch:
 
         Raises:
             SourceChanged: one of them is a partition, so rows of a table of the job may go there, unseen by the stream;
-                or one has the name of a table of the job.
+                or one has the name of a table of the job; or one of those is gone, or DDL gave it other values
+                or another parent.
         """
         if self._expects_tables:
             return
         tables = await self._run.sides.copy_source.read_tables(self._run.spec.selection)
-        await require_sent(self._run, [table for table in tables if table.name in self._planned])
+        planned = [table for table in tables if table.name in self._planned]
+        missing = self._planned - {table.name for table in planned}
+        if missing:
+            raise SourceChanged(
+                f"the source no longer has {min(missing)}; the target still has its rows",
+                side=Side.SOURCE,
+                tables=len(missing),
+            )
+        await require_sent(self._run, planned)
+        await require_same_values(self._files, planned, note=self._run.reporter.note)
         for table in tables:
             if table.name in self._known:
                 continue

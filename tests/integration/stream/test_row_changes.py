@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.integration.stream.conftest import MakeStream
+from tests.servers import Database
 from towline.domain.errors import SourceChanged
 
 PAIRS = [
@@ -96,6 +97,45 @@ async def test_all_types_at_their_extremes(make_stream: MakeStream, form):
     await job.assert_in_step()
     job.source.execute("DELETE FROM extremes")
     await job.assert_in_step()
+
+
+# What a database or a role is set to, and what sessions of a job must not take over.
+ODD_SETTINGS = {
+    "DateStyle": "SQL, DMY",
+    "IntervalStyle": "sql_standard",
+    "TimeZone": "Asia/Kathmandu",
+    "bytea_output": "escape",
+    "extra_float_digits": "-9",
+    "array_nulls": "off",
+    "xmloption": "document",
+    "lc_monetary": "POSIX",
+    "row_security": "on",
+    "quote_all_identifiers": "on",
+    "standard_conforming_strings": "off",
+}
+
+
+@pytest.mark.parametrize("odd", ["source", "target"])
+@pytest.mark.parametrize("form", ["binary", "text"])
+async def test_settings_of_a_database_change_no_value(
+    make_stream: MakeStream, source_database: Database, target_database: Database, odd: str, form: str
+):
+    database = source_database if odd == "source" else target_database
+    for name, value in ODD_SETTINGS.items():
+        database.execute(f"ALTER DATABASE {database.name} SET {name} = '{value}'")
+    ddl, inserts = types_table("t")
+    ddl += "; CREATE TYPE mood AS ENUM ('so'); CREATE TABLE moods (id int, m mood[])" if form == "text" else ""
+    job = await make_stream(ddl)
+    job.start()
+    # The writer's own session reads the values as they are written here.
+    usual = "SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET TimeZone = 'UTC'; SET array_nulls = on"
+    with job.source.connect() as session:
+        session.execute(f"{usual}; SET standard_conforming_strings = on".encode())
+        for statement in inserts:
+            session.execute(statement.encode())
+    await job.assert_in_step()
+    assert job.sides is not None
+    assert job.sides._is_binary == (form == "binary")
 
 
 @every_pair
@@ -297,6 +337,32 @@ async def test_generated_and_identity_columns(make_stream: MakeStream):
     job.source.execute("DELETE FROM only_key WHERE b = 1")
     job.control.is_apply_paused = False
     await job.assert_in_step()
+
+
+async def test_identity_column_beside_a_large_value_that_was_not_sent(make_stream: MakeStream):
+    ddl = """CREATE TABLE t (id int PRIMARY KEY, number bigint GENERATED ALWAYS AS IDENTITY, small int, big text);
+              ALTER TABLE t ALTER big SET STORAGE EXTERNAL;
+              CREATE TABLE by_rows (id int, number bigint GENERATED ALWAYS AS IDENTITY, small int, big text);
+              ALTER TABLE by_rows ALTER big SET STORAGE EXTERNAL; ALTER TABLE by_rows REPLICA IDENTITY FULL"""
+    more = "ALTER TABLE t ADD own text DEFAULT 'new'; ALTER TABLE by_rows ADD own text DEFAULT 'new'"
+    job = await make_stream(ddl, target_ddl=f"{ddl}; {more}")
+    job.start()
+    job.source.execute("INSERT INTO t (id, small, big) SELECT i, i, repeat('b', 9000) FROM generate_series(1, 20) i")
+    job.source.execute("INSERT INTO by_rows (small, big) SELECT i, repeat('b', 9000) FROM generate_series(1, 5) i")
+    await job.wait_applied()
+    job.target.execute("UPDATE t SET own = 'kept'; UPDATE by_rows SET own = 'kept'")
+    job.control.is_apply_paused = True
+    job.source.execute("UPDATE t SET small = -small WHERE id <= 5")
+    job.source.execute("UPDATE t SET number = DEFAULT WHERE id BETWEEN 4 AND 8")
+    job.source.execute("UPDATE t SET number = DEFAULT, big = 'short' WHERE id BETWEEN 9 AND 12")
+    job.source.execute("UPDATE t SET id = id + 100, number = DEFAULT WHERE id BETWEEN 13 AND 14")
+    job.source.execute("UPDATE by_rows SET number = DEFAULT WHERE small < 3")
+    job.control.is_apply_paused = False
+    await job.wait_applied()
+    for table, order in (("t", "id"), ("by_rows", "small")):
+        rows = f"SELECT id, number, small, big FROM {table} ORDER BY {order}"
+        assert job.target.fetch_all(rows) == job.source.fetch_all(rows)
+        assert job.target.fetch_value(f"SELECT count(*) FROM {table} WHERE own <> 'kept'") == 0
 
 
 async def test_columns_are_found_by_name(make_stream: MakeStream):

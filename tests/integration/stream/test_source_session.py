@@ -19,6 +19,22 @@ async def test_sender_waits_long_enough_for_answers(private_server: ServerFactor
         await connection.close()
 
 
+async def test_sessions_keep_to_their_own_settings(source_database: Database):
+    odd = {"lc_monetary": "POSIX", "array_nulls": "off", "xmloption": "document", "row_security": "on"}
+    for name, value in odd.items():
+        source_database.execute(f"ALTER DATABASE {source_database.name} SET {name} = '{value}'")
+    expected = {"lc_monetary": "C", "array_nulls": "on", "xmloption": "content", "row_security": "off"}
+    session = await connect(parse_url(source_database.url), purpose="test")
+    replication = await connect_replication(parse_url(source_database.url), purpose="test")
+    try:
+        for name, value in expected.items():
+            assert await session.fetchval(f"SHOW {name}") == value
+            assert await (await replication.execute(f"SHOW {name}".encode())).fetchone() == (value,)
+    finally:
+        await session.close()
+        await replication.close()
+
+
 async def test_position_of_an_idle_source_is_one_that_a_reader_comes_to(private_server: ServerFactory):
     source = Database(private_server(18, settings={"autovacuum": "off"}), "postgres")
     endpoint = parse_url(source.url)

@@ -5,8 +5,8 @@ a number `op` that tells groups of rows apart and one column per source column, 
 columns are found on the target by name; columns that only the target has keep their values or defaults.
 
 `ONLY` everywhere: a parent in an inheritance tree is a table of its own.  `OVERRIDING SYSTEM VALUE` lets identity
-columns take the source's values; a `GENERATED ALWAYS` column cannot be updated at all, so such rows are
-deleted and inserted.
+columns take the source's values; a `GENERATED ALWAYS` column cannot be updated to a value at all, so such rows are
+deleted and inserted, with what the source did not send taken from the row that goes.
 """
 
 from __future__ import annotations
@@ -107,21 +107,10 @@ class TableSql:
         """The target's columns, in the order of the relation's."""
         return self._columns
 
-    @cached_property
-    def must_reinsert(self) -> bool:
-        """Whether an updated row is written as delete and insert."""
-        return any(
-            column.is_identity_always for number, column in enumerate(self._columns) if number not in self.relation.key
-        )
-
     @property
     def settable(self) -> tuple[int, ...]:
         """Numbers of the columns that an update writes."""
-        return tuple(
-            number
-            for number, column in enumerate(self._columns)
-            if number not in self.relation.key and not column.is_identity_always
-        )
+        return tuple(number for number in range(len(self._columns)) if number not in self.relation.key)
 
     # --- staging ----------------------------------------------------------------------------------
 
@@ -154,20 +143,45 @@ class TableSql:
         return f"DELETE FROM ONLY {self._table} AS t USING {self._stage} AS s WHERE s.op = $1 AND {self._match}"
 
     @cached_property
-    def count_found(self) -> str:
-        """How many rows the target has with the staged keys."""
-        return f"SELECT count(*) FROM ONLY {self._table} AS t, {self._stage} AS s WHERE s.op = $1 AND {self._match}"
+    def count_others(self) -> str:
+        """How many rows the target has with the key staged as `$1` and not with the one staged as `$2`.
+
+        Two keys may be equal without being the same, such as 1.0 and 1.00: then they are of one row.
+        """
+        is_old = f"EXISTS (SELECT FROM {self._stage} AS s WHERE s.op = $2 AND {self._match})"
+        return (
+            f"SELECT count(*) FROM ONLY {self._table} AS t, {self._stage} AS s"
+            f" WHERE s.op = $1 AND {self._match} AND NOT {is_old}"
+        )
 
     def update(self, numbers: tuple[int, ...]) -> str:
         """Set these columns of the rows with the same key."""
         statement = self._updates.get(numbers)
         if statement is None:
-            assignments = ", ".join(f"{self._name(number)} = s.c{number}" for number in numbers)
-            statement = self._updates[numbers] = (
-                f"UPDATE ONLY {self._table} AS t SET {assignments}"
-                f" FROM {self._stage} AS s WHERE s.op = $1 AND {self._match}"
-            )
+            statement = self._updates[numbers] = self._render_update(numbers)
         return statement
+
+    def _render_update(self, numbers: tuple[int, ...]) -> str:
+        if any(self._columns[number].is_identity_always for number in numbers):
+            return self._render_rewrite(numbers)
+        assignments = ", ".join(f"{self._name(number)} = s.c{number}" for number in numbers)
+        return (
+            f"UPDATE ONLY {self._table} AS t SET {assignments}"
+            f" FROM {self._stage} AS s WHERE s.op = $1 AND {self._match}"
+        )
+
+    def _render_rewrite(self, numbers: tuple[int, ...]) -> str:
+        """The same by delete and insert; what is not set comes from the row that goes."""
+        names = [self._name(number) for number in range(len(self._columns))]
+        sent = {*numbers, *self.relation.key}
+        values = [f"s.c{number}" if number in sent else f"t.{name}" for number, name in enumerate(names)]
+        extra = [quote_ident(name) for name in self._extra]
+        values += [f"t.{name}" for name in extra]
+        returned = ", ".join(f"{value} AS v{place}" for place, value in enumerate(values))
+        return (
+            f"WITH gone AS ({self.delete} RETURNING {returned})"
+            f" INSERT INTO {self._table} ({', '.join(names + extra)}) OVERRIDING SYSTEM VALUE SELECT * FROM gone"
+        )
 
     @cached_property
     def insert(self) -> str:
@@ -183,12 +197,14 @@ class TableSql:
 
     def move(self, unchanged: Iterable[int]) -> str:
         """Replace the row staged as group `$1` by the one staged as `$2`; unchanged columns come from the old."""
-        kept = set(unchanged)
+        return self._render_move(f"{self.delete} RETURNING t.*", kept=set(unchanged))
+
+    def _render_move(self, delete: str, *, kept: set[int]) -> str:
         names = [self._name(number) for number in range(len(self._columns))]
         values = [f"gone.{name}" if number in kept else f"s.c{number}" for number, name in enumerate(names)]
         extra = [quote_ident(name) for name in self._extra]
         return (
-            f"WITH gone AS ({self.delete} RETURNING t.*)"
+            f"WITH gone AS ({delete})"
             f" INSERT INTO {self._table} ({', '.join(names + extra)}) OVERRIDING SYSTEM VALUE"
             f" SELECT {', '.join(values + [f'gone.{name}' for name in extra])}"
             f" FROM gone, {self._stage} AS s WHERE s.op = $2"
@@ -202,6 +218,8 @@ class TableSql:
 
     def update_whole(self, nulls: Iterable[int]) -> str:
         """Set one row that equals the one staged as `$1` to the one staged as `$2`."""
+        if any(self._columns[number].is_identity_always for number in self.settable):
+            return self._render_move(f"{self.delete_whole(nulls)} RETURNING t.*", kept=set())
         assignments = ", ".join(f"{self._name(number)} = n.c{number}" for number in self.settable)
         return (
             f"UPDATE ONLY {self._table} AS t SET {assignments} FROM {self._stage} AS n"
@@ -305,7 +323,8 @@ def _require_column(table: TableName, name: str, by_name: dict[str, TargetColumn
         raise SourceChanged(
             f"column {name} of table {table} {problem} on the target",
             side=Side.TARGET,
-            remedy="Bring the target's table to the form of the source's, then retry the job.",
+            remedy="Bring the target's table to the form of the source's, with the source's values in a new column,"
+            " then retry the job.",
             table=str(table),
             column=name,
         )

@@ -80,6 +80,14 @@ JOB_DDL = (
         form text NOT NULL,
         since text NOT NULL,
         PRIMARY KEY (job_id, schema_name, table_name))""",
+    # Of a source that rewrites tables without a word in its log: the last files whose rows are known to be followed.
+    """CREATE TABLE IF NOT EXISTS towline.source_file (
+        job_id text NOT NULL,
+        schema_name text NOT NULL,
+        table_name text NOT NULL,
+        storage_id text NOT NULL,
+        columns_id text NOT NULL,
+        PRIMARY KEY (job_id, schema_name, table_name))""",
 )
 
 _JOB_TABLES = (
@@ -94,6 +102,7 @@ _JOB_TABLES = (
     "departure",
     "job_edit",
     "source_form",
+    "source_file",
     "job",
 )
 

@@ -12,7 +12,15 @@ SELECT c.oid::bigint AS id, n.nspname AS schema, c.relname AS name, c.relreplide
        (pg_relation_size(c.oid) / current_setting('block_size')::int)::bigint AS pages,
        pg_table_size(c.oid)::bigint AS size_bytes,
        greatest(c.reltuples, 0)::bigint AS estimated_rows,
-       coalesce(pg_relation_filenode(c.oid), 0)::text AS storage_id,
+       c.relfilenode::text AS storage_id,
+       -- One statement reads both, as one transaction changes both. ALTER COLUMN ... TYPE makes the default anew, or
+       -- touches the column's own row; VACUUM FULL touches that as well, but only of columns that came with a default.
+       coalesce((SELECT string_agg(a.attnum || coalesce('d' || d.oid, 'x' || a.xmin), ' ' ORDER BY a.attnum)
+                 FROM pg_catalog.pg_attribute a
+                 LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+                 WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''), '')
+           || coalesce((SELECT ' p' || i.inhparent FROM pg_catalog.pg_inherits i
+                        WHERE c.relispartition AND i.inhrelid = c.oid), '') AS columns_id,
        CASE WHEN c.relispartition THEN ARRAY(
            SELECT ARRAY[an.nspname, a.relname]::text[] FROM pg_catalog.pg_partition_ancestors(c.oid) x
            JOIN pg_catalog.pg_class a ON a.oid = x.relid JOIN pg_catalog.pg_namespace an ON an.oid = a.relnamespace
@@ -89,6 +97,7 @@ async def read_tables(connection: asyncpg.Connection, selection: ObjectSelection
             is_partition=row["parents"] is not None,
             row_filter=selection.condition_for(_names(row)),
             has_unsent_key=row["id"] in unsent,
+            columns_id=row["columns_id"],
         )
         for row in found
     ]

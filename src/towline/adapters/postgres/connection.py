@@ -37,6 +37,13 @@ SESSION_SETTINGS: Mapping[str, str] = {
     "bytea_output": "hex",
     "TimeZone": "UTC",
     "standard_conforming_strings": "on",
+    # What text means: amounts of money, NULL in an array, pieces of XML, `= NULL` in an expression.
+    "lc_monetary": "C",
+    "array_nulls": "on",
+    "xmloption": "content",
+    "transform_null_equals": "off",
+    # A policy that hides rows is an error, rather than rows that are not there.
+    "row_security": "off",
     "statement_timeout": "0",
     "lock_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
@@ -150,6 +157,8 @@ def libpq_environment(endpoint: Endpoint, *, purpose: str) -> dict[str, str]:
         "PGAPPNAME": application_name(purpose),
         "PGCONNECT_TIMEOUT": "10",
         "PGCLIENTENCODING": "UTF8",
+        # pg_dump sees to the rest itself.
+        "PGOPTIONS": _render_options({"lc_monetary": SESSION_SETTINGS["lc_monetary"]}),
         "PGSSLMODE": tls["sslmode"],
         **({"PGSSLROOTCERT": tls["sslrootcert"]} if "sslrootcert" in tls else {}),
     }

@@ -36,6 +36,7 @@ from towline.engine.ports import (
     NamesRows,
     ReplacesValues,
     SnapshotFact,
+    TableFile,
     TablePlan,
 )
 
@@ -249,6 +250,32 @@ class PgCopyTarget:
                 await connection.execute(
                     f"UPDATE towline.job SET {column} = coalesce({column}, now()) WHERE job_id = $1",
                     self._job_id,
+                )
+
+    async def load_files(self) -> dict[TableName, TableFile]:
+        connection = await self._ledger()
+        with translated(Side.TARGET, what="reading the ledger"):
+            rows = await connection.fetch(
+                "SELECT schema_name, table_name, storage_id, columns_id FROM towline.source_file WHERE job_id = $1",
+                self._job_id,
+            )
+        return {TableName(row[0], row[1]): TableFile(row[2], row[3]) for row in rows}
+
+    async def save_files(self, files: Mapping[TableName, TableFile]) -> None:
+        connection = await self._ledger()
+        with translated(Side.TARGET, what="writing the ledger"):
+            async with connection.transaction():
+                await require_epoch(connection, self._job_id, self._epoch)  # I6
+                await connection.execute(
+                    """INSERT INTO towline.source_file (job_id, schema_name, table_name, storage_id, columns_id)
+                       SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[], $5::text[])
+                       ON CONFLICT (job_id, schema_name, table_name)
+                       DO UPDATE SET storage_id = excluded.storage_id, columns_id = excluded.columns_id""",
+                    self._job_id,
+                    [table.schema for table in files],
+                    [table.name for table in files],
+                    [file.storage_id for file in files.values()],
+                    [file.columns_id for file in files.values()],
                 )
 
     async def _note_edit(self, connection: asyncpg.Connection, edit: int) -> None:

@@ -191,11 +191,6 @@ class FoldWriter:
         number, rows = group
         if not rows:
             return
-        if table.sql.must_reinsert:
-            missing = len(rows) - await self.execute(table.sql.delete, number)
-            self._expect(table, missing, expectation, is_repaired=True)
-            await self.execute(table.sql.insert, number)
-            return
         found = inserted = 0
         if table.sql.settable:
             found = await self.execute(table.sql.update(table.sql.settable), number)
@@ -243,7 +238,7 @@ class FoldWriter:
                 name=relation.table.name,
             )
         table, (old, new) = await self.stage(relation, [step.old], [step.new])
-        if expectation is Expectation.TOLERANT and await self.connection.fetchval(table.sql.count_found, new):
+        if expectation is Expectation.TOLERANT and await self.connection.fetchval(table.sql.count_others, new, old):
             # Copied under its new key already, from a later moment; what is left is a stale form of it.
             await self.execute(table.sql.delete, old)
             return
@@ -260,7 +255,7 @@ class FoldWriter:
             self._expect(table, missing, expectation, is_repaired=True)
             return
         table, (old, new) = await self.stage(relation, [before], self._fit_new(table, [step.new]))
-        is_update = bool(table.sql.settable) and not table.sql.must_reinsert
+        is_update = bool(table.sql.settable)
         if is_update:
             missing = 1 - await self.execute(table.sql.update_whole(nulls), old, new)
         else:
