@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from towline.adapters.mysql.catalog import SYSTEM_SCHEMAS
 from towline.adapters.mysql.gtid import BinlogOffset, BinlogPosition, GtidSet, MariadbGtids
-from towline.adapters.mysql.session import Session
+from towline.adapters.mysql.session import Row, Session
 from towline.domain.errors import SetupError, Side
 
 
@@ -15,18 +15,23 @@ async def read_position(session: Session) -> BinlogPosition | None:
 
     Raises: MissingPrivilege, when the account may not see the binlog's state.
     """
-    row = await session.query_one(session.flavor.source_status_statement, what="reading the binlog's position")
+    row = await _read_status(session)
     if row is None:
         return None
-    _require_unfiltered(str(row[2] or ""), str(row[3] or ""))
     return await choose_position(session, str(row[0]), int(row[1]), str(row[4]) if len(row) > 4 else "")
 
 
 async def require_whole_binlog(session: Session) -> None:
     """Raises SetupError when the binlog leaves out databases; MissingPrivilege when the account may not see that."""
+    await _read_status(session)
+
+
+async def _read_status(session: Session) -> Row | None:
+    """What the server says of its binlog, of which nothing is left out; None when it writes none."""
     row = await session.query_one(session.flavor.source_status_statement, what="reading the binlog's position")
     if row is not None:
         _require_unfiltered(str(row[2] or ""), str(row[3] or ""))
+    return row
 
 
 async def choose_position(session: Session, file: str, offset: int, executed: str) -> BinlogPosition:
