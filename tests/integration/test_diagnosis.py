@@ -54,6 +54,28 @@ async def test_the_slot_its_limit_and_what_is_held(source_database: Database):
     assert 0 < facts.log.left_bytes < 600 * 1024 * 1024
 
 
+@pytest.mark.parametrize(
+    "server", [pytest.param(version, marks=pytest.mark.postgres(source=version, target=18)) for version in (15, 18)]
+)
+async def test_changed_rows_are_counted_and_pages_that_are_logged_are_not(source_database: Database, server: int):
+    source_database.execute("CREATE TABLE t AS SELECT n, 0 AS x FROM generate_series(1, 1000) n")
+    before = await _until_counted(source_database, 1000)
+    source_database.execute("UPDATE t SET x = 1 WHERE n <= 600; DELETE FROM t WHERE n > 600")
+    after = await _until_counted(source_database, before + 1000)
+    source_database.execute("VACUUM t")
+    assert await _until_counted(source_database, after) < after + 100  # its catalogs at most
+
+
+async def _until_counted(database: Database, rows: int) -> int:
+    """Sessions tell what they have changed a second late."""
+    async with asyncio.timeout(20):
+        while ((await look(database)).changed_rows or 0) < rows:
+            await asyncio.sleep(0.05)
+    changed_rows = (await look(database)).changed_rows
+    assert changed_rows is not None
+    return changed_rows
+
+
 async def test_what_may_not_be_seen_is_counted(source_database: Database):
     user = f"looker_{source_database.name}"[:63]
     source_database.execute(f"CREATE ROLE \"{user}\" LOGIN PASSWORD 'lookr'")

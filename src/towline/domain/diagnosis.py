@@ -92,9 +92,11 @@ class KeptLog:
 class SourceFacts:
     """One look at the source.
 
-    `log_end_bytes`: grows by what the source writes into its log, None if that is not shown.  `transactions`: the
-    oldest ones, oldest first, the job's own left out.  `hidden_sessions`: those whose transactions the worker's user
-    may not see; not `are_transactions_shown`: it may see none.  `lock_waits`: of the job's own sessions there.
+    `log_end_bytes`: grows by what the source writes into its log, None if that is not shown.  `changed_rows`: a running
+    total of the job's database, a second late and without transactions that are open; None if it is not shown.
+    `transactions`: the oldest ones, oldest first, the job's own left out.  `hidden_sessions`: those whose transactions
+    the worker's user may not see; not `are_transactions_shown`: it may see none.  `lock_waits`: of the job's own
+    sessions there.
     """
 
     at_us: int
@@ -104,6 +106,7 @@ class SourceFacts:
     hidden_sessions: int = 0
     are_transactions_shown: bool = True
     lock_waits: tuple[LockWait, ...] = ()
+    changed_rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from towline.domain.diagnosis import SourceFacts
 from towline.domain.progress import Phase, Progress
 from towline.domain.structure import Section, StructureItem
 from towline.domain.tables import Table, TableName
 from towline.engine.chunking import chunk_bytes
 from towline.engine.diagnose import DiagnosisBoard
-from towline.engine.forecast import Forecast, Forecaster, Left, index_cost
+from towline.engine.forecast import Forecast, Forecaster, Left, SourceLog, index_cost
 from towline.engine.ports import ChunkDone, Clock, StreamFigures
 from towline.engine.progress import CopyFigures, FullPhase, RateMeter
 
@@ -20,11 +21,22 @@ _MIN_ITEM_BYTES = 16 * 1024
 # Nearer than this a target is in step: nothing remains but to follow.
 _IN_STEP_S = 10.0
 _NOTHING_LEFT = Forecast(0, 0, 0)
+# What an open transaction has changed is not in the source's total; in short ones that makes no difference.
+_LONG_TRANSACTION_S = 2.0
 
 
 def weigh(item: StructureItem) -> int:
     """Bytes that an index or constraint counts for; never 0, so that a thousand tiny ones show."""
     return max(item.weight_bytes, _MIN_ITEM_BYTES)
+
+
+def _counted_rows(source: SourceFacts) -> int | None:
+    """The source's total of changed rows; None while it leaves out what a long transaction writes."""
+    for entry in source.transactions:
+        age_s = entry.session.transaction_age_s
+        if entry.has_written and entry.is_in_database and (age_s is None or age_s >= _LONG_TRANSACTION_S):
+            return None
+    return source.changed_rows
 
 
 class JobFigures:
@@ -209,7 +221,11 @@ class JobFigures:
             unseen_s = max(0, first_us - (seen.log_needed_since_us or first_us)) / 1e6
         if held_bytes is not None:
             at_s = now_s - (self._clock.now_us() - source.at_us) / 1e6
-            self._forecaster.add_log(at_s, end_bytes=end_bytes, held_bytes=held_bytes, unseen_s=unseen_s)
+            rows = self.copy.rows_done
+            self._forecaster.add_log(
+                SourceLog(at_s, end_bytes, held_bytes, unseen_s, _counted_rows(source)),
+                row_bytes=self.copy.wire_bytes_moved / rows if rows else 0.0,
+            )
 
     def _forecast(self, full: FullPhase, left: Left, now_us: int) -> Forecast | None:
         """None when not known, 0 seconds only when nothing is left."""

@@ -8,7 +8,8 @@ Three amounts are left, each with a speed of its own, and each with an uncertain
   by the speed at which they are built;
 - the catch-up of a job that follows: what the source writes meanwhile, by the log that it keeps for the job, at a speed
   that is told by the copy's, as both show what the target can take; once it runs by how fast the proven source time
-  moves.
+  moves.  Of the log that is written meanwhile only as much counts as the rows that were changed can account for, where
+  the source counts them: PostgreSQL logs whole pages when they are first read after a change, or vacuumed.
 
 What has no evidence is not known, and neither is a sum with such a part in it.
 """
@@ -46,6 +47,8 @@ _FIRST_PROOF_S: Final = 1.0
 _PER_LOG_BYTE: Final = 5.0
 # Changes are applied by one session, however many the copy had.
 _MAX_APPLY_BYTES_PER_S: Final = 30_000_000.0
+# The most of the log that is due to a changed row, index entries included, besides twice a row's size.
+_MAX_LOG_PER_CHANGE: Final = 1024
 # Servers are ahead or behind with what they tell of an index, so the guess is given up only when so much is built.
 _INDEX_PRIOR_SHARE: Final = 0.4
 # What took so long already, and longer than was thought, takes some more.
@@ -138,6 +141,21 @@ class Left:
     is_index_finished: bool
 
 
+@dataclass(frozen=True, slots=True)
+class SourceLog:
+    """What the source has written, seen at `at_s`: its log ended at `end_bytes`, `held_bytes` were still to be read.
+
+    `unseen_s`: so long before the first look the job has needed it too, of which only the time is known.
+    `changed_rows`: a running total, None if it is not known now.
+    """
+
+    at_s: float
+    end_bytes: int
+    held_bytes: int
+    unseen_s: float = 0.0
+    changed_rows: int | None = None
+
+
 class Forecaster:
     """Gathers the paces of one run."""
 
@@ -149,10 +167,9 @@ class Forecaster:
         self._proven = Pace()
         self._catch_up_begun: tuple[float, float] | None = None  # when, and how long it was thought to take
         self._catch_up_s = 0.0
-        self._log_begun: tuple[float, float] | None = None  # when, and the end of the source's log then
-        self._log_per_s: float | None = None
-        self._held_bytes: float | None = None
-        self._unseen_s = 0.0
+        self._first_log: SourceLog | None = None
+        self._log: SourceLog | None = None
+        self._change_share = 1.0  # of the log that was written since the first look
 
     def add_index(self, now_s: float, done: float) -> None:
         """`done`: a running total, while indexes are being built."""
@@ -162,23 +179,22 @@ class Forecaster:
         begun_s, first = self._index_begun
         self._index_waited_s = now_s - begun_s if done == first else 0.0
 
-    def add_log(self, at_s: float, *, end_bytes: float, held_bytes: float, unseen_s: float = 0.0) -> None:
-        """The source's log ended at `end_bytes`, and `held_bytes` of it were still to be read for the job.
-
-        `unseen_s`: so long before all of these the job has needed it too, of which only the time is known.
-        """
-        if self._log_begun is None:
-            self._log_begun = at_s, end_bytes
-        begun_s, first_bytes = self._log_begun
-        if at_s - begun_s >= _MIN_EVIDENCE_S:
-            self._log_per_s = max(0.0, end_bytes - first_bytes) / (at_s - begun_s)
-        self._held_bytes, self._unseen_s = held_bytes, unseen_s
+    def add_log(self, log: SourceLog, *, row_bytes: float = 0.0) -> None:
+        """`row_bytes`: of a copied row, in the mean."""
+        first = self._first_log = self._first_log or log
+        self._log = log
+        grown = log.end_bytes - first.end_bytes
+        self._change_share = 1.0
+        if grown > 0 and log.changed_rows is not None and first.changed_rows is not None:
+            rows = log.changed_rows - first.changed_rows
+            if rows >= 0:  # the source's statistics may have been reset
+                self._change_share = min(1.0, rows * (_MAX_LOG_PER_CHANGE + 2 * row_bytes) / grown)
 
     def add_proven(self, now_s: float, proven_us: int | None) -> None:
         """`proven_us`: while the stream runs, None before the first proof."""
         if self._catch_up_begun is None:
             # A run that did not see the copy knows nothing of what has come together.
-            has_seen = self._log_per_s is not None and self.data.per_s(math.inf) is not None
+            has_seen = self._log_per_s() is not None and self.data.per_s(math.inf) is not None
             self._catch_up_begun = now_s, (self._catch_up_ahead_s(0.0) or 0.0) if has_seen else 0.0
         self._catch_up_s = now_s - self._catch_up_begun[0]
         if proven_us is not None:
@@ -242,15 +258,25 @@ class Forecaster:
 
     def _catch_up_ahead_s(self, until_then_s: float) -> float | None:
         """How long the catch-up will take that begins in `until_then_s`; None if the target would never get there."""
-        if self._held_bytes is None:
+        if self._log is None or self._first_log is None:
             return _FIRST_PROOF_S  # the source has not said yet; most write little beside a migration
-        per_s = self._log_per_s or 0.0
-        backlog = self._held_bytes + per_s * (self._unseen_s + until_then_s)
+        per_s = self._log_per_s() or 0.0
+        # Of what came together before the first look nobody knows how much is changes.
+        unknown = min(self._log.held_bytes, self._first_log.held_bytes)
+        held = unknown + (self._log.held_bytes - unknown) * self._change_share
+        backlog = held + per_s * (self._log.unseen_s + until_then_s)
         copy_rate = self.data.per_s(math.inf)
         apply_rate = min(_MAX_APPLY_BYTES_PER_S, math.inf if copy_rate is None else copy_rate / _PER_LOG_BYTE)
         if per_s >= apply_rate * 0.9:
             return None
         return _FIRST_PROOF_S + backlog / (apply_rate - per_s)
+
+    def _log_per_s(self) -> float | None:
+        """Bytes of the source's log that are changes; None without evidence."""
+        if self._log is None or self._first_log is None or self._log.at_s - self._first_log.at_s < _MIN_EVIDENCE_S:
+            return None
+        grown = max(0, self._log.end_bytes - self._first_log.end_bytes) * self._change_share
+        return grown / (self._log.at_s - self._first_log.at_s)
 
     def _catch_up_as_thought(self) -> Forecast | None:
         """Before it is seen how fast the stream is; None once it takes longer than was thought."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from towline.engine.forecast import Forecaster, Left, Pace
+from towline.engine.forecast import Forecaster, Left, Pace, SourceLog
 
 
 def left(data: float, index: float = 0.0, *, index_total: float = 0.0) -> Left:
@@ -20,8 +20,8 @@ def run(pace: Pace, *, begin_s: float, seconds: int, per_s: float, done: float =
 
 def keep_log(forecaster: Forecaster, seconds: float, size_bytes: int) -> None:
     """The source wrote so much into its log, all of which is still to be read."""
-    forecaster.add_log(0.0, end_bytes=0, held_bytes=0)
-    forecaster.add_log(seconds, end_bytes=size_bytes, held_bytes=size_bytes)
+    forecaster.add_log(SourceLog(0.0, 0, 0))
+    forecaster.add_log(SourceLog(seconds, size_bytes, size_bytes))
 
 
 @given(
@@ -47,7 +47,7 @@ def test_whatever_moves_gives_a_sound_range_or_none(
         now_s, done = now_s + passed_s, done + more
         forecaster.data.add(now_s, done)
         forecaster.add_index(now_s, done)
-        forecaster.add_log(now_s, end_bytes=int(done), held_bytes=int(abs(more)))
+        forecaster.add_log(SourceLog(now_s, int(done), int(abs(more)), changed_rows=int(more)), row_bytes=10.0)
         forecaster.add_proven(now_s, int(done))
     for known in (
         forecaster.full_phase(left(data, index * index_total, index_total=index_total), follows=follows),
@@ -132,8 +132,9 @@ def test_a_run_that_begins_late_does_not_take_what_has_come_together_for_what_co
     """9 GB were held when the worker began; the source writes 5 MB/s."""
     forecaster = Forecaster()
     run(forecaster.data, begin_s=0, seconds=10, per_s=75_000_000.0)
-    forecaster.add_log(0.0, end_bytes=20_000_000_000, held_bytes=8_900_000_000)
-    forecaster.add_log(10.0, end_bytes=20_050_000_000, held_bytes=8_950_000_000)
+    # Its 200,000 changes account for all of the log; of what was held before, that cannot be known.
+    forecaster.add_log(SourceLog(0.0, 20_000_000_000, 8_900_000_000, changed_rows=700))
+    forecaster.add_log(SourceLog(10.0, 20_050_000_000, 8_950_000_000, changed_rows=200_700))
     known = forecaster.full_phase(left(750_000_000), follows=True)
     assert known is not None
     assert known.seconds == 911  # 10 for the rows, 1 for the proof; 9 GB at 10 MB/s
@@ -143,11 +144,26 @@ def test_log_that_was_needed_before_the_run_began_is_told_by_its_time():
     """Half an hour of 5 MB/s before the worker was started anew, on a source that holds no log for a job."""
     forecaster = Forecaster()
     run(forecaster.data, begin_s=0, seconds=10, per_s=75_000_000.0)
-    forecaster.add_log(0.0, end_bytes=0, held_bytes=0, unseen_s=1780)
-    forecaster.add_log(10.0, end_bytes=50_000_000, held_bytes=50_000_000, unseen_s=1780)
+    forecaster.add_log(SourceLog(0.0, 0, 0, unseen_s=1780))
+    forecaster.add_log(SourceLog(10.0, 50_000_000, 50_000_000, unseen_s=1780))
     known = forecaster.full_phase(left(750_000_000), follows=True)
     assert known is not None
     assert known.seconds == 911
+
+
+def test_log_that_no_changed_row_accounts_for_is_nothing_to_catch_up_with():
+    """Pages that are written whole as the copy reads them first: 200 MB in two seconds, and 1,000 changed rows."""
+    forecaster = Forecaster()
+    run(forecaster.data, begin_s=0, seconds=10, per_s=75_000_000.0)
+    forecaster.add_log(SourceLog(0.0, 7_000_000, 0, changed_rows=5_000), row_bytes=100.0)
+    forecaster.add_log(SourceLog(10.0, 1_007_000_000, 1_000_000_000, changed_rows=6_000), row_bytes=100.0)
+    known = forecaster.full_phase(left(750_000_000), follows=True)
+    assert known is not None
+    assert known.seconds == 11  # 10 for the rows, 1 for the proof
+    # The same log where the source does not tell what it has changed, or no more since its statistics were reset.
+    for changed_rows in (None, 4_999):
+        forecaster.add_log(SourceLog(10.0, 1_007_000_000, 1_000_000_000, changed_rows=changed_rows), row_bytes=100.0)
+        assert forecaster.full_phase(left(750_000_000), follows=True) is None
 
 
 def test_a_target_that_takes_rows_slowly_takes_as_long_to_catch_up():

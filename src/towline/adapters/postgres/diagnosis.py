@@ -3,7 +3,7 @@
 Each side is read on a connection of its own, from system views only, which no lock of a user's table blocks.  A server
 that does not answer in time is an error, and the connection is made anew.
 Sources: PostgreSQL manual, 28.2 (pg_stat_activity), 9.27 (pg_blocking_pids), 54.20 (pg_replication_slots),
-54.17 (pg_prepared_xacts).
+54.17 (pg_prepared_xacts), 28.2.17 (pg_stat_database).
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ _LIMIT: Final = """
 SELECT setting::bigint * 1048576 FROM pg_catalog.pg_settings WHERE name = 'max_slot_wal_keep_size' AND setting <> '-1'
 """
 _LOG_END: Final = "SELECT pg_catalog.pg_current_wal_lsn()::text"
+_CHANGED_ROWS: Final = """
+SELECT tup_inserted + tup_updated + tup_deleted FROM pg_catalog.pg_stat_database WHERE datname = current_database()
+"""
 # A transaction that has written holds the log's restart point whatever its database is. Sessions of Towline are the
 # job's own or a sister's, and none of them writes on a source for long.
 _TRANSACTIONS: Final = """
@@ -129,6 +132,7 @@ class PgSourceDiagnosis:
         slot = await connection.fetchrow(slot_query, self._slot, timeout=_TIMEOUT_S)
         limit_bytes = await connection.fetchval(_LIMIT, timeout=_TIMEOUT_S)
         end = await connection.fetchval(_LOG_END, timeout=_TIMEOUT_S)
+        changed_rows = await connection.fetchval(_CHANGED_ROWS, timeout=_TIMEOUT_S)
         running = await connection.fetch(_TRANSACTIONS.format(many=_MANY), timeout=_TIMEOUT_S)
         prepared = await connection.fetch(_PREPARED.format(many=_MANY), timeout=_TIMEOUT_S)
         hidden = await connection.fetchval(_HIDDEN, timeout=_TIMEOUT_S)
@@ -140,6 +144,7 @@ class PgSourceDiagnosis:
             transactions=_oldest_first(running, prepared),
             hidden_sessions=hidden,
             lock_waits=_lock_waits(waits, self._prefix),
+            changed_rows=changed_rows,
         )
 
 
