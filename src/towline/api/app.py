@@ -2,7 +2,8 @@
 
 Around Litestar stands `Front`, which sees every request first and every answer last: it gives each its
 request id, accepts the gateway prefix `/drs`, counts, and turns whatever the framework refuses by itself (an
-unknown path, a wrong method) into the bodies that a gateway gives.
+unknown path, a wrong method) into the bodies that a gateway gives.  Litestar finds the path of a request; what answers
+there comes with the request, from the `Front` that it went through.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final, cast
 
 import msgspec
@@ -53,6 +54,8 @@ _PARAMETER: Final = re.compile(r"\{(\w+)\}")
 _PREFIXES: Final = ("/drs/v3/", "/drs/v5/")
 _METHODS: Final[dict[str, Method]] = {"GET": "GET", "POST": "POST", "PUT": "PUT", "DELETE": "DELETE"}
 _UNROUTED: Final = "unrouted"
+Place = tuple[str, str]  # method and path
+Served = dict[Place, Callable[[AnyRequest], Awaitable[Response[bytes]]]]
 
 
 def create_app(
@@ -61,20 +64,23 @@ def create_app(
     """The API as an ASGI application. It owns neither service; whoever made them closes them."""
     meter = RequestMeter()
     gate = Gate(Authenticator(identity), clock)
-    pages = HealthPages(jobs, meter, version=version)
     routes = all_routes(jobs, identity, outlets)
-    inner = Litestar(
-        route_handlers=[
-            *(_build_handler(route, gate) for route in routes),
-            *_pages(pages, cache(lambda: render_openapi(routes, version=version))),
-        ],
+    served: Served = {(route.method, route.path): partial(gate.answer, route=route) for route in routes}
+    served |= _pages(HealthPages(jobs, meter, version=version), cache(lambda: render_openapi(routes, version=version)))
+    return Front(_router(tuple(served)), served, meter)
+
+
+@cache
+def _router(places: tuple[Place, ...]) -> Litestar:
+    """Finds what is served. It takes 0.1 s to make and knows no service, so the applications of a process share it."""
+    return Litestar(
+        route_handlers=[_build_handler(place) for place in places],
         exception_handlers={Exception: _answer_exception},
         request_max_body_size=None,  # the gate counts, and answers in the API's own shape
         openapi_config=None,  # ours is made from the same table as the routes, see openapi.py
         logging_config=None,  # logging belongs to the process, not to one application in it
         debug=False,
     )
-    return Front(inner, meter)
 
 
 def all_routes(jobs: JobService, identity: IdentityService, outlets: Outlets | None = None) -> list[Route]:
@@ -97,35 +103,29 @@ def all_routes(jobs: JobService, identity: IdentityService, outlets: Outlets | N
     return confined + V5Routes(jobs, outlets).table() + IdentityRoutes(identity).table()
 
 
-def _build_handler(route: Route, gate: Gate) -> HTTPRouteHandler:
+def _build_handler(place: Place) -> HTTPRouteHandler:
     async def serve(request: Request[Any, Any, Any]) -> Response[bytes]:
-        request.scope["state"]["route"] = route.path
-        return await gate.answer(request, route)
+        state = request.scope["state"]
+        state["route"] = place[1]
+        response: Response[bytes] = await state["served"][place](request)
+        return response
 
-    path = _PARAMETER.sub(r"{\1:str}", route.path)
-    # The response carries the status; the framework only wants to know one that allows a body.
-    status = 200 if route.status == 204 else route.status
-    return HTTPRouteHandler(path, http_method=_METHODS[route.method], status_code=status)(serve)
+    method, path = place
+    # The response carries its status; the framework only wants to know one that allows a body.
+    return HTTPRouteHandler(_PARAMETER.sub(r"{\1:str}", path), http_method=_METHODS[method], status_code=200)(serve)
 
 
-def _pages(pages: HealthPages, openapi: Callable[[], bytes]) -> list[HTTPRouteHandler]:
-    async def healthz(request: Request[Any, Any, Any]) -> Response[bytes]:
-        request.scope["state"]["route"] = "/healthz"
+def _pages(pages: HealthPages, openapi: Callable[[], bytes]) -> Served:
+    async def healthz(_: AnyRequest) -> Response[bytes]:
         return Response(msgspec.json.encode(pages.health()), media_type="application/json")
 
-    async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
-        request.scope["state"]["route"] = "/metrics"
+    async def metrics(_: AnyRequest) -> Response[bytes]:
         return Response(await pages.metrics(), media_type=METRICS_TYPE)
 
-    async def describe(request: Request[Any, Any, Any]) -> Response[bytes]:
-        request.scope["state"]["route"] = "/openapi.json"
+    async def describe(_: AnyRequest) -> Response[bytes]:
         return Response(openapi(), media_type="application/json")
 
-    return [
-        HTTPRouteHandler("/openapi.json", http_method="GET")(describe),
-        HTTPRouteHandler("/healthz", http_method="GET")(healthz),
-        HTTPRouteHandler("/metrics", http_method="GET")(metrics),
-    ]
+    return {("GET", "/openapi.json"): describe, ("GET", "/healthz"): healthz, ("GET", "/metrics"): metrics}
 
 
 def _answer_exception(request: AnyRequest, error: Exception) -> Response[bytes]:
@@ -147,8 +147,9 @@ def _answer_exception(request: AnyRequest, error: Exception) -> Response[bytes]:
 class Front:
     """The first to see a request and the last to see its answer."""
 
-    def __init__(self, inner: ASGIApp, meter: RequestMeter) -> None:
+    def __init__(self, inner: ASGIApp, served: Served, meter: RequestMeter) -> None:
         self._inner = inner
+        self._served = served
         self._meter = meter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -156,7 +157,7 @@ class Front:
             await self._inner(scope, receive, send)
             return
         method, request_id, began_s = scope["method"], secrets.token_hex(16), time.perf_counter()
-        state = {**(scope.get("state") or {}), "request_id": request_id, "route": _UNROUTED}
+        state = {**(scope.get("state") or {}), "request_id": request_id, "route": _UNROUTED, "served": self._served}
         status = 500
 
         async def send_marked(message: Message) -> None:
