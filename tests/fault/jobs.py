@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -13,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+from tests.fault import run_job
+from tests.fault.forked import Forked
 from tests.servers.databases import Database
 
 Connection = TypeVar("Connection")
@@ -32,7 +32,7 @@ class Runs:
         """Of source and target."""
         raise NotImplementedError
 
-    def begin(self, **order: Any) -> subprocess.Popen[str]:
+    def begin(self, **order: Any) -> Forked:
         source, target = self.urls()
         message = {
             "source": source,
@@ -42,17 +42,7 @@ class Runs:
             "work_dir": str(self.work_dir),
             **order,
         }
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.fault.run_job"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stdin is not None
-        process.stdin.write(json.dumps(message) + "\n")
-        process.stdin.flush()
-        return process
+        return Forked(run_job.run, message)
 
     def run_until_killed(self, point: str, *, times: int = 1, **order: Any) -> None:
         """The run must die at the point; a run that never gets there is a wrong test."""

@@ -1,6 +1,6 @@
 """One run of a job's pipeline in a process of its own, which kills itself at a named point.
 
-Reads one JSON object from standard input: source, target (URLs), job_id, follow, until_caught_up, point (or null),
+Takes an order: source, target (URLs), job_id, follow, until_caught_up, point (or null),
 times (die when the point is reached that often), signal (what to send
 itself there, SIGKILL by default), source_sql (run it on the source there, once, and live on), work_dir,
 copy_workers, memory_limit_bytes, conflict_policy, tables (of `schema`, which is public when left out; all when left
@@ -14,7 +14,6 @@ import asyncio
 import json
 import os
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -126,8 +125,12 @@ def peak_rss_bytes() -> int:
     return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 
-async def main() -> None:
-    order = json.loads(sys.stdin.readline())
+def run(order: dict[str, Any]) -> None:
+    """In a process of its own."""
+    asyncio.run(_run(order))
+
+
+async def _run(order: dict[str, Any]) -> None:
     outcome: dict[str, Any] = {}
     if order.get("source_sql"):
         run_sql_at(order["point"], order.get("times", 1), order["source"], order["source_sql"], outcome)
@@ -176,7 +179,3 @@ async def main() -> None:
     outcome["percent"] = last.percent if last else None
     outcome["changes"] = last.changes_applied if last else None
     print(json.dumps(outcome), flush=True)
-
-
-if __name__ == "__main__":
-    asyncio.run(main())

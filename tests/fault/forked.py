@@ -1,0 +1,80 @@
+"""Processes that begin with everything imported: a run that is killed is over sooner than it takes to import.
+
+One process, made at the first use, imports what all need and never does more; the others are forked from it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import TimeoutExpired
+from typing import IO, Any
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["tests.fault.run_job"])
+
+
+class Forked:
+    """One process that calls `main(order)`; used as `subprocess.Popen` with texts as output."""
+
+    def __init__(self, main: Callable[[dict[str, Any]], None], order: dict[str, Any]) -> None:
+        self._name = main.__qualname__
+        self._output, self._errors = _open_text(), _open_text()
+        paths = (self._output.name, self._errors.name)
+        self._process = _CONTEXT.Process(target=_call, args=(main, order, paths), daemon=False)
+        self._process.start()
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """None while it runs; minus the number of the signal that ended it."""
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def send_signal(self, number: signal.Signals) -> None:
+        if self._process.exitcode is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise TimeoutExpired(self._name, timeout or 0.0)
+        for stream in (self._output, self._errors):
+            Path(stream.name).unlink(missing_ok=True)
+        return self._process.exitcode
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Raises: TimeoutExpired; the process runs on."""
+        self.wait(timeout)
+        texts = []
+        for stream in (self._output, self._errors):
+            with stream:
+                texts.append(stream.read())
+        return texts[0], texts[1]
+
+
+def _open_text() -> IO[str]:
+    return tempfile.NamedTemporaryFile("r", prefix="towline-run-", delete=False)  # closed when read
+
+
+def _call(main: Callable[[dict[str, Any]], None], order: dict[str, Any], paths: tuple[str, str]) -> None:
+    for number, path in zip((1, 2), paths, strict=True):
+        descriptor = os.open(path, os.O_WRONLY)
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    main(order)
+    sys.stdout.flush()
