@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Protocol
@@ -100,6 +100,19 @@ async def open_sides(spec: JobSpec, *, epoch: int | None, work_dir: Path) -> Sid
     `work_dir` is for spill files of this job.
     """
     return await _pair(spec).open_sides(spec, epoch=epoch, work_dir=work_dir)
+
+
+def opening_without_lease(spec: JobSpec, work_dir: Path) -> Callable[[], Awaitable[Sides]]:
+    """For one run that no lease protects: it takes the job over when it begins, and never from who came later."""
+    epoch: int | None = None
+
+    async def open_again() -> Sides:
+        nonlocal epoch
+        sides = await open_sides(spec, epoch=epoch, work_dir=work_dir)
+        epoch = sides.epoch
+        return sides
+
+    return open_again
 
 
 async def remove_traces(spec: JobSpec) -> None:

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import TimeoutExpired
-from typing import IO, Any
+from typing import Any
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["tests.fault.run_job"])
@@ -24,9 +24,9 @@ class Forked:
 
     def __init__(self, main: Callable[[dict[str, Any]], None], order: dict[str, Any]) -> None:
         self._name = main.__qualname__
-        self._output, self._errors = _open_text(), _open_text()
-        paths = (self._output.name, self._errors.name)
-        self._process = _CONTEXT.Process(target=_call, args=(main, order, paths), daemon=False)
+        self._paths = [_make_file(), _make_file()]
+        self._texts = ["", ""]
+        self._process = _CONTEXT.Process(target=_call, args=(main, order, self._paths), daemon=False)
         self._process.start()
 
     @property
@@ -50,28 +50,30 @@ class Forked:
         self._process.kill()
 
     def wait(self, timeout: float | None = None) -> int:
+        """Raises: TimeoutExpired; the process runs on."""
         self._process.join(timeout)
         if self._process.exitcode is None:
             raise TimeoutExpired(self._name, timeout or 0.0)
-        for stream in (self._output, self._errors):
-            Path(stream.name).unlink(missing_ok=True)
+        if self._paths:
+            self._texts = [path.read_text() for path in self._paths]
+            for path in self._paths:
+                path.unlink()
+            self._paths = []
         return self._process.exitcode
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
-        """Raises: TimeoutExpired; the process runs on."""
+        """What it wrote. Raises: as `wait`."""
         self.wait(timeout)
-        texts = []
-        for stream in (self._output, self._errors):
-            with stream:
-                texts.append(stream.read())
-        return texts[0], texts[1]
+        return self._texts[0], self._texts[1]
 
 
-def _open_text() -> IO[str]:
-    return tempfile.NamedTemporaryFile("r", prefix="towline-run-", delete=False)  # closed when read
+def _make_file() -> Path:
+    descriptor, path = tempfile.mkstemp(prefix="towline-run-")
+    os.close(descriptor)
+    return Path(path)
 
 
-def _call(main: Callable[[dict[str, Any]], None], order: dict[str, Any], paths: tuple[str, str]) -> None:
+def _call(main: Callable[[dict[str, Any]], None], order: dict[str, Any], paths: list[Path]) -> None:
     for number, path in zip((1, 2), paths, strict=True):
         descriptor = os.open(path, os.O_WRONLY)
         os.dup2(descriptor, number)

@@ -14,7 +14,7 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from towline.domain.structure import StructureReport
 from towline.domain.tables import ObjectSelection, TableName
 from towline.engine import points
 from towline.engine.pipeline import run_pipeline
+from towline.engine.ports import Sides
 
 DEFAULT_MEMORY_BYTES = 384 * 1024 * 1024
 
@@ -125,6 +126,13 @@ def peak_rss_bytes() -> int:
     return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 
+def opening(spec: JobSpec, epoch: int | None, work_dir: Path) -> Callable[[], Awaitable[Sides]]:
+    """As a worker does that has a lease with this epoch, or one without."""
+    if epoch is None:
+        return bootstrap.opening_without_lease(spec, work_dir)
+    return lambda: bootstrap.open_sides(spec, epoch=epoch, work_dir=work_dir)
+
+
 def run(order: dict[str, Any]) -> None:
     """In a process of its own."""
     asyncio.run(_run(order))
@@ -159,7 +167,7 @@ async def _run(order: dict[str, Any]) -> None:
     try:
         result = await run_pipeline(
             spec,
-            lambda: bootstrap.open_sides(spec, epoch=order.get("epoch"), work_dir=Path(order["work_dir"])),
+            opening(spec, order.get("epoch"), Path(order["work_dir"])),
             control=control,
             reporter=figures,
             clock=SystemClock(),

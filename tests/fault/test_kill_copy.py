@@ -5,11 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from tests.fault.jobs import JobRuns, writing
 from tests.servers import Database, assert_same_rows
+from towline.bootstrap import opening_without_lease, parse_url
+from towline.domain.errors import LeaseLost
+from towline.domain.jobs import JobSpec, TaskMode
+from towline.domain.tables import ObjectSelection
 from towline.engine import points
 
 ROWS = 60_000
@@ -107,6 +112,24 @@ async def test_i6_second_worker_takes_the_job_from_the_first(runs: JobRuns) -> N
     assert outcome["result"] == "caught_up"
     runs.run_to_the_end()
     await assert_same_rows(runs.source.url, runs.target.url)
+
+
+@pytest.mark.postgres(source=16, target=18)
+async def test_i6_a_run_without_a_lease_does_not_take_the_job_back(runs: JobRuns, tmp_path: Path) -> None:
+    """After a failure it connects anew: its sessions may have been ended by the run that came later."""
+    spec = JobSpec(
+        job_id=runs.job_id,
+        mode=TaskMode.FULL,
+        source=parse_url(runs.source.url),
+        target=parse_url(runs.target.url),
+        selection=ObjectSelection(),
+    )
+    first, second = (opening_without_lease(spec, tmp_path) for _ in range(2))
+    await (await first()).close()
+    for _ in range(2):
+        await (await second()).close()
+        with pytest.raises(LeaseLost):
+            await first()
 
 
 def _has_chunks(runs: JobRuns) -> bool:

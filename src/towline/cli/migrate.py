@@ -252,7 +252,7 @@ async def _run(spec: JobSpec, order: Order, wish: StopWish, log: RunLog, display
         try:
             return await run_pipeline(
                 spec,
-                lambda: bootstrap.open_sides(spec, epoch=None, work_dir=Path(folder)),
+                bootstrap.opening_without_lease(spec, Path(folder)),
                 control=wish,
                 reporter=log,
                 clock=clock,

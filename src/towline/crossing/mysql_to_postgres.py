@@ -74,7 +74,7 @@ class _Sides(MySourceSide, PgTargetSide):
                 spec.target, job_id=spec.job_id, epoch=epoch, renews_tables=spec.mode is not TaskMode.FULL
             ),
         )
-        self._epoch = epoch
+        self.epoch = epoch
         self._work_dir = work_dir
         self.structure_source = MyStructureForPostgres(spec.source, job_id=spec.job_id, conversion=spec.conversion)
         self.copy_source = MyCopySource(
@@ -89,7 +89,7 @@ class _Sides(MySourceSide, PgTargetSide):
     def open_stream(self, tables: Sequence[Table], *, mixed: frozenset[TableName]) -> StreamSides:
         # `mixed` needs nothing of its own: the binlog has whole rows, see `engine/snapshot.py`.
         spill_dir = self._work_dir / self._spec.job_id
-        return cast(StreamSides, _StreamSides(self._spec, tables, epoch=self._epoch, spill_dir=spill_dir))
+        return cast(StreamSides, _StreamSides(self._spec, tables, epoch=self.epoch, spill_dir=spill_dir))
 
 
 class _StreamSides:
@@ -101,7 +101,7 @@ class _StreamSides:
         self.memory_bytes = spec.stream_memory_bytes
         self._spec = spec
         self._tables = tables
-        self._epoch = epoch
+        self.epoch = epoch
         self._keeper = TargetFormKeeper(spec, [table.name for table in tables], epoch=epoch)
 
     def new_changes(self) -> BinlogReader:
@@ -117,7 +117,7 @@ class _StreamSides:
     def new_applier(self) -> PgApplier:
         options = ApplierOptions(
             self._spec.job_id,
-            self._epoch,
+            self.epoch,
             self._spec.conflict_policy,
             is_binary=False,
             parse_position=parse_position,

@@ -73,7 +73,7 @@ class CrossSides(PgSourceSide, MyTargetSide):
                 names=partitions.names,
             ),
         )
-        self._epoch = epoch
+        self.epoch = epoch
         self._work_dir = work_dir
         self._source_version = source_version
         self._names = partitions.names
@@ -88,7 +88,7 @@ class CrossSides(PgSourceSide, MyTargetSide):
         sides = _CrossStreamSides(
             self._spec,
             [table for table in tables if table.is_logged],
-            epoch=self._epoch,
+            epoch=self.epoch,
             feed=self._feed,
             source_version=self._source_version,
             spill_dir=self._work_dir / self._feed,
@@ -305,7 +305,7 @@ class _CrossStreamSides:
         self.memory_bytes = spec.stream_memory_bytes
         self._spec = spec
         self._tables = tables
-        self._epoch = epoch
+        self.epoch = epoch
         self._rows = ForeignRows(_Converters(tables).of, mixed)
         self._options = StreamOptions(
             slot=feed,
@@ -321,7 +321,7 @@ class _CrossStreamSides:
 
     def new_applier(self) -> MyApplier:
         options = ApplierOptions(
-            self._spec.job_id, self._epoch, self._spec.conflict_policy, Lsn.parse, self._rows, self._names
+            self._spec.job_id, self.epoch, self._spec.conflict_policy, Lsn.parse, self._rows, self._names
         )
         return MyApplier(self._spec.target, options)
 

@@ -524,6 +524,11 @@ class Sides(Protocol):
     """Both databases of a job, opened and taken over by this worker."""
 
     @property
+    def epoch(self) -> int:
+        """Of this worker: as long as it is the job's newest, nobody else writes (I6)."""
+        ...
+
+    @property
     def structure_source(self) -> StructureSource: ...
     @property
     def structure_target(self) -> StructureTarget: ...

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -95,23 +95,29 @@ class Database:
                     yield connection
 
     async def ensure_wal(self) -> None:
-        """Let readers of a SQLite store go on while somebody writes; the file remembers it."""
+        """Let readers of a SQLite store go on while somebody writes; the file remembers it.
+
+        Not through the engine: where a file cannot be opened, its driver leaves a thread behind that writes a stack
+        trace when it finds the loop closed.
+        """
         deadline_s = asyncio.get_running_loop().time() + _BUSY_TIMEOUT_MS / 1000
         while True:
             try:
-                async with self._engine.connect() as connection:
-                    raw = await connection.get_raw_connection()
-                    await raw.driver_connection.execute("PRAGMA journal_mode = WAL")  # type: ignore[union-attr]
-                    return
-            except sqlite3.OperationalError as error:
+                await asyncio.to_thread(self._set_wal)
+                return
+            except sqlite3.DatabaseError as error:
                 # Two processes may do it at once, and for this step SQLite does not wait by itself.
+                if getattr(error, "sqlite_errorcode", None) not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                    raise StoreUnavailable(
+                        "the store cannot be opened: it is no SQLite file, or may not be read"
+                    ) from error
                 if asyncio.get_running_loop().time() > deadline_s:
                     raise StoreUnavailable("the store is busy") from error
                 await asyncio.sleep(0.02)
-            except (DBAPIError, sqlite3.DatabaseError) as error:
-                raise StoreUnavailable(
-                    "the store cannot be opened: it is no SQLite file, or may not be read"
-                ) from error
+
+    def _set_wal(self) -> None:
+        with closing(sqlite3.connect(self._engine.url.database or "", isolation_level=None)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
 
     async def close(self) -> None:
         for engine in self.engines:

@@ -61,7 +61,7 @@ async def opened_store(
     try:
         if database.is_sqlite:
             _require_file(url, may_create=may_create)
-            if may_create:
+            if checks_schema:
                 await database.ensure_wal()
         if checks_schema:
             # Only here: a worker, whose server has checked, need not load what upgrades tables.

@@ -49,7 +49,7 @@ class MySides(MySourceSide, MyTargetSide):
                 selection=spec.selection,
             ),
         )
-        self._epoch = epoch
+        self.epoch = epoch
         self._work_dir = work_dir
         self.structure_source = MyStructureSource(
             spec.source,
@@ -65,7 +65,7 @@ class MySides(MySourceSide, MyTargetSide):
     def open_stream(self, tables: Sequence[Table], *, mixed: frozenset[TableName]) -> StreamSides:
         # `mixed` needs nothing of its own: the binlog has whole rows, see `engine/snapshot.py`.
         spill_dir = self._work_dir / self._spec.job_id
-        sides = MyStreamSides(self._spec, tables, epoch=self._epoch, spill_dir=spill_dir, carries_ddl=self._carries_ddl)
+        sides = MyStreamSides(self._spec, tables, epoch=self.epoch, spill_dir=spill_dir, carries_ddl=self._carries_ddl)
         # Its positions are all `BinlogPosition`: the engine gives back only positions that came from this side.
         return cast(StreamSides, sides)
 

@@ -32,7 +32,7 @@ class PgSides(PgSourceSide, PgTargetSide):
             structure_target=PgStructureTarget(spec.target, job_id=spec.job_id, epoch=epoch, names=names),
             copy_target=PgCopyTarget(spec.target, job_id=spec.job_id, epoch=epoch, names=names),
         )
-        self._epoch = epoch
+        self.epoch = epoch
         self._work_dir = work_dir
         self._source_version = source_version
         self.structure_source = PgStructureSource(spec.source, job_id=spec.job_id, target_major=target_major)
@@ -44,7 +44,7 @@ class PgSides(PgSourceSide, PgTargetSide):
         sides = PgStreamSides(
             self._spec,
             [table for table in tables if table.is_logged],
-            epoch=self._epoch,
+            epoch=self.epoch,
             slot=self._feed,
             publication=self._feed,
             source_version=self._source_version,
