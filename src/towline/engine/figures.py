@@ -23,6 +23,8 @@ _IN_STEP_S = 10.0
 _NOTHING_LEFT = Forecast(0, 0, 0)
 # What an open transaction has changed is not in the source's total; in short ones that makes no difference.
 _LONG_TRANSACTION_S = 2.0
+# Log of so short a time before the first look at the source is like what was written after it.
+_SEEN_AT_ONCE_S = 60.0
 
 
 def weigh(item: StructureItem) -> int:
@@ -214,16 +216,19 @@ class JobFigures:
         if self._first_log is None:
             self._first_log = source.at_us, end_bytes
         first_us, first_bytes = self._first_log
-        held_bytes, unseen_s = source.log.held_bytes, 0.0
+        held_bytes, unseen_s, uncounted_bytes = source.log.held_bytes, 0.0, 0
+        needed_s = None if seen.log_needed_since_us is None else max(0, first_us - seen.log_needed_since_us) / 1e6
         if source.log.keeps_for_s is not None:
             # The source keeps its log for all alike; the job needs what was written since its snapshot.
             held_bytes = max(0, end_bytes - first_bytes)
-            unseen_s = max(0, first_us - (seen.log_needed_since_us or first_us)) / 1e6
+            unseen_s = needed_s or 0.0
+        elif held_bytes is not None and (needed_s is None or needed_s > _SEEN_AT_ONCE_S):
+            uncounted_bytes = max(0, held_bytes - (end_bytes - first_bytes))
         if held_bytes is not None:
             at_s = now_s - (self._clock.now_us() - source.at_us) / 1e6
             rows = self.copy.rows_done
             self._forecaster.add_log(
-                SourceLog(at_s, end_bytes, held_bytes, unseen_s, _counted_rows(source)),
+                SourceLog(at_s, end_bytes, held_bytes, unseen_s, _counted_rows(source), uncounted_bytes),
                 row_bytes=self.copy.wire_bytes_moved / rows if rows else 0.0,
             )
 

@@ -146,7 +146,8 @@ class SourceLog:
     """What the source has written, seen at `at_s`: its log ended at `end_bytes`, `held_bytes` were still to be read.
 
     `unseen_s`: so long before the first look the job has needed it too, of which only the time is known.
-    `changed_rows`: a running total, None if it is not known now.
+    `changed_rows`: a running total, None if it is not known now.  `uncounted_bytes`: what of `held_bytes` was written
+    before its rows were counted, and may be anything.
     """
 
     at_s: float
@@ -154,6 +155,7 @@ class SourceLog:
     held_bytes: int
     unseen_s: float = 0.0
     changed_rows: int | None = None
+    uncounted_bytes: int = 0
 
 
 class Forecaster:
@@ -258,12 +260,11 @@ class Forecaster:
 
     def _catch_up_ahead_s(self, until_then_s: float) -> float | None:
         """How long the catch-up will take that begins in `until_then_s`; None if the target would never get there."""
-        if self._log is None or self._first_log is None:
+        if self._log is None:
             return _FIRST_PROOF_S  # the source has not said yet; most write little beside a migration
         per_s = self._log_per_s() or 0.0
-        # Of what came together before the first look nobody knows how much is changes.
-        unknown = min(self._log.held_bytes, self._first_log.held_bytes)
-        held = unknown + (self._log.held_bytes - unknown) * self._change_share
+        uncounted = self._log.uncounted_bytes
+        held = uncounted + (self._log.held_bytes - uncounted) * self._change_share
         backlog = held + per_s * (self._log.unseen_s + until_then_s)
         copy_rate = self.data.per_s(math.inf)
         apply_rate = min(_MAX_APPLY_BYTES_PER_S, math.inf if copy_rate is None else copy_rate / _PER_LOG_BYTE)

@@ -134,7 +134,9 @@ def test_a_run_that_begins_late_does_not_take_what_has_come_together_for_what_co
     run(forecaster.data, begin_s=0, seconds=10, per_s=75_000_000.0)
     # Its 200,000 changes account for all of the log; of what was held before, that cannot be known.
     forecaster.add_log(SourceLog(0.0, 20_000_000_000, 8_900_000_000, changed_rows=700))
-    forecaster.add_log(SourceLog(10.0, 20_050_000_000, 8_950_000_000, changed_rows=200_700))
+    forecaster.add_log(
+        SourceLog(10.0, 20_050_000_000, 8_950_000_000, changed_rows=200_700, uncounted_bytes=8_900_000_000)
+    )
     known = forecaster.full_phase(left(750_000_000), follows=True)
     assert known is not None
     assert known.seconds == 911  # 10 for the rows, 1 for the proof; 9 GB at 10 MB/s
@@ -155,8 +157,8 @@ def test_log_that_no_changed_row_accounts_for_is_nothing_to_catch_up_with():
     """Pages that are written whole as the copy reads them first: 200 MB in two seconds, and 1,000 changed rows."""
     forecaster = Forecaster()
     run(forecaster.data, begin_s=0, seconds=10, per_s=75_000_000.0)
-    forecaster.add_log(SourceLog(0.0, 7_000_000, 0, changed_rows=5_000), row_bytes=100.0)
-    forecaster.add_log(SourceLog(10.0, 1_007_000_000, 1_000_000_000, changed_rows=6_000), row_bytes=100.0)
+    forecaster.add_log(SourceLog(0.0, 7_000_000, 90_000_000, changed_rows=5_000), row_bytes=100.0)
+    forecaster.add_log(SourceLog(10.0, 1_007_000_000, 1_090_000_000, changed_rows=6_000), row_bytes=100.0)
     known = forecaster.full_phase(left(750_000_000), follows=True)
     assert known is not None
     assert known.seconds == 11  # 10 for the rows, 1 for the proof
