@@ -12,7 +12,7 @@ CODE := $(wildcard src tests bench)
 # Arguments for the command behind a target: make test ARGS="tests/unit -k lsn"
 ARGS ?=
 # How many tests run at once, more than cores as they often wait; each of these processes has servers of its own.
-JOBS ?= 3
+JOBS ?= 4
 
 # One stamp per set of packages, younger than the lock it was installed from.
 DEMO_READY := $(VENV)/.ready-demo

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,11 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.commands import Command, run
+from tests.integration.commands import Command
+from towline.clock import SystemClock
+from towline.service.identity import IdentityService
+from towline.service.ports import Credentials
+from towline.store.opening import opened_store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,18 +41,28 @@ class Served:
 def served(
     folder: Path, *, store_url: str | None = None, project: str = "eu-de", config: Path | None = None
 ) -> Iterator[Served]:
-    """`towline init` and `towline serve` in `folder`, stopped at the end as Ctrl-C does."""
+    """A store as `towline init` makes it, and `towline serve` in `folder`, stopped at the end as Ctrl-C does."""
     store = store_url or f"sqlite:///{folder / 'store.db'}"
     options = ("--store", store, "--data-dir", str(folder / "data"))
-    code, made = run("init", *options, "--project", project, "--json")
-    assert code == 0, made.told()
-    account: dict[str, Any] = json.loads(made.lines[-1])
+    with ThreadPoolExecutor(1) as thread:  # the caller may have a loop that runs
+        account = thread.submit(lambda: asyncio.run(make_store(store, folder / "data", project))).result()
     configured = () if config is None else ("--config", str(config))
     with Command("serve", "--listen", "127.0.0.1:0", *options, *configured) as command:
         line = command.wait_for(lambda line: line.startswith("towline serves "))
-        yield Served(url=line.split()[-1], command=command, **account)
+        yield Served(url=line.split()[-1], command=command, **asdict(account))
         command.interrupt()
         assert command.finish() == 0, command.told()
+
+
+async def make_store(store_url: str, data_dir: Path, project: str = "eu-de") -> Credentials:
+    """Here, as a command takes a second to import what this process has."""
+    async with opened_store(store_url, data_dir, clock=SystemClock(), may_create=True) as store:
+        identity = IdentityService(store.identities, clock=SystemClock())
+        account = await identity.create_project_user_key(
+            project_name=project, domain_name="towline", user_name="operator"
+        )
+    assert account is not None
+    return account
 
 
 @pytest.fixture

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.api.serving import make_store
 from tests.integration.commands import Command, run
 from towline.clock import SystemClock
 from towline.domain.forecast import Score, TrackRecord
@@ -43,9 +43,7 @@ def job(job_id: str, name: str, project_id: str) -> Job:
 async def place(tmp_path: Path) -> list[str]:
     """Options that name a store with two jobs."""
     options = [f"--data-dir={tmp_path}", f"--store=sqlite:///{tmp_path / 'towline.db'}"]
-    code, made = run("init", *options, "--json")
-    assert code == 0, made.told()
-    project_id = json.loads(made.lines[0])["project_id"]
+    project_id = (await make_store(f"sqlite:///{tmp_path / 'towline.db'}", tmp_path)).project_id
     clock = SystemClock()
     async with opened_store(f"sqlite:///{tmp_path / 'towline.db'}", tmp_path, clock=clock) as store:
         failed = replace(
