@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import TimeoutExpired
@@ -45,6 +46,11 @@ class Forked:
     def send_signal(self, number: signal.Signals) -> None:
         if self._process.exitcode is None:
             os.kill(self.pid, number)
+
+    def wait_until_stopped(self) -> None:
+        """Until SIGSTOP has reached it; it must not end before."""
+        while Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+            time.sleep(0.01)
 
     def kill(self) -> None:
         self._process.kill()

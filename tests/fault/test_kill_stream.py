@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from pathlib import Path
 
 import pytest
 
@@ -54,12 +53,12 @@ def write_transactions(source: Database, count: int) -> None:
 async def test_i1_i2_i5_killed_stream_applies_every_transaction_once(runs: JobRuns, point: str, times: int) -> None:
     runs.run_to_the_end()
     for _ in range(times):  # each run gets as far as its first batch, which may hold all that there is
-        write_transactions(runs.source, 200)
+        write_transactions(runs.source, 400)
         runs.run_until_killed(point, times=1, until_caught_up=True)
     outcome = runs.run_to_the_end()
     assert outcome["result"] == "caught_up"
     await assert_same_rows(runs.source.url, runs.target.url)
-    assert runs.target.fetch_value("SELECT count(*) FROM entry") == 200 * times
+    assert runs.target.fetch_value("SELECT count(*) FROM entry") == 400 * times
 
 
 @pytest.mark.postgres(source=18, target=16)
@@ -90,7 +89,7 @@ async def test_i6_worker_frozen_before_it_makes_the_slot_leaves_its_successors_a
     """The source cannot know who owns the job: nothing that the late one does there may hit the other's slot."""
     first = runs.begin(point=points.SNAPSHOT_BEFORE_SLOT, signal=signal.SIGSTOP)
     try:
-        _wait_until_stopped(first.pid)
+        first.wait_until_stopped()
         runs.run_to_the_end()
         write_transactions(runs.source, 100)
         first.send_signal(signal.SIGCONT)
@@ -115,11 +114,6 @@ async def test_i6_slot_of_a_worker_that_died_before_remembering_it_is_removed(ru
     runs.run_to_the_end()
     (mine,) = runs.source.fetch_all(slots)
     assert mine != left
-
-
-def _wait_until_stopped(pid: int) -> None:
-    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
-        pass
 
 
 def _wait_until_streaming(runs: JobRuns) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -99,6 +102,40 @@ def test_trigger_that_somebody_made_on_the_target_stops_the_stream(runs: MysqlRu
     runs.run_to_the_end(conflict_policy="stop")
     assert_same_rows(runs.source.server, runs.target, runs.source.name)
 
+
+def test_table_that_is_being_changed_on_the_target_is_waited_for(runs: MysqlRuns) -> None:
+    """What the catalog says of it meanwhile is not that it has no columns, keys or triggers."""
+    runs.run_until_killed(points.HANDOFF_BEFORE_STREAM)
+    runs.source.execute("BEGIN", "UPDATE t SET v = 'new'", "UPDATE upserted SET v = 'new'", "COMMIT")
+    following = runs.begin(
+        point=points.APPLY_IN_BATCH, signal=signal.SIGSTOP, until_caught_up=True, conflict_policy="stop"
+    )
+    following.wait_until_stopped()  # with rows of the first table written
+    runs.target.execute(f"CREATE TABLE `{runs.source.name}`.z (id int)")
+    # To and fro: it has the first table for itself and waits for the second one.
+    steps = (f"`{runs.source.name}`.{a} TO `{runs.source.name}`.{b}" for a, b in RENAMED)
+    renaming = Thread(target=lambda: runs.target.execute(f"RENAME TABLE {', '.join(steps)}"))
+    waiting = "SELECT COUNT(*) FROM information_schema.processlist WHERE state LIKE 'Waiting for table metadata lock%'"
+    with runs.target.connect() as reader:
+        reader.begin()
+        reader.cursor().execute(f"SELECT * FROM `{runs.source.name}`.z")
+        renaming.start()
+        for sessions in (1, 2):
+            while runs.target.fetch_all(waiting)[0][0] < sessions and following.poll() is None:
+                time.sleep(0.02)
+            following.send_signal(signal.SIGCONT)
+        reader.commit()
+    renaming.join()
+    while following.poll() is None:  # the point is reached again and again
+        following.send_signal(signal.SIGCONT)
+        time.sleep(0.02)
+    output, errors = following.communicate()
+    assert '"caught_up"' in output, output + errors
+    runs.target.execute(f"DROP TABLE `{runs.source.name}`.z")
+    assert_same_rows(runs.source.server, runs.target, runs.source.name)
+
+
+RENAMED = (("upserted", "u"), ("u", "upserted"), ("z", "y"), ("y", "z"))
 
 # A key's type, two values, and others that the servers hold for equal to them.
 ALIKE_KEYS = (

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
+from towline.adapters.mysql.errors import NO_SUCH_TABLE, number_of
 from towline.adapters.mysql.quoting import qualified, quote_literal
 from towline.adapters.mysql.session import Row, Session
-from towline.domain.errors import MissingPrivilege, TowlineError, UnclassifiedError
+from towline.domain.errors import MissingPrivilege, UnclassifiedError
 from towline.domain.tables import Column, ObjectSelection, Table, TableName
 
 SYSTEM_SCHEMAS = frozenset({"mysql", "information_schema", "performance_schema", "sys", "towline", "ndbinfo"})
@@ -134,16 +134,27 @@ def correct_size(data_bytes: int, index_bytes: int, file_bytes: int | None) -> i
     return file_bytes * data_bytes // (data_bytes + index_bytes)
 
 
+async def hold_table(session: Session, table: TableName) -> None:
+    """Wait for who changes the table's form, and keep it as it is until the transaction ends; none there is no error.
+
+    In a transaction that has locks, MariaDB's information_schema does not wait for a table that is being changed but
+    passes over it: it would have no columns, keys or triggers.
+    """
+    try:
+        await session.query(f"SELECT 1 FROM {qualified(table)} LIMIT 0")
+    except (MissingPrivilege, UnclassifiedError) as error:
+        if isinstance(error, UnclassifiedError) and number_of(error) != NO_SUCH_TABLE:
+            raise
+
+
 async def read_column_types(session: Session, table: TableName) -> dict[str, ColumnType]:
     """The types of all columns of one table, by name and in order; {} if there is no such table."""
-    query = """SELECT column_name, column_type, coalesce(character_set_name, '') FROM information_schema.columns
-               WHERE table_schema = %s AND table_name = %s ORDER BY ordinal_position"""
-    rows = await session.query(query, table.schema, table.name)
-    if not rows:
-        # MariaDB passes over a table that is locked for a change at that moment; to open it waits for that.
-        with suppress(TowlineError):
-            await session.query(f"SELECT 1 FROM {qualified(table)} LIMIT 0")
-        rows = await session.query(query, table.schema, table.name)
+    rows = await session.query(
+        """SELECT column_name, column_type, coalesce(character_set_name, '') FROM information_schema.columns
+           WHERE table_schema = %s AND table_name = %s ORDER BY ordinal_position""",
+        table.schema,
+        table.name,
+    )
     return {name: ColumnType(name, type_sql.lower(), charset) for name, type_sql, charset in rows}
 
 

@@ -7,7 +7,13 @@ from enum import Enum
 from typing import Final
 
 from towline.adapters.mysql.apply_sql import TableSql
-from towline.adapters.mysql.catalog import read_column_types, read_packet_limit, read_triggers, read_unique_keys
+from towline.adapters.mysql.catalog import (
+    hold_table,
+    read_column_types,
+    read_packet_limit,
+    read_triggers,
+    read_unique_keys,
+)
 from towline.adapters.mysql.errors import clean_message
 from towline.adapters.mysql.foreign_rows import NO_FOREIGN_ROWS, ForeignRows
 from towline.adapters.mysql.quoting import qualified
@@ -226,6 +232,7 @@ class FoldWriter:
         table = self._tables.get(relation)
         if table is None:
             there = self._names.target_name(relation.table)
+            await hold_table(self._session, there)
             await self._require_no_triggers(there)
             types = await read_column_types(self._session, there)
             self._packet_bytes = self._packet_bytes or await read_packet_limit(self._session)
