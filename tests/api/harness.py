@@ -30,7 +30,7 @@ from towline.domain.structure import StructureEntry
 from towline.domain.tables import ObjectSelection, RowFilter
 from towline.service.identity import IdentityService
 from towline.service.jobs import JobService
-from towline.service.ports import Caller, Credentials, Job, JobEdit
+from towline.service.ports import Caller, Clock, Credentials, Job, JobEdit
 from towline.store import tables
 from towline.store.opening import Store, opened_store
 
@@ -280,11 +280,17 @@ def store_url(folder: Path) -> str:
 
 
 async def prepare_store(folder: Path) -> Credentials:
-    """Make a store with one account; copies of the folder are stores of their own."""
-    clock = ManualClock()
-    async with opened_store(store_url(folder), folder / "keys", clock=clock, may_create=True) as store:
-        identity = IdentityService(store.identities, clock=clock, hasher=CHEAP_HASHER)
-        account = await identity.create_project_user_key(project_name="eu-de", domain_name="acme", user_name="operator")
+    """A store with one account; copies of the folder are stores of their own."""
+    return await make_store(store_url(folder), folder / "keys", clock=ManualClock(), hasher=CHEAP_HASHER)
+
+
+async def make_store(
+    url: str, data_dir: Path, *, clock: Clock, project: str = "eu-de", hasher: PasswordHasher | None = None
+) -> Credentials:
+    """As `towline init` makes it, in this process: the command takes a second to import what is here."""
+    async with opened_store(url, data_dir, clock=clock, may_create=True) as store:
+        identity = IdentityService(store.identities, clock=clock, hasher=hasher)
+        account = await identity.create_project_user_key(project_name=project, domain_name="acme", user_name="operator")
     assert account is not None
     return account
 

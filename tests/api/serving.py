@@ -15,11 +15,9 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.api.harness import make_store
 from tests.integration.commands import Command
 from towline.clock import SystemClock
-from towline.service.identity import IdentityService
-from towline.service.ports import Credentials
-from towline.store.opening import opened_store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,24 +43,14 @@ def served(
     store = store_url or f"sqlite:///{folder / 'store.db'}"
     options = ("--store", store, "--data-dir", str(folder / "data"))
     with ThreadPoolExecutor(1) as thread:  # the caller may have a loop that runs
-        account = thread.submit(lambda: asyncio.run(make_store(store, folder / "data", project))).result()
+        making = make_store(store, folder / "data", clock=SystemClock(), project=project)
+        account = thread.submit(asyncio.run, making).result()
     configured = () if config is None else ("--config", str(config))
     with Command("serve", "--listen", "127.0.0.1:0", *options, *configured) as command:
         line = command.wait_for(lambda line: line.startswith("towline serves "))
         yield Served(url=line.split()[-1], command=command, **asdict(account))
         command.interrupt()
         assert command.finish() == 0, command.told()
-
-
-async def make_store(store_url: str, data_dir: Path, project: str = "eu-de") -> Credentials:
-    """Here, as a command takes a second to import what this process has."""
-    async with opened_store(store_url, data_dir, clock=SystemClock(), may_create=True) as store:
-        identity = IdentityService(store.identities, clock=SystemClock())
-        account = await identity.create_project_user_key(
-            project_name=project, domain_name="towline", user_name="operator"
-        )
-    assert account is not None
-    return account
 
 
 @pytest.fixture

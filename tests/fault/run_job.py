@@ -1,11 +1,10 @@
 """One run of a job's pipeline in a process of its own, which kills itself at a named point.
 
-Takes an order: source, target (URLs), job_id, follow, until_caught_up, point (or null),
-times (die when the point is reached that often), signal (what to send
-itself there, SIGKILL by default), source_sql (run it on the source there, once, and live on), work_dir,
-copy_workers, memory_limit_bytes, conflict_policy, tables (of `schema`, which is public when left out; all when left
-out), rename (as the option of migrate), edit (see `JobSpec`), conversion (by the names of its wishes).  Prints one JSON
-line with the result.  SIGTERM asks for a clean stop.
+Takes an order: source, target (URLs), job_id, follow, until_caught_up, point (or null), times (die when the point is
+reached that often), signal (what to send itself there, SIGKILL by default), source_sql (run it on the source there,
+once, and live on), work_dir, copy_workers, memory_limit_bytes, conflict_policy, tables (of `schema`, which is public
+when left out; all when left out), rename (as the option of migrate), edit (see `JobSpec`), epoch, conversion (by the
+names of its wishes).  Prints one JSON line with the result.  SIGTERM asks for a clean stop.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.serving import make_store
+from tests.api.harness import make_store
 from tests.integration.commands import Command, run
 from towline.clock import SystemClock
 from towline.domain.forecast import Score, TrackRecord
@@ -42,10 +42,10 @@ def job(job_id: str, name: str, project_id: str) -> Job:
 @pytest.fixture
 async def place(tmp_path: Path) -> list[str]:
     """Options that name a store with two jobs."""
-    options = [f"--data-dir={tmp_path}", f"--store=sqlite:///{tmp_path / 'towline.db'}"]
-    project_id = (await make_store(f"sqlite:///{tmp_path / 'towline.db'}", tmp_path)).project_id
-    clock = SystemClock()
-    async with opened_store(f"sqlite:///{tmp_path / 'towline.db'}", tmp_path, clock=clock) as store:
+    url, clock = f"sqlite:///{tmp_path / 'towline.db'}", SystemClock()
+    options = [f"--data-dir={tmp_path}", f"--store={url}"]
+    project_id = (await make_store(url, tmp_path, clock=clock)).project_id
+    async with opened_store(url, tmp_path, clock=clock) as store:
         failed = replace(
             job(SECOND, "second", project_id),
             status=JobStatus.START_FAILED,

@@ -101,7 +101,7 @@ class _StreamSides:
         self.memory_bytes = spec.stream_memory_bytes
         self._spec = spec
         self._tables = tables
-        self.epoch = epoch
+        self._epoch = epoch
         self._keeper = TargetFormKeeper(spec, [table.name for table in tables], epoch=epoch)
 
     def new_changes(self) -> BinlogReader:
@@ -117,7 +117,7 @@ class _StreamSides:
     def new_applier(self) -> PgApplier:
         options = ApplierOptions(
             self._spec.job_id,
-            self.epoch,
+            self._epoch,
             self._spec.conflict_policy,
             is_binary=False,
             parse_position=parse_position,

@@ -305,7 +305,7 @@ class _CrossStreamSides:
         self.memory_bytes = spec.stream_memory_bytes
         self._spec = spec
         self._tables = tables
-        self.epoch = epoch
+        self._epoch = epoch
         self._rows = ForeignRows(_Converters(tables).of, mixed)
         self._options = StreamOptions(
             slot=feed,
@@ -321,7 +321,7 @@ class _CrossStreamSides:
 
     def new_applier(self) -> MyApplier:
         options = ApplierOptions(
-            self._spec.job_id, self.epoch, self._spec.conflict_policy, Lsn.parse, self._rows, self._names
+            self._spec.job_id, self._epoch, self._spec.conflict_policy, Lsn.parse, self._rows, self._names
         )
         return MyApplier(self._spec.target, options)
 

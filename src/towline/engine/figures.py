@@ -227,9 +227,9 @@ class JobFigures:
         if held_bytes is not None:
             at_s = now_s - (self._clock.now_us() - source.at_us) / 1e6
             rows = self.copy.rows_done
+            row_bytes = self.copy.wire_bytes_moved / rows if rows else 0.0
             self._forecaster.add_log(
-                SourceLog(at_s, end_bytes, held_bytes, unseen_s, _counted_rows(source), uncounted_bytes),
-                row_bytes=self.copy.wire_bytes_moved / rows if rows else 0.0,
+                SourceLog(at_s, end_bytes, held_bytes, unseen_s, _counted_rows(source), uncounted_bytes, row_bytes)
             )
 
     def _forecast(self, full: FullPhase, left: Left, now_us: int) -> Forecast | None:

@@ -48,7 +48,7 @@ _PER_LOG_BYTE: Final = 5.0
 # Changes are applied by one session, however many the copy had.
 _MAX_APPLY_BYTES_PER_S: Final = 30_000_000.0
 # The most of the log that is due to a changed row, index entries included, besides twice a row's size.
-_MAX_LOG_PER_CHANGE: Final = 1024
+_MAX_LOG_BYTES_PER_CHANGE: Final = 1024
 # Servers are ahead or behind with what they tell of an index, so the guess is given up only when so much is built.
 _INDEX_PRIOR_SHARE: Final = 0.4
 # What took so long already, and longer than was thought, takes some more.
@@ -147,7 +147,7 @@ class SourceLog:
 
     `unseen_s`: so long before the first look the job has needed it too, of which only the time is known.
     `changed_rows`: a running total, None if it is not known now.  `uncounted_bytes`: what of `held_bytes` was written
-    before its rows were counted, and may be anything.
+    before its rows were counted, and may be anything.  `row_bytes`: of a copied row, in the mean.
     """
 
     at_s: float
@@ -156,6 +156,7 @@ class SourceLog:
     unseen_s: float = 0.0
     changed_rows: int | None = None
     uncounted_bytes: int = 0
+    row_bytes: float = 0.0
 
 
 class Forecaster:
@@ -171,7 +172,6 @@ class Forecaster:
         self._catch_up_s = 0.0
         self._first_log: SourceLog | None = None
         self._log: SourceLog | None = None
-        self._change_share = 1.0  # of the log that was written since the first look
 
     def add_index(self, now_s: float, done: float) -> None:
         """`done`: a running total, while indexes are being built."""
@@ -181,16 +181,9 @@ class Forecaster:
         begun_s, first = self._index_begun
         self._index_waited_s = now_s - begun_s if done == first else 0.0
 
-    def add_log(self, log: SourceLog, *, row_bytes: float = 0.0) -> None:
-        """`row_bytes`: of a copied row, in the mean."""
-        first = self._first_log = self._first_log or log
+    def add_log(self, log: SourceLog) -> None:
+        self._first_log = self._first_log or log
         self._log = log
-        grown = log.end_bytes - first.end_bytes
-        self._change_share = 1.0
-        if grown > 0 and log.changed_rows is not None and first.changed_rows is not None:
-            rows = log.changed_rows - first.changed_rows
-            if rows >= 0:  # the source's statistics may have been reset
-                self._change_share = min(1.0, rows * (_MAX_LOG_PER_CHANGE + 2 * row_bytes) / grown)
 
     def add_proven(self, now_s: float, proven_us: int | None) -> None:
         """`proven_us`: while the stream runs, None before the first proof."""
@@ -260,12 +253,12 @@ class Forecaster:
 
     def _catch_up_ahead_s(self, until_then_s: float) -> float | None:
         """How long the catch-up will take that begins in `until_then_s`; None if the target would never get there."""
-        if self._log is None:
+        log, first = self._log, self._first_log
+        if log is None or first is None:
             return _FIRST_PROOF_S  # the source has not said yet; most write little beside a migration
         per_s = self._log_per_s() or 0.0
-        uncounted = self._log.uncounted_bytes
-        held = uncounted + (self._log.held_bytes - uncounted) * self._change_share
-        backlog = held + per_s * (self._log.unseen_s + until_then_s)
+        held = log.uncounted_bytes + (log.held_bytes - log.uncounted_bytes) * _change_share(first, log)
+        backlog = held + per_s * (log.unseen_s + until_then_s)
         copy_rate = self.data.per_s(math.inf)
         apply_rate = min(_MAX_APPLY_BYTES_PER_S, math.inf if copy_rate is None else copy_rate / _PER_LOG_BYTE)
         if per_s >= apply_rate * 0.9:
@@ -274,16 +267,27 @@ class Forecaster:
 
     def _log_per_s(self) -> float | None:
         """Bytes of the source's log that are changes; None without evidence."""
-        if self._log is None or self._first_log is None or self._log.at_s - self._first_log.at_s < _MIN_EVIDENCE_S:
+        log, first = self._log, self._first_log
+        if log is None or first is None or log.at_s - first.at_s < _MIN_EVIDENCE_S:
             return None
-        grown = max(0, self._log.end_bytes - self._first_log.end_bytes) * self._change_share
-        return grown / (self._log.at_s - self._first_log.at_s)
+        return max(0, log.end_bytes - first.end_bytes) * _change_share(first, log) / (log.at_s - first.at_s)
 
     def _catch_up_as_thought(self) -> Forecast | None:
         """Before it is seen how fast the stream is; None once it takes longer than was thought."""
         thought_s = 0.0 if self._catch_up_begun is None else self._catch_up_begun[1]
         left_s = thought_s - self._catch_up_s
         return _forecast([(left_s, 0.7)]) if left_s > 0 else None
+
+
+def _change_share(first: SourceLog, log: SourceLog) -> float:
+    """At most so much of the log that was written between two looks is changes. 1 where rows were not counted."""
+    grown = log.end_bytes - first.end_bytes
+    if grown <= 0 or log.changed_rows is None or first.changed_rows is None:
+        return 1.0
+    rows = log.changed_rows - first.changed_rows
+    if rows < 0:  # the source's statistics were reset
+        return 1.0
+    return min(1.0, rows * (_MAX_LOG_BYTES_PER_CHANGE + 2 * log.row_bytes) / grown)
 
 
 def _forecast(parts: Sequence[tuple[float, float]]) -> Forecast | None:

@@ -106,8 +106,10 @@ class Database:
                 await asyncio.to_thread(self._set_wal)
                 return
             except sqlite3.DatabaseError as error:
-                # Two processes may do it at once, and for this step SQLite does not wait by itself.
-                if getattr(error, "sqlite_errorcode", None) not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                # Two processes may do it at once, and for this step SQLite does not wait by itself.  The low byte is
+                # the code, the others say more of it (SQLite, "Result and Error Codes").
+                code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+                if code not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                     raise StoreUnavailable(
                         "the store cannot be opened: it is no SQLite file, or may not be read"
                     ) from error

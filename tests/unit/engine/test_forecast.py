@@ -47,7 +47,7 @@ def test_whatever_moves_gives_a_sound_range_or_none(
         now_s, done = now_s + passed_s, done + more
         forecaster.data.add(now_s, done)
         forecaster.add_index(now_s, done)
-        forecaster.add_log(SourceLog(now_s, int(done), int(abs(more)), changed_rows=int(more)), row_bytes=10.0)
+        forecaster.add_log(SourceLog(now_s, int(done), int(abs(more)), changed_rows=int(more), row_bytes=10.0))
         forecaster.add_proven(now_s, int(done))
     for known in (
         forecaster.full_phase(left(data, index * index_total, index_total=index_total), follows=follows),
@@ -157,14 +157,14 @@ def test_log_that_no_changed_row_accounts_for_is_nothing_to_catch_up_with():
     """Pages that are written whole as the copy reads them first: 200 MB in two seconds, and 1,000 changed rows."""
     forecaster = Forecaster()
     run(forecaster.data, begin_s=0, seconds=10, per_s=75_000_000.0)
-    forecaster.add_log(SourceLog(0.0, 7_000_000, 90_000_000, changed_rows=5_000), row_bytes=100.0)
-    forecaster.add_log(SourceLog(10.0, 1_007_000_000, 1_090_000_000, changed_rows=6_000), row_bytes=100.0)
+    forecaster.add_log(SourceLog(0.0, 7_000_000, 90_000_000, changed_rows=5_000, row_bytes=100.0))
+    forecaster.add_log(SourceLog(10.0, 1_007_000_000, 1_090_000_000, changed_rows=6_000, row_bytes=100.0))
     known = forecaster.full_phase(left(750_000_000), follows=True)
     assert known is not None
     assert known.seconds == 11  # 10 for the rows, 1 for the proof
     # The same log where the source does not tell what it has changed, or no more since its statistics were reset.
     for changed_rows in (None, 4_999):
-        forecaster.add_log(SourceLog(10.0, 1_007_000_000, 1_000_000_000, changed_rows=changed_rows), row_bytes=100.0)
+        forecaster.add_log(SourceLog(10.0, 1_007_000_000, 1_000_000_000, changed_rows=changed_rows, row_bytes=100.0))
         assert forecaster.full_phase(left(750_000_000), follows=True) is None
 
 
