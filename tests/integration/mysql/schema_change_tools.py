@@ -9,6 +9,9 @@ from threading import Thread
 from time import monotonic, sleep
 from typing import Any
 
+from pymysql.constants import ER
+from pymysql.err import OperationalError
+
 from tests.fault.jobs import repeating
 from tests.servers.mysql import MysqlDatabase
 
@@ -38,11 +41,11 @@ class Writer:
         # Far from each other, so that they meet chunks that are copied already as well as later ones.
         new, changed, gone = 10_000 + k, k * 37 % ROWS + 1, k * 53 % ROWS + 1
         with connection.cursor() as cursor:
-            cursor.execute("REPLACE INTO s (id, a, v) VALUES (%s, %s, 'new')", (new, k))
+            _run_again(cursor, "REPLACE INTO s (id, a, v) VALUES (%s, %s, 'new')", (new, k))
             self.changes.append((new, (new, k, "new")))
-            cursor.execute("REPLACE INTO s (id, a, v) VALUES (%s, %s, 'changed')", (changed, -k))
+            _run_again(cursor, "REPLACE INTO s (id, a, v) VALUES (%s, %s, 'changed')", (changed, -k))
             self.changes.append((changed, (changed, -k, "changed")))
-            cursor.execute("DELETE FROM s WHERE id = %s", (gone,))
+            _run_again(cursor, "DELETE FROM s WHERE id = %s", (gone,))
             self.changes.append((gone, None))
 
 
@@ -64,10 +67,11 @@ def run_gh_ost(source: MysqlDatabase, writer: Writer, alter: str) -> None:
         run.execute(f"alter /* gh-ost */ table {name}.`_s_gho` {alter}")
         run.execute(f"insert /* gh-ost */ into {name}.`_s_ghc` (hint, value) values ('state', 'GhostTableMigrated')")
         for first in range(0, ROWS, _CHUNK):
-            run.execute(
+            _run_again(
+                run,
                 f"insert /* gh-ost {name}.`s` */ ignore into {name}.`_s_gho` (`id`, `a`, `v`)"
                 f" (select `id`, `a`, `v` from {name}.`s` force index (`PRIMARY`)"
-                f" where ((`id` > {first})) and ((`id` <= {first + _CHUNK})) lock in share mode)"
+                f" where ((`id` > {first})) and ((`id` <= {first + _CHUNK})) lock in share mode)",
             )
             _copy_changes(run, writer, name)
         run.execute(
@@ -108,10 +112,11 @@ def run_pt_osc(source: MysqlDatabase, alter: str) -> None:
             cursor.execute(f"CREATE TRIGGER pt_osc_{event.lower()} AFTER {event} ON {name}.`s` FOR EACH ROW {does}")
         for first in range(0, ROWS, _CHUNK):
             last = first + _CHUNK if first + _CHUNK < ROWS else 1_000_000
-            cursor.execute(
+            _run_again(
+                cursor,
                 f"INSERT LOW_PRIORITY IGNORE INTO {name}.`{new}` (`id`, `a`, `v`) SELECT `id`, `a`, `v`"
                 f" FROM {name}.`s` FORCE INDEX(`PRIMARY`) WHERE ((`id` > {first})) AND ((`id` <= {last}))"
-                " LOCK IN SHARE MODE /*pt-online-schema-change 4711 copy nibble*/"
+                " LOCK IN SHARE MODE /*pt-online-schema-change 4711 copy nibble*/",
             )
         cursor.execute(f"ANALYZE TABLE {name}.`{new}` /* pt-online-schema-change */")
         cursor.fetchall()
@@ -119,6 +124,20 @@ def run_pt_osc(source: MysqlDatabase, alter: str) -> None:
         cursor.execute(f"DROP TABLE IF EXISTS {name}.`{old}`")
         for event in ("delete", "update", "insert"):
             cursor.execute(f"DROP TRIGGER IF EXISTS {name}.`pt_osc_{event}`")
+
+
+def _run_again(cursor: Any, statement: str, values: tuple[Any, ...] = ()) -> None:
+    """Runs it until it is not the one that the server gave up for another, as these tools and their users do.
+
+    A chunk locks the rows it reads and then the copy's, a change goes the other way round through the triggers.
+    """
+    while True:
+        try:
+            cursor.execute(statement, values)
+            return
+        except OperationalError as error:
+            if error.args[0] != ER.LOCK_DEADLOCK:
+                raise
 
 
 def _copy_changes(cursor: Any, writer: Writer, name: str) -> None:
