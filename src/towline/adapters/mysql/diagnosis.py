@@ -6,24 +6,28 @@ Who waits for whom is in different places, see `lock_waits.py`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
+from towline.adapters.mysql.binlog_events import render_xa_name
 from towline.adapters.mysql.connection import connect, own_sessions
 from towline.adapters.mysql.errors import number_of
 from towline.adapters.mysql.lock_waits import describe_sessions, read_lock_waits
-from towline.adapters.mysql.session import Session
+from towline.adapters.mysql.session import Row, Session
 from towline.domain.diagnosis import KeptLog, OpenTransaction, SourceFacts, TargetFacts
+from towline.domain.diagnosis import Session as SeenSession
 from towline.domain.errors import MissingPrivilege, Side, TowlineError
 from towline.domain.jobs import Endpoint
 
 _BINLOG_DISABLED: Final = 1381
 _DAY_S: Final = 86_400.0
 _OPEN_TRANSACTIONS: Final = """
-SELECT trx_mysql_thread_id FROM information_schema.innodb_trx
-WHERE trx_mysql_thread_id <> 0 AND trx_rows_modified > 0 ORDER BY trx_started LIMIT 5
+SELECT trx_mysql_thread_id, timestampdiff(microsecond, trx_started, now(6)) / 1000000 FROM information_schema.innodb_trx
+WHERE trx_rows_modified > 0 AND (trx_mysql_thread_id <> 0) = %s ORDER BY trx_started LIMIT 5
 """
+_XA_REFUSED: Final = 1401  # what MySQL 8 says to an account without XA_RECOVER_ADMIN
 _RETENTION: Final = """
 SHOW GLOBAL VARIABLES WHERE variable_name IN ('log_bin', 'binlog_expire_logs_seconds', 'expire_logs_days',
     'binlog_expire_logs_auto_purge', 'max_binlog_total_size', 'binlog_space_limit', 'log_bin_basename')
@@ -146,13 +150,53 @@ def choose_disk_room(room_bytes: Mapping[str, int], place: str) -> int | None:
 
 
 async def _read_transactions(session: Session) -> tuple[OpenTransaction, ...] | None:
-    """The oldest that have written; None when the account may not see those of others."""
+    """The oldest that have written, and all that are prepared; None when the account may not see those of others."""
     try:
-        pids = [int(row[0]) for row in await session.query(_OPEN_TRANSACTIONS)]
+        pids = [int(row[0]) for row in await session.query(_OPEN_TRANSACTIONS % 1)]
+        prepared = await _read_prepared(session)
     except MissingPrivilege:
         return None
     described = await describe_sessions(session, pids)
-    return tuple(OpenTransaction(described[pid], has_written=True, is_in_database=True) for pid in pids)
+    seen = (*prepared, *(described[pid] for pid in pids))
+    return tuple(OpenTransaction(one, has_written=True, is_in_database=True) for one in seen)
+
+
+async def _read_prepared(session: Session) -> list[SeenSession]:
+    """Prepared transactions, which outlive their session and the server, by name where the account may see that.
+
+    Where not, those of InnoDB without a session, which may also be the server's own work for a moment or a rollback
+    after a crash: their age decides.
+    """
+    try:
+        # MySQL declares a name as text in the session's character set, which it need not be.
+        rows = await session.query("XA RECOVER" if session.flavor.is_mariadb else "XA RECOVER CONVERT XID")
+    except TowlineError as error:
+        if number_of(error) != _XA_REFUSED:
+            raise
+        ages_s = [float(row[1]) for row in await session.query(_OPEN_TRANSACTIONS % 0)]
+        return [SeenSession(None, state="prepared", transaction_age_s=age_s, end_with=_NAMELESS) for age_s in ages_s]
+    names = [render_xa_recovered(row) for row in rows]
+    return [SeenSession(None, state="prepared", prepared_as=name, end_with=f"XA ROLLBACK {name}") for name in names]
+
+
+_NAMELESS: Final = "XA COMMIT or XA ROLLBACK with the name that XA RECOVER shows to an account with XA_RECOVER_ADMIN"
+
+
+def render_xa_recovered(row: Row) -> str:
+    """The name as it is written in XA COMMIT, of a row of XA RECOVER: formatID, two lengths, both parts as one. Pure.
+
+    The parts are bytes, or `0x` and digits.
+    MySQL manual, 15.3.8.1 (XA Transaction SQL Statements).
+    """
+    form, global_size, branch_size, data = row
+    whole = data if isinstance(data, bytes) else bytes.fromhex(str(data).removeprefix("0x"))
+    parts = whole[: int(global_size)], whole[int(global_size) : int(global_size) + int(branch_size)]
+    if not all(_PLAIN_NAME.fullmatch(part) for part in parts):
+        return render_xa_name(*parts, int(form))
+    return ",".join((*(f"'{part.decode()}'" for part in parts), str(int(form))))
+
+
+_PLAIN_NAME: Final = re.compile(rb"[0-9A-Za-z_.:@/ -]*")
 
 
 def _read_keep_time_s(settings: Mapping[str, str]) -> float:
