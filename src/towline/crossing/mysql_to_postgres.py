@@ -45,7 +45,9 @@ class MysqlToPostgres:
             LeaseLost: another worker owns the job.
         """
         source = await look_at_source(spec)
-        owned = await take_over_target(spec, epoch=epoch, source_identity=source.identity)
+        owned = await take_over_target(
+            spec, epoch=epoch, source_identity=source.identity, find_obstacle=source.find_obstacle
+        )
         sides = _Sides(spec, epoch=owned.epoch, work_dir=work_dir, is_mariadb=source.flavor.is_mariadb)
         # Its positions are all `BinlogPosition`: the engine gives back only positions that came from this side.
         return cast(Sides, sides)

@@ -375,52 +375,6 @@ def current_file_of(server: MysqlServer) -> BinlogOffset:
     return BinlogOffset(row[0], int(row[1]))
 
 
-async def test_another_server_takes_over_by_gtid(private_mysql: MysqlServerFactory, mysql_product: Product) -> None:
-    first, second = private_mysql(mysql_product), private_mysql(mysql_product)
-    start_replica(second, first)
-    first.execute("CREATE DATABASE d")
-    old, new = MysqlDatabase(first, "d"), MysqlDatabase(second, "d")
-    old.execute(MAKE_TABLE)
-    start = current_position(first)
-    rows: dict = {}
-    await asyncio.to_thread(run_random_writes, old, 1, 30)
-    async with reading(old, KEYED, start) as running:
-        await running.wait_covered(current_position(first))
-        for transaction in running.sink.transactions:
-            apply(transaction.changes, rows)
-        middle = running.sink.transactions[-1].position
-    await asyncio.to_thread(run_random_writes, old, 2, 30)
-    await wait_replicated(second, current_position(first))
-    first.kill()
-    second.execute("STOP SLAVE" if second.is_mariadb else "STOP REPLICA")
-    await asyncio.to_thread(run_random_writes, new, 3, 30)
-    async with reading(new, KEYED, middle) as running:
-        await running.wait_covered(current_position(second))
-    for transaction in running.sink.transactions:
-        apply(transaction.changes, rows)
-    assert rows == contents(new)
-
-
-def start_replica(replica: MysqlServer, source: MysqlServer) -> None:
-    if replica.is_mariadb:
-        how, begin = "CHANGE MASTER TO MASTER_{}, MASTER_USE_GTID = slave_pos", "START SLAVE"
-        settings = "HOST='{}', MASTER_PORT={}, MASTER_USER='{}', MASTER_PASSWORD='{}'"
-    else:
-        how, begin = (
-            "CHANGE REPLICATION SOURCE TO SOURCE_{}, SOURCE_AUTO_POSITION = 1, GET_SOURCE_PUBLIC_KEY = 1",
-            "START REPLICA",
-        )
-        settings = "HOST='{}', SOURCE_PORT={}, SOURCE_USER='{}', SOURCE_PASSWORD='{}'"
-    replica.execute(how.format(settings.format(source.host, source.port, source.user, source.password)), begin)
-
-
-async def wait_replicated(replica: MysqlServer, position: BinlogPosition) -> None:
-    deadline_s = time.monotonic() + 30
-    while not current_position(replica).covers(position):
-        assert time.monotonic() < deadline_s, "the replica does not follow"
-        await asyncio.sleep(0.05)
-
-
 async def test_server_that_is_behind_is_told_from_one_that_purged(
     mysql_server: MysqlServer, mysql_server_second: MysqlServer, fresh_mysql_database: MysqlDatabaseFactory
 ) -> None:

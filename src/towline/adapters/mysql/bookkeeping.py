@@ -18,6 +18,7 @@ from typing import Final
 
 from towline.adapters.mysql.session import Session
 from towline.domain.errors import LeaseLost, SetupError, Side, TargetBusy, TowlineError
+from towline.domain.failover import FindObstacle, Followed, no_other_server, require_follower
 
 _OPTIONS: Final = "ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin"
 _NAMES: Final = 256  # sessions of one job that hold a name; more than its chunk writers and builders together
@@ -163,14 +164,22 @@ async def ensure_bookkeeping(session: Session) -> None:
         await session.execute(statement, what="creating the bookkeeping")
 
 
-async def take_over(session: Session, job_id: str, *, epoch: int | None, source_identity: str) -> int:
+async def take_over(
+    session: Session,
+    job_id: str,
+    *,
+    epoch: int | None,
+    source_identity: str,
+    find_obstacle: FindObstacle = no_other_server,
+) -> int:
     """Make this worker the only writer of the job and return its epoch.
 
-    `epoch` None means "whatever comes next" (one-shot use without a lease).
+    `epoch` None means "whatever comes next" (one-shot use without a lease).  `find_obstacle` is asked when the source
+    is another server than the one that the job was copied from.
 
     Raises:
         LeaseLost: somebody with a higher epoch owns the job already.
-        SetupError: the job's rows on this target belong to another source.
+        SetupError: the job's rows on this target belong to another source, which this one does not follow.
     """
     await end_sessions(session, job_id)
     await session.execute(BEGIN)
@@ -187,18 +196,27 @@ async def take_over(session: Session, job_id: str, *, epoch: int | None, source_
         return mine
     before, identity = row
     mine = epoch if epoch is not None else before + 1
-    if identity != source_identity:
-        raise SetupError(
-            f"job {job_id} on this target was copied from another source server",
-            side=Side.TARGET,
-            remedy="Point the job at its first source again, or end it and start a new one.",
-        )
     if before > mine:
         raise LeaseLost(f"job {job_id} is owned with epoch {before}, this worker has {mine}")
-    await session.execute("UPDATE towline.job SET epoch = %s WHERE job_id = %s", mine, job_id)
+    if identity != source_identity:
+        require_follower(await _read_followed(session, job_id), job_id, find_obstacle)
+    await session.execute(
+        "UPDATE towline.job SET epoch = %s, source_identity = %s WHERE job_id = %s", mine, source_identity, job_id
+    )
     await session.execute("UPDATE towline.checkpoint SET epoch = %s WHERE job_id = %s", mine, job_id)
     await session.execute("COMMIT")
     return mine
+
+
+async def _read_followed(session: Session, job_id: str) -> Followed:
+    row = await session.query_one(
+        "SELECT completed_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM towline.joining g WHERE g.job_id = j.job_id),"
+        " (SELECT position FROM towline.checkpoint c WHERE c.job_id = j.job_id) FROM towline.job j WHERE job_id = %s",
+        job_id,
+    )
+    assert row is not None
+    snapshots = await session.query("SELECT position FROM towline.snapshot WHERE job_id = %s", job_id)
+    return Followed(row[1], tuple(str(position) for (position,) in snapshots), is_complete=bool(row[0]))
 
 
 async def require_epoch(session: Session, job_id: str, epoch: int) -> None:

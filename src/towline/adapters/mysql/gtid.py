@@ -203,6 +203,10 @@ class MariadbGtids(BinlogPosition):
         """Server id and number of the domain's last transaction."""
         return self._domains.get(domain)
 
+    def has_writer(self, server: int) -> bool:
+        """Whether that server wrote the last transaction of one of the domains."""
+        return any(writer == server for writer, _ in self._domains.values())
+
     def is_within(self, state: str) -> bool:
         """Whether a server whose `gtid_binlog_state` this is has written every one of these transactions.
 

@@ -78,7 +78,9 @@ async def open_sides(spec: JobSpec, *, epoch: int | None, work_dir: Path) -> MyS
         LeaseLost: another worker owns the job.
     """
     source = await look_at_source(spec)
-    owned = await take_over_target(spec, epoch=epoch, source_identity=source.identity)
+    owned = await take_over_target(
+        spec, epoch=epoch, source_identity=source.identity, find_obstacle=source.find_obstacle
+    )
     return MySides(
         spec,
         epoch=owned.epoch,

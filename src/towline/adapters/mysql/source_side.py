@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from towline.adapters.mysql.catalog import read_identity
 from towline.adapters.mysql.connection import connect
 from towline.adapters.mysql.diagnosis import MySourceDiagnosis
+from towline.adapters.mysql.failover import find_obstacle
 from towline.adapters.mysql.flavor import Flavor
 from towline.adapters.mysql.gtid import BinlogPosition, parse_position
 from towline.adapters.mysql.positions import read_position
 from towline.domain.errors import SetupError, Side
+from towline.domain.failover import Followed
 from towline.domain.jobs import JobSpec
 
 
@@ -41,12 +43,18 @@ class MySourceSide:
 class MyServer:
     identity: str
     flavor: Flavor
+    server_id: int
+
+    def find_obstacle(self, followed: Followed) -> str | None:
+        """Why a job that another server was the source of cannot go on at this one."""
+        return find_obstacle(followed, server_id=self.server_id)
 
 
 async def look_at_source(spec: JobSpec) -> MyServer:
     """Raises: ConnectionRefused, ServerUnreachable."""
     session = await connect(spec.source, purpose=f"{spec.job_id}:identity", side=Side.SOURCE)
     try:
-        return MyServer(await read_identity(session), session.flavor)
+        server_id = int(await session.query_value("SELECT @@GLOBAL.server_id"))
+        return MyServer(await read_identity(session), session.flavor, server_id)
     finally:
         session.terminate()

@@ -11,6 +11,7 @@ from towline.adapters.mysql.diagnosis import MyTargetDiagnosis
 from towline.adapters.mysql.session import Session
 from towline.adapters.mysql.structure_target import MyStructureTarget
 from towline.domain.errors import Side
+from towline.domain.failover import FindObstacle, no_other_server
 from towline.domain.jobs import JobSpec
 
 
@@ -48,17 +49,22 @@ class MyOwnership:
     feed_epoch: int | None
 
 
-async def take_over_target(spec: JobSpec, *, epoch: int | None, source_identity: str) -> MyOwnership:
+async def take_over_target(
+    spec: JobSpec, *, epoch: int | None, source_identity: str, find_obstacle: FindObstacle = no_other_server
+) -> MyOwnership:
     """Make this worker the job's only writer.
 
     Raises:
         ConnectionRefused, ServerUnreachable: the target cannot be reached.
         LeaseLost: another worker owns the job.
+        SetupError: the source is another server than the job's, and `find_obstacle` says why that is none.
     """
     session = await connect(spec.target, purpose=f"{spec.job_id}:owner", side=Side.TARGET)
     try:
         await ensure_bookkeeping(session)
-        mine = await take_over(session, spec.job_id, epoch=epoch, source_identity=source_identity)
+        mine = await take_over(
+            session, spec.job_id, epoch=epoch, source_identity=source_identity, find_obstacle=find_obstacle
+        )
         await hold_name(session, spec.job_id)
         return MyOwnership(session, mine, await read_feed_epoch(session, spec.job_id))
     except BaseException:

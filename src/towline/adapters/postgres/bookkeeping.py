@@ -13,7 +13,8 @@ import asyncpg
 from towline.adapters.postgres.applier import STREAM_DDL
 from towline.adapters.postgres.replaced import REPLACED_DDL
 from towline.adapters.postgres.structure_plan import STRUCTURE_DDL
-from towline.domain.errors import LeaseLost, SetupError, Side
+from towline.domain.errors import LeaseLost, Side
+from towline.domain.failover import FindObstacle, Followed, no_other_server, require_follower
 
 SCHEMA = "towline"
 
@@ -136,15 +137,23 @@ async def ensure_bookkeeping(connection: asyncpg.Connection) -> None:
             await connection.execute(_CLOSE_SCHEMA)
 
 
-async def take_over(connection: asyncpg.Connection, job_id: str, *, epoch: int | None, source_identity: str) -> int:
+async def take_over(
+    connection: asyncpg.Connection,
+    job_id: str,
+    *,
+    epoch: int | None,
+    source_identity: str,
+    find_obstacle: FindObstacle = no_other_server,
+) -> int:
     """Make this worker the only writer of the job and return its epoch.
 
     `epoch` None means "whatever comes next" (one-shot use without a lease).  Sessions of an earlier owner
-    are ended first, so that an index build of a dead worker holds nobody up.
+    are ended first, so that an index build of a dead worker holds nobody up.  `find_obstacle` is asked when the source
+    is another server or database than the one that the job was copied from.
 
     Raises:
         LeaseLost: somebody with a higher epoch owns the job already.
-        SetupError: the job's rows on this target belong to another source.
+        SetupError: the job's rows on this target belong to another source, which this one does not follow.
     """
     await _end_sessions(connection, job_id)
     async with connection.transaction():
@@ -160,18 +169,30 @@ async def take_over(connection: asyncpg.Connection, job_id: str, *, epoch: int |
                 source_identity,
             )
             return mine
-        if row["source_identity"] != source_identity:
-            raise SetupError(
-                f"job {job_id} on this target was copied from another source server or database",
-                side=Side.TARGET,
-                remedy="Point the job at its first source again, or end it and start a new one.",
-            )
         mine = epoch if epoch is not None else row["epoch"] + 1
         if row["epoch"] > mine:
             raise LeaseLost(f"job {job_id} is owned with epoch {row['epoch']}, this worker has {mine}")
-        await connection.execute("UPDATE towline.job SET epoch = $2 WHERE job_id = $1", job_id, mine)
+        if row["source_identity"] != source_identity:
+            require_follower(await _read_followed(connection, job_id), job_id, find_obstacle)
+        await connection.execute(
+            "UPDATE towline.job SET epoch = $2, source_identity = $3 WHERE job_id = $1", job_id, mine, source_identity
+        )
         await connection.execute("UPDATE towline.checkpoint SET epoch = $2 WHERE job_id = $1", job_id, mine)
         return mine
+
+
+async def _read_followed(connection: asyncpg.Connection, job_id: str) -> Followed:
+    row = await connection.fetchrow(
+        """SELECT completed_at IS NOT NULL AS is_complete,
+                  (SELECT position FROM towline.checkpoint c WHERE c.job_id = j.job_id) AS checkpoint
+           FROM towline.job j WHERE job_id = $1""",
+        job_id,
+    )
+    assert row is not None
+    snapshots = await connection.fetch("SELECT position FROM towline.snapshot WHERE job_id = $1", job_id)
+    return Followed(
+        row["checkpoint"], tuple(snapshot["position"] for snapshot in snapshots), is_complete=row["is_complete"]
+    )
 
 
 async def _end_sessions(connection: asyncpg.Connection, job_id: str) -> None:

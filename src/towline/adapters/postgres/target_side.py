@@ -11,6 +11,7 @@ from towline.adapters.postgres.diagnosis import PgTargetDiagnosis
 from towline.adapters.postgres.errors import translated
 from towline.adapters.postgres.structure_target import PgStructureTarget
 from towline.domain.errors import Side
+from towline.domain.failover import FindObstacle, no_other_server
 from towline.domain.jobs import JobSpec
 
 
@@ -43,18 +44,23 @@ class PgOwnership:
     major: int
 
 
-async def take_over_target(spec: JobSpec, *, epoch: int | None, source_identity: str) -> PgOwnership:
+async def take_over_target(
+    spec: JobSpec, *, epoch: int | None, source_identity: str, find_obstacle: FindObstacle = no_other_server
+) -> PgOwnership:
     """Make this worker the job's only writer.
 
     Raises:
         ConnectionRefused, ServerUnreachable: the target cannot be reached.
         LeaseLost: another worker owns the job.
+        SetupError: the source is another server than the job's, and `find_obstacle` says why that is none.
     """
     connection = await connect(spec.target, purpose=f"{spec.job_id}:take-over", side=Side.TARGET)
     try:
         with translated(Side.TARGET, what="taking the job over"):
             await ensure_bookkeeping(connection)
-            mine = await take_over(connection, spec.job_id, epoch=epoch, source_identity=source_identity)
+            mine = await take_over(
+                connection, spec.job_id, epoch=epoch, source_identity=source_identity, find_obstacle=find_obstacle
+            )
             feed_epoch = await read_feed_epoch(connection, spec.job_id)
             return PgOwnership(mine, feed_epoch, connection.get_server_version().major)
     finally:
