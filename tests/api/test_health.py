@@ -16,7 +16,8 @@ from towline.domain.diagnosis import (
     TargetFacts,
 )
 from towline.domain.jobs import JobStatus
-from towline.domain.progress import Phase, Progress
+from towline.domain.progress import PartProgress, Phase, Progress
+from towline.domain.tables import TotalOrigin
 
 BLOCKER = Session(
     4711, "ada", "psql", "shop", "active", "LOCK TABLE t", 40.04, end_with="SELECT pg_terminate_backend(4711)"
@@ -67,6 +68,37 @@ async def streaming_job(api: Api, progress: Progress, name: str = "move-shop") -
     await api.bring_to(job_id, JobStatus.STREAMING)
     await api.report(job_id, progress)
     return job_id
+
+
+async def test_progress_of_each_kind_says_what_its_total_is_known_from(api: Api) -> None:
+    progress = replace(
+        in_step(api),
+        phase=Phase.COPY,
+        percent=41,
+        structure=PartProgress(3, 3, TotalOrigin.EXACT, is_finished=True, remaining_s=0),
+        data=PartProgress(40, 70, TotalOrigin.COUNTED, remaining_s=12),
+        index=PartProgress(0, 30),
+    )
+    job_id = await streaming_job(api, progress)
+    assert (await health_of(api, job_id))["progress"] == {
+        "percent": 41,
+        "structure": part(3, 3, 100, "exact", is_finished=True, remaining_s=0),
+        "data": part(40, 70, 57, "counted", remaining_s=12),
+        "index": part(0, 30, 0, "statistics"),
+    }
+
+
+def part(
+    done: int, total: int, percent: int, origin: str, *, is_finished: bool = False, remaining_s: int | None = None
+) -> dict[str, Any]:
+    return {
+        "done": done,
+        "total": total,
+        "percent": percent,
+        "origin": origin,
+        "is_finished": is_finished,
+        "remaining_s": remaining_s,
+    }
 
 
 async def health_of(api: Api, job_id: str) -> dict[str, Any]:

@@ -250,6 +250,12 @@ _HEALTH: Final = health.HealthAnswer(
     job_id=JOB,
     transfer_status="INCRE_TRANSFER_STARTED",
     process_time=int(_MS),
+    progress=health.ProgressBody(
+        percent=100,
+        structure=health.PartBody(12, 12, 100, "exact", True, 0),
+        data=health.PartBody(73_400_320, 73_400_320, 100, "exact", True, 0),
+        index=health.PartBody(8_388_608, 8_388_608, 100, "exact", True, 0),
+    ),
     delay=health.DelayBody(total_ms=400, read_ms=100, queue_ms=100, apply_ms=200),
     remaining=health.RemainingBody(
         seconds=0, low_s=None, high_s=None, confidence=0.8, estimated=None, estimates_kept=12, score=None

@@ -324,7 +324,7 @@ class FullPhase:
             PartProgress(
                 self.index_done_bytes,
                 self.index_total_bytes,
-                TotalOrigin.STATISTICS,
+                TotalOrigin.EXACT if self.is_index_finished else TotalOrigin.STATISTICS,
                 self.is_index_finished,
                 _whole_seconds(index_remaining_s),
             ),

@@ -19,7 +19,7 @@ from towline.api.wire.words import STATUS_WORD
 from towline.domain.diagnosis import Session
 from towline.domain.forecast import TrackRecord
 from towline.domain.health import Health, Reason, Retention, Stall, Verdict, Wait
-from towline.domain.progress import CONFIDENCE, DelaySplit, Progress
+from towline.domain.progress import CONFIDENCE, DelaySplit, PartProgress, Progress
 from towline.service.ports import JobHealth
 
 UNKNOWN: Final = "-1"
@@ -138,12 +138,36 @@ class RemainingBody(msgspec.Struct, frozen=True):
     score: ScoreBody | None
 
 
+class PartBody(msgspec.Struct, frozen=True):
+    """Of one kind of work: bytes on the source for data and index, objects for structure.
+
+    `origin`: what the total is known from, `statistics`, `counted` or `exact`.
+    """
+
+    done: int
+    total: int
+    percent: int
+    origin: str
+    is_finished: bool
+    remaining_s: int | None
+
+
+class ProgressBody(msgspec.Struct, frozen=True):
+    """Of the full phase."""
+
+    percent: int
+    structure: PartBody
+    data: PartBody
+    index: PartBody
+
+
 class HealthAnswer(msgspec.Struct, frozen=True):
     """`source_position` is the source's own, `received_position` what was read, `applied_position` what is durable."""
 
     job_id: str
     transfer_status: str
     process_time: int | None
+    progress: ProgressBody | None
     delay: DelayBody | None
     remaining: RemainingBody
     source_position: str | None
@@ -217,6 +241,7 @@ def render_health(job: JobHealth) -> HealthAnswer:
         job_id=job.job.job_id,
         transfer_status=STATUS_WORD[job.job.status],
         process_time=None if progress is None else progress.at_us // 1000,
+        progress=None if progress is None else _render_progress(progress),
         delay=_render_delay(health.delay),
         remaining=_render_remaining(progress, job.track),
         source_position=_of(progress, "source_position"),
@@ -243,6 +268,16 @@ def render_missing_verdict(requested_id: str, error: BaseException, language: La
 
 def _of(progress: Progress | None, member: str) -> str | None:
     return None if progress is None else getattr(progress, member)
+
+
+def _render_progress(progress: Progress) -> ProgressBody:
+    return ProgressBody(
+        progress.percent, _render_part(progress.structure), _render_part(progress.data), _render_part(progress.index)
+    )
+
+
+def _render_part(part: PartProgress) -> PartBody:
+    return PartBody(part.done, part.total, part.percent, part.origin.value, part.is_finished, part.remaining_s)
 
 
 def _render_delay(delay: DelaySplit | None) -> DelayBody | None:
