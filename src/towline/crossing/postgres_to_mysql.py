@@ -22,6 +22,7 @@ from towline.adapters.mysql.copy_target import MyCopyTarget
 from towline.adapters.mysql.flavor import Flavor
 from towline.adapters.mysql.foreign_rows import Convert, ForeignRows
 from towline.adapters.mysql.session import Session
+from towline.adapters.mysql.structure_target import MyStructureTarget
 from towline.adapters.mysql.target_side import MyTargetSide, take_over_target
 from towline.adapters.postgres.connection import connect as connect_postgres
 from towline.adapters.postgres.errors import translated
@@ -32,7 +33,7 @@ from towline.adapters.postgres.snapshot import PgChunkReader, PgCopySource, PgSn
 from towline.adapters.postgres.source_side import PgSourceSide, choose_feed, drop_feeds_after, look_at_source
 from towline.crossing.to_mysql_catalog import read_homes, read_tables
 from towline.crossing.to_mysql_checks import run_prechecks
-from towline.crossing.to_mysql_structure import CrossStructureSource, CrossStructureTarget, find_homes
+from towline.crossing.to_mysql_structure import CrossStructureSource, find_homes
 from towline.crossing.to_mysql_values import COPY_FORM, choose_converter, fit_block, select_value
 from towline.domain.changes import Relation
 from towline.domain.errors import Side, SnapshotLost, SourceChanged
@@ -62,7 +63,7 @@ class CrossSides(PgSourceSide, MyTargetSide):
             self,
             spec,
             owner=owner,
-            structure_target=CrossStructureTarget(spec.target, job_id=spec.job_id, epoch=epoch),
+            structure_target=MyStructureTarget(spec.target, job_id=spec.job_id, epoch=epoch),
             copy_target=MyCopyTarget(
                 spec.target,
                 job_id=spec.job_id,
@@ -169,7 +170,7 @@ class Partitions:
 
 
 async def _find_partitions(spec: JobSpec, epoch: int) -> Partitions:
-    target = CrossStructureTarget(spec.target, job_id=spec.job_id, epoch=epoch)
+    target = MyStructureTarget(spec.target, job_id=spec.job_id, epoch=epoch)
     try:
         items, _ = await target.load_structure()
     finally:

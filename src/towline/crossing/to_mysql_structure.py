@@ -14,7 +14,6 @@ from typing import Final
 from towline.adapters.mysql.catalog import SYSTEM_SCHEMAS
 from towline.adapters.mysql.flavor import Flavor
 from towline.adapters.mysql.quoting import qualified, quote_ident
-from towline.adapters.mysql.structure_target import MyStructureTarget
 from towline.adapters.postgres.connection import connect
 from towline.adapters.postgres.errors import translated
 from towline.crossing.to_mysql_catalog import (
@@ -90,25 +89,6 @@ class CrossStructureSource:
         finally:
             connection.terminate()
         return [SequenceValue(table.schema, table.name, last, is_called=True) for table, _, last in found]
-
-
-class CrossStructureTarget(MyStructureTarget):
-    """Lets AUTO_INCREMENT go on where the source's sequence stands, not only behind the last row."""
-
-    async def write_sequences(self, values: Sequence[SequenceValue]) -> None:
-        async with self._session() as session:
-            for value in values:
-                table = TableName(value.schema, value.name)
-                row = await session.query_one(
-                    """SELECT coalesce(t.auto_increment, 1) FROM information_schema.tables t
-                       JOIN information_schema.columns c
-                         ON c.table_schema = t.table_schema AND c.table_name = t.table_name
-                       WHERE t.table_schema = %s AND t.table_name = %s AND c.extra LIKE '%%auto_increment%%'""",
-                    table.schema,
-                    table.name,
-                )
-                if row is not None and value.last_value > 0 and int(row[0]) <= value.last_value:
-                    await session.execute(f"ALTER TABLE {qualified(table)} AUTO_INCREMENT = {value.last_value + 1}")
 
 
 def plan_items(tables: Sequence[SourceTable], target: Flavor, *, on_report: Report) -> list[StructureItem]:

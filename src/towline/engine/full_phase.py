@@ -61,7 +61,7 @@ async def run_full_phase(
         figures.phase = Phase.INDEXES
     await _create(run, Section.INDEXES, items)
     await _create(run, Section.AFTER_DATA, items)
-    await run.write_sequences()
+    await run.write_sequences(is_final=True)
     await target.mark_complete()
 
 

@@ -265,7 +265,7 @@ class _Attempt:
 
     async def _finish_stream(self) -> None:
         """What the stream does not carry: sequences and the rows of materialised views."""
-        await self.run.write_sequences()
+        await self.run.write_sequences(is_final=True)
         await self.run.sides.structure_target.refresh_views(on_report=self.run.reporter.note)
         await self.notes.look(is_final=True)
 

@@ -83,7 +83,14 @@ class StructureTarget(Protocol):
         """How far each index build in flight is, 0..1 by the item's number; a build nobody knows of is left out."""
         ...
 
-    async def write_sequences(self, values: Sequence[SequenceValue]) -> None: ...
+    async def write_sequences(self, values: Sequence[SequenceValue], *, is_final: bool) -> None:
+        """Let the target's sequences go on where the source's stand; those that it does not have are passed over.
+
+        Called again and again while changes are followed.  A target whose counters follow the rows, and on which
+        setting one is in the way of others, may leave it to the last time, when `is_final`, and to those that
+        stayed behind since the call before.
+        """
+        ...
 
     async def refresh_views(self, *, on_report: Callable[[StructureReport], None]) -> None:
         """Refresh the job's populated materialised views, in order of dependency; a failure is reported."""

@@ -40,7 +40,8 @@ class Run:
         if self.control.is_stop_wanted:
             raise StopWanted
 
-    async def write_sequences(self) -> None:
+    async def write_sequences(self, *, is_final: bool) -> None:
+        """See `engine.ports.StructureTarget`."""
         values = await self.sides.structure_source.read_sequences(self.spec.selection)
-        await self.sides.structure_target.write_sequences(values)
+        await self.sides.structure_target.write_sequences(values, is_final=is_final)
         self.figures.board.sequences_written()

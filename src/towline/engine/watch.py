@@ -36,7 +36,7 @@ class Watch:
         """Raises SourceChanged, see `look`."""
         while True:
             with suppress(TransientError):  # the stream meets the same failure, and retries
-                await self._run.write_sequences()
+                await self._run.write_sequences(is_final=False)
             await asyncio.sleep(_INTERVAL_S)
             with suppress(TransientError):
                 await self.look()

@@ -43,6 +43,8 @@ def runs(
         "INSERT INTO stamped VALUES (1, '2020-01-01', 1), (2, '2020-01-01', 1)",
         "CREATE TABLE emptied (id int PRIMARY KEY)",
         "INSERT INTO emptied VALUES (1), (2)",
+        "CREATE TABLE counted (id smallint AUTO_INCREMENT PRIMARY KEY, v int)",
+        "INSERT INTO counted VALUES (41, 1)",
     )
     yield MysqlRuns(source=source, target=mysql_server_second, work_dir=tmp_path)
     mysql_server_second.execute(f"DROP DATABASE IF EXISTS `{source.name}`", "DROP DATABASE IF EXISTS towline")
@@ -68,10 +70,15 @@ def test_truncate_swapped_values_and_savepoints_arrive(runs: MysqlRuns) -> None:
         "DELETE FROM upserted WHERE a = 2",
         # The source left the time as it was, and so must the target.
         "UPDATE stamped SET v = 2, at = at",
+        # Rows that the target never sees, whose numbers nobody must get again.
+        "INSERT INTO counted (v) VALUES (1), (2), (3)",
+        "DELETE FROM counted WHERE id > 41",
         "COMMIT",
     )
     runs.run_to_the_end(conflict_policy="stop")
     assert_same_rows(runs.source.server, runs.target, runs.source.name)
+    runs.target.execute(f"INSERT INTO `{runs.source.name}`.counted (v) VALUES (9)")
+    assert runs.target.fetch_value(f"SELECT id FROM `{runs.source.name}`.counted WHERE v = 9") == 45
 
 
 def test_what_foreign_keys_do_arrives_or_stops_the_job(runs: MysqlRuns) -> None:

@@ -79,7 +79,7 @@ async def move_structure(
                 on_report=reports.append,
                 should_stop=should_stop,
             )
-        await structure_target.write_sequences(await structure_source.read_sequences(selection))
+        await structure_target.write_sequences(await structure_source.read_sequences(selection), is_final=True)
         return move
     finally:
         await structure_target.close()

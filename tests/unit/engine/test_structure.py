@@ -212,7 +212,7 @@ class RecordingTarget:
     async def read_build_progress(self) -> dict[int, float]:
         return {}
 
-    async def write_sequences(self, values: Sequence[SequenceValue]) -> None:
+    async def write_sequences(self, values: Sequence[SequenceValue], *, is_final: bool) -> None:
         """Not part of these tests."""
 
     async def refresh_views(self, *, on_report: Callable[[StructureReport], None]) -> None:

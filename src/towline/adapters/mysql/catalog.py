@@ -16,7 +16,7 @@ from towline.domain.tables import Column, ObjectSelection, Table, TableName
 SYSTEM_SCHEMAS = frozenset({"mysql", "information_schema", "performance_schema", "sys", "towline", "ndbinfo"})
 
 # Statistics as they are now, where the server would show remembered ones for a day.
-_FRESH_STATISTICS = "SET SESSION information_schema_stats_expiry = 0"
+FRESH_STATISTICS = "SET SESSION information_schema_stats_expiry = 0"
 # A file has at least some empty pages, and grows by 4 MB.
 _TELLING_FILE_BYTES = 16 * 1024 * 1024
 _TABLES = """
@@ -76,7 +76,7 @@ async def read_tables(session: Session, selection: ObjectSelection, *, with_gene
     Generated columns are left out, as the target computes them; it does not where they are asked for.
     """
     if session.flavor.is_mysql_from(8, 0):
-        await session.execute(_FRESH_STATISTICS)
+        await session.execute(FRESH_STATISTICS)
     schemas = await read_schemas(session, selection)
     if not schemas:
         return []

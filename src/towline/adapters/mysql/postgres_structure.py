@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, Final
 
-from towline.adapters.mysql.catalog import read_schemas, read_tables
+from towline.adapters.mysql.catalog import FRESH_STATISTICS, read_schemas, read_tables
 from towline.adapters.mysql.connection import connect
 from towline.adapters.mysql.postgres_collations import choose_collation
 from towline.adapters.mysql.postgres_ddl import (
@@ -31,7 +31,7 @@ from towline.domain.tables import ObjectSelection, Table, TableName
 
 Report = Callable[[StructureReport], None]
 
-_FRESH_STATISTICS: Final = "SET SESSION information_schema_stats_expiry = 0"
+
 _COLUMNS: Final = """
 SELECT table_schema, table_name, column_name, column_type, character_set_name, collation_name, is_nullable,
        column_default, extra, coalesce(generation_expression, '') <> '', column_comment
@@ -116,7 +116,7 @@ class MyStructureForPostgres:
             if not schemas:
                 return []
             if session.flavor.is_mysql_from(8, 0):
-                await session.execute(_FRESH_STATISTICS)
+                await session.execute(FRESH_STATISTICS)
             rows = await session.query(_TABLES.format(schemas=_listed(schemas)))
             counters = {TableName(row[0], row[1]): int(row[4]) for row in rows if row[4] is not None}
             columns = await session.query(_COLUMNS.format(schemas=_listed(schemas)))

@@ -10,6 +10,7 @@ from towline.adapters.mysql.accounts import read_grants
 from towline.adapters.mysql.build_progress import FULLTEXT_SHARE_IN_MARIADB, FULLTEXT_SHARE_IN_MYSQL
 from towline.adapters.mysql.catalog import read_schemas, read_tables
 from towline.adapters.mysql.connection import connect
+from towline.adapters.mysql.counters import read_counters
 from towline.adapters.mysql.create_table import TableParts, adapt, split_table
 from towline.adapters.mysql.flavor import Flavor
 from towline.adapters.mysql.quoting import qualified, quote_ident, quote_literal
@@ -73,8 +74,14 @@ class MyStructureSource:
             session.terminate()
 
     async def read_sequences(self, selection: ObjectSelection) -> list[SequenceValue]:
-        # AUTO_INCREMENT follows the rows by itself.
-        return []
+        """The numbers that AUTO_INCREMENT goes on from; `schema` and `name` are those of the table on the target."""
+        session = await connect(self._endpoint, purpose=f"{self._job_id}:counters", side=Side.SOURCE)
+        try:
+            found = await read_counters(session, await read_schemas(session, selection))
+        finally:
+            session.terminate()
+        there = {selection.names.target_name(table): value for table, value in found.items() if selection.covers(table)}
+        return [SequenceValue(table.schema, table.name, value - 1, is_called=True) for table, value in there.items()]
 
 
 class _Reading:

@@ -26,6 +26,7 @@ from typing import Final
 from towline.adapters.mysql.bookkeeping import BEGIN, hold_name, require_epoch
 from towline.adapters.mysql.build_progress import Course, begin_course, read_share
 from towline.adapters.mysql.connection import SQL_MODE, connect
+from towline.adapters.mysql.counters import find_late, read_counters
 from towline.adapters.mysql.errors import number_of
 from towline.adapters.mysql.quoting import qualified
 from towline.adapters.mysql.session import Session
@@ -53,6 +54,8 @@ _EXISTS: Final = frozenset({1007, 1050, 1061, 1304, 1359, 1537, 1826})
 _CANNOT_CREATE: Final = 1005
 _NAME_TAKEN: Final = re.compile(r"errno: 121\b")
 _DEFINER: Final = re.compile(r"\A(CREATE[A-Z= ]*) DEFINER=`(?:[^`]|``)*`@`(?:[^`]|``)*`")
+_NO_SUCH_TABLE: Final = 1146
+_SHORT_WAIT_S: Final = 2
 _WATCHED_BYTES: Final = 16 * 1024 * 1024
 _NO_DEFINER: Final = frozenset({1227, 1449})
 
@@ -76,6 +79,7 @@ class MyStructureTarget:
         self._epoch = epoch
         self._idle: list[Session] = []
         self._builds: dict[int, tuple[int, Course]] = {}  # in flight, by the item's number
+        self._counters: dict[TableName, int] = {}  # the source's next numbers when they were last written
 
     async def save_structure(self, items: Sequence[StructureItem], reports: Sequence[StructureReport]) -> None:
         async with self._session() as session:
@@ -153,8 +157,23 @@ class MyStructureTarget:
             share = await read_share(session, connection_id, course)
         return {} if share is None else {number: share}
 
-    async def write_sequences(self, values: Sequence[SequenceValue]) -> None:
-        pass  # AUTO_INCREMENT follows the rows
+    async def write_sequences(self, values: Sequence[SequenceValue], *, is_final: bool) -> None:
+        """Let AUTO_INCREMENT go on where the source stands; `schema` and `name` of a value are those of the table."""
+        earlier, self._counters = (
+            self._counters,
+            {TableName(value.schema, value.name): value.last_value + 1 for value in values},
+        )
+        async with self._session() as session:
+            there = await read_counters(session, {table.schema for table in self._counters})
+            # Who waits for the table's lock keeps the stream waiting behind him, and there is a next time.
+            await session.execute(f"SET SESSION lock_wait_timeout = {'DEFAULT' if is_final else _SHORT_WAIT_S}")
+            for table in find_late(there, self._counters, None if is_final else earlier):
+                try:
+                    await session.execute(f"ALTER TABLE {qualified(table)} AUTO_INCREMENT = {self._counters[table]}")
+                except TowlineError as error:
+                    if number_of(error) != _NO_SUCH_TABLE:  # dropped meanwhile, with the stream
+                        raise
+            await session.execute("SET SESSION lock_wait_timeout = DEFAULT")
 
     async def refresh_views(self, *, on_report: Report) -> None:
         pass  # there are no materialised views

@@ -164,8 +164,8 @@ class PgStructureTarget:
             if row["pid"] in self._builds
         }
 
-    async def write_sequences(self, values: Sequence[SequenceValue]) -> None:
-        """Set the target's sequences; those that it does not have are passed over."""
+    async def write_sequences(self, values: Sequence[SequenceValue], *, is_final: bool) -> None:
+        """Set the target's sequences, each time; those that it does not have are passed over."""
         async with self._writing("setting sequences") as connection:
             await connection.execute(
                 _SET_SEQUENCES,
