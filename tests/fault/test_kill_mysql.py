@@ -1,4 +1,4 @@
-"""SIGKILL of MySQL and MariaDB jobs at named points, while the source is being written to."""
+"""SIGKILL of MySQL and MariaDB jobs at points beside those of `tests/contract`, while the source is written to."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.fault.mysql_jobs import MysqlRuns, writing
-from tests.servers.mysql import MysqlServer, Product
+from tests.servers.mysql import Product
 from tests.servers.mysql_equality import assert_same_rows
 from tests.servers.mysql_fixtures import GetServer, MysqlDatabaseFactory
 from towline.engine import points
@@ -80,12 +80,9 @@ def pair(source: Product, target: Product, *values: object) -> object:
     [
         pair(MYSQL, MYSQL, points.STRUCTURE_BEFORE_COMMIT, 3),
         pair(MARIADB, MARIADB, points.COPY_IN_CHUNK, 4),
-        pair(MYSQL, MYSQL, points.COPY_BEFORE_COMMIT, 2),
-        pair(MARIADB, MARIADB, points.COPY_AFTER_COMMIT, 2),
         pair(MYSQL, MARIADB, points.COPY_AFTER_COMMIT, 2),
         pair(MARIADB, MYSQL, points.COPY_AFTER_COMMIT, 2),
         pair(MARIADB, MARIADB, points.INDEX_IN_BUILD, 1),
-        pair(MYSQL, MYSQL, points.HANDOFF_BEFORE_STREAM, 1),
     ],
 )
 def test_i1_i4_killed_copy_resumes_and_ends_equal(runs: MysqlRuns, point: str, times: int) -> None:
@@ -98,38 +95,6 @@ def test_i1_i4_killed_copy_resumes_and_ends_equal(runs: MysqlRuns, point: str, t
     for chunk, done_at in finished.items():
         if chunk[0] != "keyless":  # without a key a table is copied under one snapshot
             assert after[chunk] == done_at, f"{chunk} was copied again"
-    assert_same_rows(runs.source.server, runs.target, runs.source.name)
-
-
-@pytest.mark.parametrize(
-    "point",
-    [
-        pair(MARIADB, MARIADB, points.APPLY_IN_BATCH),
-        pair(MYSQL, MYSQL, points.APPLY_BEFORE_COMMIT),
-        pair(MARIADB, MARIADB, points.APPLY_AFTER_COMMIT),
-    ],
-)
-def test_i1_i5_killed_stream_resumes_and_ends_equal(runs: MysqlRuns, point: str) -> None:
-    with writing(runs.source, ROUND):
-        runs.run_until_killed(point, times=3)
-        runs.run_until_killed(point, times=1)
-    outcome = runs.run_to_the_end()
-    assert outcome["result"] == "caught_up"
-    assert_same_rows(runs.source.server, runs.target, runs.source.name)
-
-
-@pytest.mark.mysql_pair(MYSQL, MYSQL)
-def test_i6_second_worker_takes_the_job_from_the_first(runs: MysqlRuns) -> None:
-    """Both believe that they own the job; the later one wins and the first one writes nothing more."""
-    with writing(runs.source, ROUND):
-        first = runs.begin(epoch=1)
-        while first.poll() is None and not _has_chunks(runs.target):
-            pass
-        outcome = runs.run_to_the_end(epoch=2)
-        output, _ = first.communicate(timeout=60)
-    assert outcome["result"] == "caught_up"
-    assert '"LEASE_LOST"' in output
-    runs.run_to_the_end(epoch=3)
     assert_same_rows(runs.source.server, runs.target, runs.source.name)
 
 
@@ -150,10 +115,3 @@ def test_full_copy_without_a_stream_starts_over_after_writes(runs: MysqlRuns) ->
     runs.source.execute("DELETE FROM keyed WHERE id % 3 = 0 AND id NOT IN (SELECT keyed_id FROM child)")
     runs.run_to_the_end()
     assert_same_rows(runs.source.server, runs.target, runs.source.name)
-
-
-def _has_chunks(target: MysqlServer) -> bool:
-    exists = target.fetch_value(
-        "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'towline' AND table_name = 'reject'"
-    )
-    return bool(exists and target.fetch_value("SELECT COUNT(*) FROM towline.chunk"))
