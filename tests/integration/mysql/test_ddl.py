@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.fault.mysql_jobs import MysqlRuns
-from tests.servers.mysql import MysqlServer, Product
+from tests.fault.mysql_jobs import JOB_ID, MysqlRuns
+from tests.integration.mysql.reading import endpoint_of
+from tests.servers.mysql import MysqlDatabase, MysqlServer, Product
 from tests.servers.mysql_equality import assert_same_rows
 from tests.servers.mysql_fixtures import MysqlDatabaseFactory
+from towline.adapters.mysql.bookkeeping import ensure_bookkeeping
+from towline.adapters.mysql.connection import connect
+from towline.adapters.mysql.ddl_applier import DdlApplier
+from towline.adapters.mysql.ddl_plan import DdlOrder
+from towline.domain.tables import TableName
 from towline.engine import points
 
 
@@ -178,3 +185,44 @@ def test_statement_stops_the_job_until_the_target_can_take_it(runs: MysqlRuns) -
     outcome = runs.run()
     assert outcome["error"] == "SOURCE_DDL"
     assert f"rows of {runs.source.name}.t" in outcome["message"]
+
+
+async def test_table_that_somebody_changes_when_a_statement_ends_stays_in_the_job(
+    mysql_database: MysqlDatabase, mysql_server: MysqlServer
+) -> None:
+    """MariaDB's catalog passes over it meanwhile, as if the statement had dropped it."""
+    mysql_database.execute(*(f"CREATE TABLE {name} (id int)" for name in "abz"))
+    tables = (TableName(mysql_database.name, "a"), TableName(mysql_database.name, "b"))
+    ddl = DdlApplier(endpoint_of(mysql_server), job_id=JOB_ID, epoch=1)
+    session = await connect(endpoint_of(mysql_server), purpose="apply")
+    try:
+        await ensure_bookkeeping(session)
+        # To and fro: it has the one table for itself and waits for the other.
+        steps = ", ".join(f"{old} TO {new}" for old, new in (("b", "c"), ("c", "b"), ("z", "y"), ("y", "z")))
+        with mysql_database.connect() as reader:
+            reader.begin()
+            reader.cursor().execute("SELECT * FROM z")
+            renaming = asyncio.create_task(asyncio.to_thread(mysql_database.execute, f"RENAME TABLE {steps}"))
+            await wait_for_waiting(mysql_server, 1)
+            await session.execute("BEGIN")
+            finishing = asyncio.create_task(ddl.finish(session, DdlOrder("renaming", (), tables)))
+            await wait_for_waiting(mysql_server, 2, or_done=finishing)
+            reader.commit()
+        await renaming
+        await finishing
+        await session.execute("COMMIT")
+        kept = mysql_server.fetch_all(
+            "SELECT table_name FROM towline.table_plan WHERE job_id = %s ORDER BY 1", [JOB_ID]
+        )
+        assert kept == [("a",), ("b",)]
+    finally:
+        session.terminate()
+        mysql_server.execute("DROP DATABASE IF EXISTS towline")
+
+
+async def wait_for_waiting(server: MysqlServer, count: int, *, or_done: asyncio.Task[None] | None = None) -> None:
+    """Until so many sessions wait for the lock of a table."""
+    waiting = "SELECT COUNT(*) FROM information_schema.processlist WHERE state LIKE 'Waiting for table metadata lock%'"
+    async with asyncio.timeout(20):
+        while (or_done is None or not or_done.done()) and server.fetch_value(waiting) < count:
+            await asyncio.sleep(0.02)

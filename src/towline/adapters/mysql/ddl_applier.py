@@ -40,6 +40,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from towline.adapters.mysql.bookkeeping import BEGIN, hold_name, require_alone, require_epoch
+from towline.adapters.mysql.catalog import hold_table
 from towline.adapters.mysql.connection import connect
 from towline.adapters.mysql.ddl_plan import DdlOrder, DdlStep
 from towline.adapters.mysql.errors import NO_SUCH_TABLE, number_of
@@ -157,6 +158,7 @@ class DdlApplier:
     async def finish(self, session: Session, order: DdlOrder) -> None:
         """The part of the last commit that is about DDL: the job's tables as they are now, and no intent."""
         for table in order.tables:
+            await hold_table(session, table)
             exists = await session.query_value(
                 """SELECT COUNT(*) FROM information_schema.tables
                    WHERE table_schema = %s AND table_name = %s AND table_type IN ('BASE TABLE', 'SYSTEM VERSIONED')""",
