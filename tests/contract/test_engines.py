@@ -6,7 +6,10 @@ import signal
 from collections.abc import Iterable
 from typing import Any
 
-from tests.contract.engines import Engine
+import pytest
+
+from tests.contract.engines import MARIADB, MYSQL, Engine
+from tests.integration.commands import Command, run
 from towline.engine import points
 
 ROWS = 20_000
@@ -127,4 +130,23 @@ def test_i6_frozen_worker_writes_nothing_after_another_took_over(engine: Engine)
         frozen.kill()
         frozen.wait()
     engine.runs.run_to_the_end()
+    engine.assert_same()
+
+
+@pytest.mark.parametrize("engine", [(MYSQL, MYSQL), (MARIADB, MARIADB)], indirect=True, ids="_to_".join)
+def test_migrate_follows_until_it_has_caught_up(engine: Engine) -> None:
+    """The others are driven on the command line by tests of their own."""
+    engine.change(*ACCOUNTS)
+    source, target = engine.runs.urls()
+    environment = {"TOWLINE_SOURCE_URL": source, "TOWLINE_TARGET_URL": target}
+    with Command("migrate", "--follow", "--json", environment=environment) as command:
+        command.wait_for_record(lambda record: record.get("phase") == "stream" and record["delay_ms"] is not None)
+        engine.change(*pay(1))
+        engine.wait_until_target_has(COUNT, 2)
+        command.interrupt()
+        assert command.finish() == 130, command.told()
+    engine.change(*pay(2))
+    code, command = run("migrate", "--until-caught-up", "--json", environment=environment)
+    assert code == 0, command.told()
+    assert command.records()[-1]["outcome"] == "caught_up"
     engine.assert_same()
