@@ -298,8 +298,8 @@ def _judge_code(facts: SourceFacts) -> PrecheckItem:
     item = "srcTriggerAndEventCheck"
     if not facts.code:
         return _passed(item)
-    message = "Triggers come to the target when the job ends; events are created disabled and stay so."
-    remedy = "End the job before applications write to the target, then ALTER EVENT ... ENABLE there."
+    message = "Triggers come to the target when the job ends; events are created disabled, and enabled then."
+    remedy = "End the job before applications write to the target; events need event_scheduler = ON there."
     return _warning(item, _PARAMS, "SRC_HAS_TRIGGERS_OR_EVENTS", message, remedy)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from towline.adapters.mysql.accounts import read_grants
 from towline.adapters.mysql.build_progress import FULLTEXT_SHARE_IN_MARIADB, FULLTEXT_SHARE_IN_MYSQL
 from towline.adapters.mysql.catalog import read_schemas, read_tables
+from towline.adapters.mysql.code_text import is_enabled_event
 from towline.adapters.mysql.connection import connect
 from towline.adapters.mysql.create_table import TableParts, adapt, split_table
 from towline.adapters.mysql.flavor import Flavor
@@ -40,8 +40,6 @@ _OTHERS = """
 SELECT table_name, table_type FROM information_schema.tables
 WHERE table_schema = %s AND table_type NOT IN ('BASE TABLE', 'VIEW', 'SYSTEM VERSIONED') ORDER BY 1
 """
-_ENABLED_EVENT: Final = re.compile(r"(ON COMPLETION (?:NOT )?PRESERVE) ENABLE")
-
 
 # The size of an index as a share of its table's rows, where nothing tells.
 _USUAL_INDEX_SHARE: Final = 0.25
@@ -273,13 +271,14 @@ class _Reading:
     async def _add_events(self, schema: str) -> None:
         for (name,) in await self._session.query(_EVENTS, schema):
             row = await self._show(f"SHOW CREATE EVENT {_full(schema, name)}")
-            text = _ENABLED_EVENT.sub(r"\1 DISABLE", str(row["Create Event"]), count=1)
-            if text != row["Create Event"]:
-                reason = "created disabled; enable it on the target at the switch-over"
+            text = str(row["Create Event"])
+            if is_enabled_event(text):
+                reason = "created disabled; enabled when the job ends"
                 self._report(StructureReport("EVENT", f"{schema}.{name}", reason))
             self._report_mentioned("EVENT", f"{schema}.{name}", text)
             zone = f"SET SESSION time_zone = {quote_literal(str(row['time_zone']))}"
-            statements = (*self._render_code(schema, row, text)[:-1], zone, text)
+            *settings, text = self._render_code(schema, row, text)
+            statements = (*settings, zone, text)
             self._add(Section.AFTER_DATA, "EVENT", name, schema, statements, None)
 
     async def _add_grants(self) -> None:
