@@ -98,7 +98,7 @@ class SourceFacts:
     schemas: tuple[str, ...]
     foreign_parents: tuple[tuple[TableName, TableName], ...]  # child, its parent outside of the job
     code: int  # triggers and events
-    definers: frozenset[str]
+    definers: frozenset[str]  # of views, routines and events of whole databases, and of the tables' triggers
     unreadable_routines: int
     collations: frozenset[str]
     missing: tuple[str, ...] = ()  # selected, but not there
@@ -126,6 +126,7 @@ class TargetFacts:
     triggers: tuple[TableName, ...] = field(default=())
     objects: frozenset[str] = frozenset()
     free_bytes: int | None = None  # where its data are; None: the server does not tell
+    account: str = ""  # that the session works as, user@host
 
 
 async def read_server(session: Session, *, now_s: float) -> ServerFacts:
@@ -185,18 +186,13 @@ async def read_source(
         f"""SELECT (SELECT COUNT(*) FROM information_schema.triggers WHERE trigger_schema IN ({listed}))
                  + (SELECT COUNT(*) FROM information_schema.events WHERE event_schema IN ({listed}))"""
     )
-    definers = await session.query(
-        f"""SELECT definer FROM information_schema.routines WHERE routine_schema IN ({listed})
-            UNION SELECT definer FROM information_schema.views WHERE table_schema IN ({listed})
-            UNION SELECT definer FROM information_schema.triggers WHERE trigger_schema IN ({listed})
-            UNION SELECT definer FROM information_schema.events WHERE event_schema IN ({listed})"""
-    )
+    whole = [name for name in schemas if selection.is_everything or name in selection.schemas]
+    definers = await _read_definers(session, whole, there - known.tables)
     unreadable = await session.query_value(
         f"""SELECT COUNT(*) FROM information_schema.routines
             WHERE routine_schema IN ({listed}) AND routine_definition IS NULL AND routine_body = 'SQL'"""
     )
     chosen = {table.name for table in tables}
-    whole = [name for name in schemas if selection.is_everything or name in selection.schemas]
     pairs = [(TableName(*row[:2]), TableName(*row[2:])) for row in parents]
     return SourceFacts(
         server,
@@ -205,7 +201,7 @@ async def read_source(
         tuple(schemas),
         tuple((child, parent) for child, parent in pairs if child in chosen and parent not in there),
         int(code or 0),
-        frozenset(row[0] for row in definers),
+        definers,
         int(unreadable or 0),
         frozenset(row[3] for row in engines if row[3]),
         tuple(sorted(selection.schemas - set(schemas)) + sorted(map(str, selection.tables - there))),
@@ -232,6 +228,7 @@ async def read_target(session: Session, names: Collection[TableName], *, job_id:
         tuple(sorted({TableName(*row) for row in triggers} & wanted)),
         await _read_objects(session, sorted({name.schema for name in wanted})),
         await _read_free_bytes(session),
+        str(await session.query_value("SELECT CURRENT_USER()")),
     )
 
 
@@ -275,6 +272,22 @@ async def _read_objects(
         home = names.target_schema(schema) if there is None else there.schema
         found.add(f"{kind} {home}.{there.name if there is not None and kind == 'view' else name}")
     return frozenset(found)
+
+
+async def _read_definers(session: Session, whole: Sequence[str], tables: Collection[TableName]) -> frozenset[str]:
+    """Each as user@host."""
+    listed = ", ".join(quote_literal(name) for name in whole) or "''"
+    rows = await session.query(
+        f"""SELECT definer FROM information_schema.routines WHERE routine_schema IN ({listed})
+            UNION SELECT definer FROM information_schema.views WHERE table_schema IN ({listed})
+            UNION SELECT definer FROM information_schema.events WHERE event_schema IN ({listed})"""
+    )
+    schemas = ", ".join(quote_literal(name) for name in {table.schema for table in tables}) or "''"
+    triggers = await session.query(
+        f"""SELECT DISTINCT event_object_schema, event_object_table, definer FROM information_schema.triggers
+            WHERE event_object_schema IN ({schemas})"""
+    )
+    return frozenset(row[0] for row in rows) | {row[2] for row in triggers if TableName(*row[:2]) in tables}
 
 
 async def _read_free_bytes(session: Session) -> int | None:

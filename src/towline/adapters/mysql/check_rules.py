@@ -77,14 +77,17 @@ def judge_target(facts: TargetFacts, *, mode: TaskMode) -> list[PrecheckItem]:
     return items
 
 
-def judge_both(source: SourceFacts, target: TargetFacts, *, mode: TaskMode) -> list[PrecheckItem]:
+def judge_both(
+    source: SourceFacts, target: TargetFacts, *, mode: TaskMode, replaces_owners: bool = False
+) -> list[PrecheckItem]:
+    """`replaces_owners`: everything is to belong to the target's account."""
     items = [
         _judge_version_pair(source.server, target.server),
         _judge_same_server(source.server, target.server),
         _judge_collations(source, target),
         _judge_case(source.server, target.server),
         _judge_clock(source.server, target.server),
-        _judge_definers(source, target),
+        _judge_definers(source.definers - {target.account} if not replaces_owners else frozenset(), target),
         _compare(source, target, "collation_server", "dbCollationServerConsistency"),
         _compare(source, target, "innodb_strict_mode", "innodbStrictModeConsistency"),
         _compare_modes(source.server, target.server),
@@ -399,15 +402,28 @@ def _judge_clock(source: ServerFacts, target: ServerFacts) -> PrecheckItem:
     return _warning(item, _PARAMS, "CLOCKS_DIFFER", message, "Let both servers follow a time server.")
 
 
-def _judge_definers(source: SourceFacts, target: TargetFacts) -> PrecheckItem:
+def _judge_definers(definers: frozenset[str], target: TargetFacts) -> PrecheckItem:
+    """`definers`: those that are to be kept, and are not the target's account itself."""
     item = "userRequirementIsEnoughForDefiner"
-    missing = sorted(source.definers - target.accounts) if target.accounts is not None else []
+    if not definers:
+        return _passed(item)
+    is_mariadb = target.server.flavor.is_mariadb
+    if not target.server.may("SET USER" if is_mariadb else "SET_ANY_DEFINER", "SET_USER_ID", "SUPER"):
+        message = f"What belongs to these definers would belong to the target's account: {_names(sorted(definers))}."
+        remedy = f"GRANT {'SET USER' if is_mariadb else 'SET_ANY_DEFINER'} ON *.* to it, if it shall stay theirs."
+        return _warning(item, _PARAMS, "DST_MAY_NOT_SET_DEFINERS", message, remedy)
+    if target.accounts is None:
+        message = f"The target does not show whether it has these definers: {_names(sorted(definers))}."
+        remedy = "GRANT SELECT ON mysql.user to its account, or look there yourself."
+        return _warning(item, _PARAMS, "DST_DEFINERS_NOT_SHOWN", message, remedy)
+    missing = sorted(definers - target.accounts)
     if not missing:
         return _passed(item)
     message = (
-        f"Views or routines belong to accounts that the target does not have: {', '.join(missing[:_NAMES_SHOWN])}."
+        f"Views, routines, triggers or events belong to accounts that the target does not have: {_names(missing)}."
     )
-    return _warning(item, _PARAMS, "DEFINER_MISSING", message, "Create these accounts on the target.")
+    remedy = "Create these accounts on the target, or let the job replace definers by the target's account."
+    return _warning(item, _PARAMS, "DEFINER_MISSING", message, remedy)
 
 
 def _compare(source: SourceFacts, target: TargetFacts, variable: str, item: str) -> PrecheckItem:

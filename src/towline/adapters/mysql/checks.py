@@ -61,7 +61,7 @@ async def run_prechecks(spec: JobSpec, *, only_joining: bool = False) -> list[Pr
     if isinstance(target, TargetFacts):
         items += judge_target(target, mode=spec.mode)
     if isinstance(source, SourceFacts) and isinstance(target, TargetFacts):
-        items += judge_both(source, target, mode=spec.mode)
+        items += judge_both(source, target, mode=spec.mode, replaces_owners=spec.replaces_owners)
     return items
 
 

@@ -57,6 +57,7 @@ class MySides(MySourceSide, MyTargetSide):
             follows=follows,
             target=target,
             accounts=spec.accounts.names if spec.accounts is not None else (),
+            replaces_owners=spec.replaces_owners,
         )
         self.copy_source = MyCopySource(
             spec.source, job_id=spec.job_id, readers=spec.copy_workers, is_mariadb=source.is_mariadb

@@ -300,15 +300,19 @@ class MyStructureTarget:
     async def _execute(
         self, session: Session, statement: str, item: StructureItem, what: str, on_report: Report | None
     ) -> None:
+        definer = find_definer(statement)
         try:
             await session.execute(statement, what=what)
         except TowlineError as error:
-            without = remove_definer(statement)
-            if number_of(error) not in _NO_DEFINER or without == statement:
+            if number_of(error) not in _NO_DEFINER or definer is None:
                 raise
             reason = "belongs to Towline's account, which may not create it for another"
             await self._remember(session, StructureReport(item.kind, _describe(item), reason), on_report)
-            await session.execute(without, what=what)
+            await session.execute(remove_definer(statement), what=what)
+            return
+        if definer is not None and await _lacks_definer(session):
+            reason = f"belongs to {definer}, which the target does not have"
+            await self._remember(session, StructureReport(item.kind, _describe(item), reason), on_report)
 
     async def _remember(self, session: Session, report: StructureReport, on_report: Report | None) -> None:
         if on_report is None:
@@ -348,6 +352,11 @@ class MyStructureTarget:
             side=Side.TARGET,
             prepare=partial(hold_name, job_id=self._job_id),
         )
+
+
+async def _lacks_definer(session: Session) -> bool:
+    """Whether the server took the last statement with a warning that there is no such account."""
+    return any(row[1] == _NO_SUCH_USER for row in await session.query("SHOW WARNINGS"))
 
 
 async def insert_report(session: Session, job_id: str, report: StructureReport) -> bool:
