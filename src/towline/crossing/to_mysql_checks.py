@@ -10,7 +10,7 @@ import time
 import asyncpg
 
 from towline.adapters.mysql.check_facts import TargetFacts, read_target
-from towline.adapters.mysql.check_rules import judge_conflicts, judge_target
+from towline.adapters.mysql.check_rules import judge_case_of_names, judge_conflicts, judge_target
 from towline.adapters.mysql.connection import connect as connect_mysql
 from towline.adapters.postgres.check_facts import SourceFacts, read_source_facts
 from towline.adapters.postgres.check_rules import judge_source
@@ -22,6 +22,7 @@ from towline.crossing.to_mysql_structure import find_impossible_names
 from towline.crossing.wished_types import judge_types
 from towline.domain.errors import Side, TowlineError
 from towline.domain.jobs import JobSpec, TaskMode
+from towline.domain.pair_checks import judge_clocks, judge_room
 from towline.domain.prechecks import PrecheckItem, Verdict
 from towline.domain.tables import Table
 
@@ -49,6 +50,13 @@ async def run_prechecks(spec: JobSpec) -> list[PrecheckItem]:
         items.append(_judge_durability(target, spec.mode))
         if spec.mode is not TaskMode.STREAM:
             items.append(judge_conflicts(target))
+    if isinstance(source, tuple) and isinstance(target, TargetFacts):
+        names = [spec.selection.names.target_name(table.name) for table in tables]
+        items.append(judge_clocks(source[0].server.clock_ahead_s, target.server.clock_ahead_s))
+        items.append(judge_case_of_names(names, target.server))
+        if spec.mode is not TaskMode.STREAM:
+            rows_bytes = sum(table.size_bytes for table in tables)
+            items.append(judge_room(rows_bytes, free_bytes=target.free_bytes, has_job=target.has_job))
     return items
 
 

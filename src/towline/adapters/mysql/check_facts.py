@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -49,6 +49,7 @@ _VARIABLES = (
     "explicit_defaults_for_timestamp",
     "group_concat_max_len",
     "div_precision_increment",
+    "event_scheduler",
     "gtid_strict_mode",
     "gtid_binlog_state",
     "innodb_flush_log_at_trx_commit",
@@ -68,6 +69,15 @@ class ServerFacts:
 
     def variable(self, name: str) -> str:
         return self.variables.get(name, "")
+
+    @property
+    def ignores_case_of_names(self) -> bool:
+        """Whether names of databases and tables that differ in capitals only are one name."""
+        return self.variable("lower_case_table_names") in ("1", "2")
+
+    def known_name(self, name: TableName) -> TableName:
+        """The same for all names that are one to the server."""
+        return TableName(name.schema.lower(), name.name.lower()) if self.ignores_case_of_names else name
 
     @property
     def logs_cascades(self) -> bool:
@@ -106,6 +116,7 @@ class SourceFacts:
     objects: frozenset[str] = frozenset()  # views, routines and events of whole databases, each with its kind
     names: NameMap = SAME_NAMES
     known: frozenset[TableName] = frozenset()  # selected tables that the job has already; they are in nothing above
+    unreadable_tables: tuple[TableName, ...] = ()  # the account may not SELECT all that it sees of them
 
     def names_there(self) -> dict[TableName, TableName]:
         """What each table will be called on the target."""
@@ -209,27 +220,34 @@ async def read_source(
         await _read_objects(session, whole, selection.names, passed_over=known.tables) - known.objects,
         selection.names,
         frozenset(there - chosen),
+        tuple(name for name in await _read_unreadable(session, server, listed) if name in chosen),
     )
 
 
 async def read_target(session: Session, names: Collection[TableName], *, job_id: str, now_s: float) -> TargetFacts:
     """`names` are those of the tables that the job will create."""
     server = await read_server(session, now_s=now_s)
-    wanted = set(names)
+    wanted = {server.known_name(name): name for name in names}
     rows = await session.query("SELECT table_schema, table_name FROM information_schema.tables")
     collations = await session.query("SELECT collation_name FROM information_schema.collations")
     triggers = await session.query("SELECT event_object_schema, event_object_table FROM information_schema.triggers")
     return TargetFacts(
         server,
-        frozenset(TableName(*row) for row in rows) & wanted,
+        _choose(rows, wanted, server),
         frozenset(str(row[0]) for row in collations),
         await _read_accounts(session),
         await _has_job(session, job_id),
-        tuple(sorted({TableName(*row) for row in triggers} & wanted)),
-        await _read_objects(session, sorted({name.schema for name in wanted})),
+        tuple(sorted(_choose(triggers, wanted, server))),
+        await _read_objects(session, sorted({name.schema for name in names})),
         await _read_free_bytes(session),
         str(await session.query_value("SELECT CURRENT_USER()")),
     )
+
+
+def _choose(rows: Iterable[Any], wanted: Mapping[TableName, TableName], server: ServerFacts) -> frozenset[TableName]:
+    """Those of the tables that are wanted, by the names that they are wanted by."""
+    found = (wanted.get(server.known_name(TableName(*row))) for row in rows)
+    return frozenset(name for name in found if name is not None)
 
 
 async def _read_grants(session: Session) -> frozenset[str]:
@@ -272,6 +290,17 @@ async def _read_objects(
         home = names.target_schema(schema) if there is None else there.schema
         found.add(f"{kind} {home}.{there.name if there is not None and kind == 'view' else name}")
     return frozenset(found)
+
+
+async def _read_unreadable(session: Session, server: ServerFacts, listed: str) -> list[TableName]:
+    """Tables of the listed databases with columns that the account sees by another privilege than SELECT."""
+    if server.may("SELECT"):
+        return []
+    rows = await session.query(
+        f"""SELECT DISTINCT table_schema, table_name FROM information_schema.columns
+            WHERE table_schema IN ({listed}) AND privileges NOT LIKE '%select%' ORDER BY 1, 2"""
+    )
+    return [TableName(*row) for row in rows]
 
 
 async def _read_definers(session: Session, whole: Sequence[str], tables: Collection[TableName]) -> frozenset[str]:

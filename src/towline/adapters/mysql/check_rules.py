@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from towline.adapters.mysql.check_facts import ServerFacts, SourceFacts, TargetFacts
 from towline.adapters.mysql.create_table import adapt
 from towline.domain.jobs import TaskMode
+from towline.domain.pair_checks import judge_clocks, judge_room
 from towline.domain.prechecks import PrecheckItem, Verdict
 from towline.domain.renames import judge_renames
+from towline.domain.tables import TableName
 
 _VERSION, _PRIVILEGE, _PARAMS = "db_version", "db_user_privilege", "db_params"
 _TARGET_STATUS, _CONFLICT = "db_target_status", "db_object_conflict_check"
@@ -17,12 +19,8 @@ _SMALL_PACKET_BYTES = 16 * 1024 * 1024
 _SHORT_RETENTION_S = 86_400
 _ENGINES = frozenset({"innodb", "myisam", "aria", "memory", "archive", "csv", "rocksdb"})
 _TRANSACTIONAL = frozenset({"innodb", "rocksdb"})
-_CLOCK_LIMIT_S = 60
-# A copy needs room for the rows, and as much again for indexes in the making and the target's own logs.
-_ROOM_FACTOR = 2
-_SMALL_BYTES = 1024 * 1024 * 1024
 _PARAMETERS = (
-    *("auto_increment_increment", "auto_increment_offset", "explicit_defaults_for_timestamp"),
+    *("auto_increment_increment", "auto_increment_offset", "explicit_defaults_for_timestamp", "event_scheduler"),
     # Of a division; a generated column may have one, and is computed on each side.
     "div_precision_increment",
     *("group_concat_max_len", "innodb_default_row_format"),
@@ -86,7 +84,7 @@ def judge_both(
         _judge_same_server(source.server, target.server),
         _judge_collations(source, target),
         _judge_case(source.server, target.server),
-        _judge_clock(source.server, target.server),
+        judge_clocks(source.server.clock_ahead_s, target.server.clock_ahead_s),
         _judge_definers(source.definers - {target.account} if not replaces_owners else frozenset(), target),
         _compare(source, target, "collation_server", "dbCollationServerConsistency"),
         _compare(source, target, "innodb_strict_mode", "innodbStrictModeConsistency"),
@@ -98,7 +96,9 @@ def judge_both(
         items += [
             judge_conflicts(target),
             _judge_object_conflicts(source, target),
-            _judge_room(source, target),
+            judge_room(
+                sum(table.size_bytes for table in source.tables), free_bytes=target.free_bytes, has_job=target.has_job
+            ),
             _judge_keyless(source, target.server),
             _judge_creators(source, target.server),
         ]
@@ -140,6 +140,9 @@ def _judge_renames(facts: SourceFacts) -> PrecheckItem:
 def _judge_reading(facts: SourceFacts) -> PrecheckItem:
     item = "srcDbPrivilegesIsEnough"
     server = facts.server
+    if facts.unreadable_tables:
+        message = f"The source account may not read all columns of {_names(facts.unreadable_tables)}."
+        return _failed(item, _PRIVILEGE, "SRC_TABLES_NOT_READABLE", message, "GRANT SELECT on them to it.")
     if not server.may("RELOAD", "FLUSH_TABLES") and not server.flavor.is_mariadb and not server.may("LOCK TABLES"):
         return _warning(
             item,
@@ -393,13 +396,27 @@ def _judge_case(source: ServerFacts, target: ServerFacts) -> PrecheckItem:
     return _failed(item, _PARAMS, "TABLE_NAME_CASE_DIFFERS", message, "Use a target with the source's setting.")
 
 
-def _judge_clock(source: ServerFacts, target: ServerFacts) -> PrecheckItem:
-    item = "dbClockConsistency"
-    apart_s = abs(source.clock_ahead_s - target.clock_ahead_s)
-    if apart_s <= _CLOCK_LIMIT_S:
+def judge_case_of_names(names: Iterable[TableName], target: ServerFacts) -> PrecheckItem:
+    """For a source that tells names in capital and small letters apart. `names`: those of tables on the target."""
+    item = "srcDstTableNameCaseSensitiveCheck"
+    if not target.ignores_case_of_names:
         return _passed(item)
-    message = f"The servers' clocks are {apart_s:.0f} seconds apart."
-    return _warning(item, _PARAMS, "CLOCKS_DIFFER", message, "Let both servers follow a time server.")
+    alike: dict[TableName, list[TableName]] = {}
+    for name in names:
+        alike.setdefault(target.known_name(name), []).append(name)
+    same = [found for found in alike.values() if len(found) > 1]
+    if same:
+        message = f"On the target these would be one table: {' and '.join(map(str, same[0]))}."
+        remedy = "Use a target with lower_case_table_names = 0, or give one of them another name."
+        return _failed(item, _PARAMS, "TABLE_NAMES_COLLIDE", message, remedy)
+    changed = [name for small, (name,) in alike.items() if name != small]
+    if not changed:
+        return _passed(item)
+    message = (
+        f"The target does not tell capitals in names from small letters; it may not keep these: {_names(changed)}."
+    )
+    remedy = "Use a target with lower_case_table_names = 0, if applications need them."
+    return _warning(item, _PARAMS, "TABLE_NAME_CASE_DIFFERS", message, remedy)
 
 
 def _judge_definers(definers: frozenset[str], target: TargetFacts) -> PrecheckItem:
@@ -462,20 +479,6 @@ def _judge_object_conflicts(source: SourceFacts, target: TargetFacts) -> Prechec
     message = f"The target already has {_names(both)}."
     remedy = "Drop them on the target, or choose another one."
     return _failed(item, _CONFLICT, "OBJECT_ALREADY_EXISTED_IN_TARGET", message, remedy)
-
-
-def _judge_room(source: SourceFacts, target: TargetFacts) -> PrecheckItem:
-    item, group = "dstDbDiskSize", "db_disk_size"
-    needed = _ROOM_FACTOR * sum(table.size_bytes for table in source.tables)
-    if target.has_job or (target.free_bytes is not None and target.free_bytes >= needed):
-        return _passed(item, group)
-    if target.free_bytes is None:
-        if needed < _SMALL_BYTES:
-            return _passed(item, group)
-        message = f"The job needs about {needed / 1e9:.1f} GB on the target, which does not tell how much is free."
-        return _warning(item, group, "DST_DISK_SIZE_UNKNOWN", message, "Look at the target's disk before the start.")
-    message = f"The job needs about {needed / 1e9:.1f} GB on the target; {target.free_bytes / 1e9:.1f} GB are free."
-    return _failed(item, group, "DST_DISK_TOO_SMALL", message, "Free disk space on the target, or give it more.")
 
 
 def _judge_keyless(source: SourceFacts, target: ServerFacts) -> PrecheckItem:
