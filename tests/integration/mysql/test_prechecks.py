@@ -218,6 +218,31 @@ async def test_objects_of_the_source_are_read(
         mysql_database.execute("DROP TABLE t")  # before its parent
 
 
+async def test_keys_that_the_target_compares_more_loosely(
+    spec: JobSpec, mysql_database: MysqlDatabase, mysql_server_second: MysqlServer
+) -> None:
+    name = mysql_database.name
+    table = """CREATE TABLE `{}`.t (k varchar(9) COLLATE {} PRIMARY KEY, b {} UNIQUE, same varchar(9) UNIQUE,
+        free varchar(9) COLLATE {})"""
+    mysql_database.execute(table.format(name, "utf8mb4_bin", "varbinary(9)", "utf8mb4_bin"))
+    loose = table.format(name, "utf8mb4_general_ci", "varchar(9)", "utf8mb4_general_ci")
+    mysql_server_second.execute(f"CREATE DATABASE `{name}`", loose)
+    try:
+        items = {item.item: item for item in await run_prechecks(spec)}
+        found = items["dstKeyCollationCheck"]
+        assert (found.verdict, found.reason) == (Verdict.FAILED, "DST_KEY_COLLATION_LOOSER")
+        assert {column for column in ("k", "b", "same", "free") if f"{name}.t.{column} (" in found.message} == {
+            "k",
+            "b",
+        }
+        mysql_server_second.execute(
+            f"DROP TABLE `{name}`.t", table.format(name, "utf8mb4_bin", "varbinary(9)", "utf8mb4_bin")
+        )
+        assert await trouble(spec) == {"srcTableAlreadyExistedInDstTable": "TABLE_ALREADY_EXISTED_IN_TARGET"}
+    finally:
+        mysql_server_second.execute(f"DROP DATABASE `{name}`")
+
+
 @pytest.fixture
 def weak(mysql_database: MysqlDatabase, mysql_server_second: MysqlServer) -> Iterator[str]:
     """An account of both servers that may do nothing yet; its password is its name."""

@@ -9,6 +9,7 @@ from typing import Any, Final
 from towline.adapters.mysql.bookkeeping import has_bookkeeping
 from towline.adapters.mysql.cascades import NATIVE_FOREIGN_KEYS, logs_cascades, read_cascading
 from towline.adapters.mysql.catalog import read_identity, read_schemas, read_tables
+from towline.adapters.mysql.collations import EXACT, Collations
 from towline.adapters.mysql.flavor import Flavor
 from towline.adapters.mysql.quoting import quote_literal
 from towline.adapters.mysql.session import Session
@@ -242,6 +243,30 @@ async def read_target(session: Session, names: Collection[TableName], *, job_id:
         await _read_free_bytes(session),
         str(await session.query_value("SELECT CURRENT_USER()")),
     )
+
+
+async def read_key_collations(
+    session: Session, tables: Collection[TableName], server: ServerFacts
+) -> dict[TableName, Collations]:
+    """Of the columns of texts and bytes that are part of a primary or unique key; tables without any are left out."""
+    wanted = {server.known_name(table): table for table in tables}
+    listed = ", ".join(quote_literal(name) for name in sorted({table.schema for table in tables})) or "''"
+    columns = await session.query(
+        f"""SELECT table_schema, table_name, column_name, coalesce(collation_name, {quote_literal(EXACT)})
+            FROM information_schema.columns WHERE table_schema IN ({listed})
+            AND (collation_name IS NOT NULL OR data_type LIKE '%binary' OR data_type LIKE '%blob')"""
+    )
+    keys = await session.query(
+        f"""SELECT DISTINCT table_schema, table_name, column_name FROM information_schema.statistics
+            WHERE non_unique = 0 AND table_schema IN ({listed})"""
+    )
+    known = {(TableName(*row[:2]), row[2]): str(row[3]) for row in columns}
+    found: dict[TableName, dict[str, str]] = {}
+    for schema, name, column in keys:
+        table = wanted.get(server.known_name(TableName(schema, name)))
+        if table is not None and (TableName(schema, name), column) in known:
+            found.setdefault(table, {})[column] = known[TableName(schema, name), column]
+    return dict(found)
 
 
 def _choose(rows: Iterable[Any], wanted: Mapping[TableName, TableName], server: ServerFacts) -> frozenset[TableName]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from towline.adapters.mysql.check_facts import ServerFacts, SourceFacts, TargetFacts
+from towline.adapters.mysql.collations import Collations, find_looser_keys
 from towline.adapters.mysql.create_table import adapt
 from towline.domain.jobs import TaskMode
 from towline.domain.pair_checks import judge_clocks, judge_room
@@ -394,6 +395,31 @@ def _judge_case(source: ServerFacts, target: ServerFacts) -> PrecheckItem:
         return _passed(item)
     message = f"lower_case_table_names is {mine} on the source and {other} on the target."
     return _failed(item, _PARAMS, "TABLE_NAME_CASE_DIFFERS", message, "Use a target with the source's setting.")
+
+
+def judge_key_collations(
+    source: Mapping[TableName, Collations], target: Mapping[TableName, Collations], *, has_job: bool
+) -> PrecheckItem:
+    """Of tables that the target has: columns of keys, both by the target's names of the tables.
+
+    `has_job`: they are the job's own. The source may have altered its keys since, which the stream will bring.
+    """
+    item = "dstKeyCollationCheck"
+    loose = [
+        f"{table}.{column} ({target[table][column]})"
+        for table in sorted(target)
+        for column in find_looser_keys(target[table], source.get(table, {}))
+    ]
+    if not loose:
+        return _passed(item)
+    message = (
+        f"Keys of the target take values for equal that differ on the source, so that rows get lost: {_names(loose)}."
+    )
+    remedy = (
+        "Give these columns the source's collation on the target (ALTER TABLE ... MODIFY), or drop the tables there."
+    )
+    verdict = _warning if has_job else _failed
+    return verdict(item, _PARAMS, "DST_KEY_COLLATION_LOOSER", message, remedy)
 
 
 def judge_case_of_names(names: Iterable[TableName], target: ServerFacts) -> PrecheckItem:

@@ -9,7 +9,13 @@ from typing import Any, Final
 import pytest
 
 from towline.adapters.mysql.check_facts import ServerFacts, SourceFacts, TargetFacts
-from towline.adapters.mysql.check_rules import judge_both, judge_case_of_names, judge_source, judge_target
+from towline.adapters.mysql.check_rules import (
+    judge_both,
+    judge_case_of_names,
+    judge_key_collations,
+    judge_source,
+    judge_target,
+)
 from towline.adapters.mysql.flavor import Flavor
 from towline.domain.jobs import TaskMode
 from towline.domain.prechecks import PrecheckItem, Verdict
@@ -329,3 +335,32 @@ def test_foreign_keys_that_act_below_the_binlog_are_refused(version: str, native
     facts = replace(facts, server=replace(facts.server, flavor=Flavor.parse(version)), cascading=(TableName("d", "t"),))
     items = judge_source(facts, mode=TaskMode.FULL_AND_STREAM)
     assert {item.item: item.reason for item in items}["srcForeignKeyActionCheck"] == reason
+
+
+@pytest.mark.parametrize(
+    ("mine", "there", "is_looser"),
+    [
+        ("utf8mb4_bin", "utf8mb4_general_ci", True),
+        ("utf8mb4_bin", "utf8mb4_bin", False),
+        ("utf8mb4_0900_bin", "utf8mb4_bin", True),  # it pads
+        ("utf8mb4_0900_bin", "utf8mb4_nopad_bin", False),
+        ("binary", "utf8mb4_0900_bin", False),
+        ("utf8mb4_0900_bin", "utf8mb4_0900_as_cs", True),
+        ("utf8mb4_0900_as_cs", "utf8mb4_uca1400_nopad_as_cs", False),
+        ("utf8mb4_0900_as_ci", "utf8mb4_0900_ai_ci", True),
+        ("utf8mb4_0900_ai_ci", "utf8mb4_uca1400_ai_ci", True),  # it pads
+        ("utf8mb4_general_ci", "latin1_swedish_ci", False),
+        ("utf8mb4_general_ci", "utf8mb4_bin", False),
+        ("latin1_general_cs", "latin1_swedish_ci", True),
+        ("utf8mb4_bin", "made_up", False),
+    ],
+)
+def test_keys_that_the_target_compares_more_loosely(mine: str, there: str, is_looser: bool) -> None:
+    own, other = {T: {"a": mine, "b": "utf8mb4_bin"}}, {T: {"a": there, "c": "utf8mb4_general_ci"}}
+    found = judge_key_collations(own, other, has_job=False)
+    assert found.reason == ("DST_KEY_COLLATION_LOOSER" if is_looser else "")
+    assert found.verdict is (Verdict.FAILED if is_looser else Verdict.PASSED)
+    if is_looser:
+        assert found.remedy
+        assert f"d.t.a ({there})" in found.message
+        assert judge_key_collations(own, other, has_job=True).verdict is Verdict.WARNING
