@@ -273,6 +273,7 @@ async def test_accounts_without_privileges_are_told_what_is_missing(
     spec = replace(spec, source=source, target=target)
     of_target = {
         "dstDbPrivilegesIsEnough": "DST_PRIVILEGES_NOT_ENOUGH",
+        "dstDbPrivilegesIsEnoughForObjects": "DST_OBJECT_PRIVILEGES_NOT_ENOUGH",
         "userRequirementIsEnoughForDefiner": "DST_MAY_NOT_SET_DEFINERS",
     }
     assert await trouble(spec) == of_target | {

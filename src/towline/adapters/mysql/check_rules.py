@@ -26,6 +26,8 @@ _PARAMETERS = (
     "div_precision_increment",
     *("group_concat_max_len", "innodb_default_row_format"),
 )
+# What it takes to create the objects of a kind; nothing of it is needed before the rows are there.
+_CREATING = {"view": "CREATE VIEW", "function": "CREATE ROUTINE", "procedure": "CREATE ROUTINE", "event": "EVENT"}
 _WRITING = ("CREATE", "DROP", "ALTER", "INSERT", "UPDATE", "DELETE", "SELECT", "INDEX", "REFERENCES")
 
 
@@ -101,6 +103,7 @@ def judge_both(
                 sum(table.size_bytes for table in source.tables), free_bytes=target.free_bytes, has_job=target.has_job
             ),
             _judge_keyless(source, target.server),
+            _judge_creating(source, target.server),
             _judge_creators(source, target.server),
         ]
     return items
@@ -522,6 +525,20 @@ def _judge_keyless(source: SourceFacts, target: ServerFacts) -> PrecheckItem:
     message = f"The target would give these tables an invisible key of its own: {_names(without)}."
     remedy = "SET GLOBAL sql_generate_invisible_primary_key = OFF on the target, if they shall stay alike."
     return _warning(item, _PARAMS, "DST_GENERATES_PRIMARY_KEY", message, remedy)
+
+
+def _judge_creating(source: SourceFacts, target: ServerFacts) -> PrecheckItem:
+    item = "dstDbPrivilegesIsEnoughForObjects"
+    kinds = [name.partition(" ")[0] for name in source.objects]
+    needed = {_CREATING[kind] for kind in kinds if kind in _CREATING}
+    if source.code > kinds.count("event"):
+        needed.add("TRIGGER")
+    missing = sorted(privilege for privilege in needed if not target.may(privilege))
+    if not missing:
+        return _passed(item, _PRIVILEGE)
+    message = f"The target account lacks, for all databases, what objects after the rows take: {', '.join(missing)}."
+    remedy = "GRANT them ON *.*, or at least on the job's databases."
+    return _warning(item, _PRIVILEGE, "DST_OBJECT_PRIVILEGES_NOT_ENOUGH", message, remedy)
 
 
 def _judge_creators(source: SourceFacts, target: ServerFacts) -> PrecheckItem:

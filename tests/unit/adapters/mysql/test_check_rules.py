@@ -118,6 +118,7 @@ class Case:
     reason: str
     source: SourceFacts = source()  # noqa: RUF009
     target: TargetFacts = target()  # noqa: RUF009
+    besides: tuple[str, ...] = ()  # other items that the same facts bring about
 
 
 OTHER = TableName("d", "other")
@@ -221,20 +222,30 @@ CASES = [
     ),
     Case(
         *("srcHasNoPkTableWhenTgtHasInvisiblePk", FAILED, "DST_REQUIRES_PRIMARY_KEY"),
-        *(source(facts={"tables": (table(key=()),)}), target(sql_require_primary_key="ON")),
+        *(source(facts={"tables": (table(key=()),)}), target(sql_require_primary_key="ON"), ("srcTablesWithoutKey",)),
     ),
     Case(
         *("srcHasNoPkTableWhenTgtHasInvisiblePk", WARNING, "DST_GENERATES_PRIMARY_KEY"),
         *(source(facts={"tables": (table(key=()),)}), target(sql_generate_invisible_primary_key="ON")),
+        ("srcTablesWithoutKey",),
+    ),
+    *(
+        Case(
+            *("dstDbPrivilegesIsEnoughForObjects", WARNING, "DST_OBJECT_PRIVILEGES_NOT_ENOUGH"),
+            *(source(facts={"objects": frozenset({f"{kind} d.x"})}), target(may=WRITER)),
+        )
+        for kind in ("view", "function", "procedure", "event")
+    ),
+    Case(
+        *("dstDbPrivilegesIsEnoughForObjects", WARNING, "DST_OBJECT_PRIVILEGES_NOT_ENOUGH"),
+        *(source(facts={"code": 1}), target(may=WRITER), ("srcTriggerAndEventCheck",)),
     ),
     Case(
         *("dstTrustFunctionCreatorsCheck", WARNING, "DST_TRUSTS_NO_CREATORS"),
         source(facts={"objects": frozenset({"function d.f"})}),
-        target(may=WRITER, log_bin_trust_function_creators="OFF"),
+        target(may=WRITER | {"CREATE ROUTINE"}, log_bin_trust_function_creators="OFF"),
     ),
 ]
-# What a case brings about besides its own item.
-BESIDES = {"srcHasNoPkTableWhenTgtHasInvisiblePk": {"srcTablesWithoutKey"}}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.reason)
@@ -245,7 +256,7 @@ def test_what_is_wrong_is_said_with_its_remedy_and_nothing_else(case: Case) -> N
     assert found.message
     assert found.remedy
     trouble = {name for name, item in items.items() if item.verdict is not Verdict.PASSED}
-    assert trouble == {case.item} | BESIDES.get(case.item, set())
+    assert trouble == {case.item} | set(case.besides)
 
 
 @pytest.mark.parametrize("version", [MARIADB, MYSQL])
