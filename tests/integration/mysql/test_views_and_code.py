@@ -1,4 +1,4 @@
-"""To whom views, routines, triggers and events belong on the target."""
+"""To whom views, routines, triggers and events belong on the target, and when events act there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from towline.adapters.mysql.checks import run_prechecks
 from towline.adapters.mysql.sides import open_sides, remove_traces
 from towline.domain.jobs import JobSpec, TaskMode
 from towline.domain.structure import StructureReport
-from towline.domain.tables import ObjectSelection
+from towline.domain.tables import NameMap, ObjectSelection, SchemaRename
 
 KEEPER, GONE, LIMITED = "keeper@localhost", "gone@localhost", "limited@%"
 # A different definer for some of them: what the target lacks is told of each.
@@ -50,14 +50,16 @@ def spec_of(source: MysqlDatabase, target: MysqlServer) -> JobSpec:
     return JobSpec("definers", TaskMode.FULL, endpoint_of(source.server), endpoint_of(target), selection)
 
 
-async def make(spec: JobSpec, work_dir: Path) -> list[StructureReport]:
-    """All objects on the target; what is said of them."""
+async def make(spec: JobSpec, work_dir: Path, *, is_whole: bool = True) -> list[StructureReport]:
+    """All objects on the target, and the job's end, its copy over or not; what is said of them."""
     reports: list[StructureReport] = []
     sides = await open_sides(spec, epoch=None, work_dir=work_dir)
     try:
         items = await sides.structure_source.read_structure(spec.selection, on_report=lambda _: None)
         await sides.structure_target.save_structure(items, [])
         await sides.structure_target.apply_items(items, on_report=reports.append)
+        if is_whole:
+            await sides.copy_target.mark_complete()
     finally:
         await sides.close()
         await remove_traces(spec)
@@ -113,3 +115,21 @@ async def test_definers_that_the_account_may_not_set_are_replaced_and_told(
         "belongs to Towline's account, which may not create it for another"
     }
     assert len(reports) == len(OWNERS)
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+async def test_events_of_a_copy_under_another_name_are_enabled_at_its_end(
+    source: MysqlDatabase, mysql_server_second: MysqlServer, tmp_path: Path, is_whole: bool
+) -> None:
+    """Not those of a copy that was given up."""
+    there = f"{source.name}_there"
+    source.execute("ALTER EVENT eg DISABLE")
+    spec = spec_of(source, mysql_server_second)
+    names = NameMap((SchemaRename(source.name, there),))
+    try:
+        await make(replace(spec, selection=replace(spec.selection, names=names)), tmp_path, is_whole=is_whole)
+        states = f"SELECT event_name, status FROM information_schema.events WHERE event_schema = '{there}'"
+        found = dict(mysql_server_second.fetch_all(states))
+    finally:
+        mysql_server_second.execute(f"DROP DATABASE IF EXISTS `{there}`")
+    assert found == {"e": "ENABLED" if is_whole else "DISABLED", "eg": "DISABLED"}
