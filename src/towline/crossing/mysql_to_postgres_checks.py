@@ -20,6 +20,7 @@ from towline.crossing.wished_types import judge_types
 from towline.domain.conversion import Collation, Conversion
 from towline.domain.errors import Side, TowlineError
 from towline.domain.jobs import JobSpec, TaskMode
+from towline.domain.pair_checks import judge_clocks, judge_room
 from towline.domain.prechecks import PrecheckItem, Verdict
 from towline.domain.tables import Table
 
@@ -48,6 +49,12 @@ async def run_prechecks(spec: JobSpec) -> list[PrecheckItem]:
         items += [_judge_encoding(target.facts), _judge_collation(target, spec.conversion)]
         if spec.mode is not TaskMode.STREAM:
             items.append(_judge_conflicts(target.facts))
+    if isinstance(source, _Source) and isinstance(target, _Target):
+        items.append(judge_clocks(source.facts.server.clock_ahead_s, target.facts.server.clock_ahead_s))
+        if spec.mode is not TaskMode.STREAM:
+            rows_bytes = sum(table.size_bytes for table in source.facts.tables)
+            # PostgreSQL shows nobody how much is free.
+            items.append(judge_room(rows_bytes, free_bytes=None, has_job=target.facts.is_ours))
     return items
 
 

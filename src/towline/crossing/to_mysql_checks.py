@@ -6,24 +6,31 @@ Each side is judged by its own family's rules; what is left are names and values
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 import asyncpg
 
-from towline.adapters.mysql.check_facts import TargetFacts, read_target
-from towline.adapters.mysql.check_rules import judge_conflicts, judge_target
+from towline.adapters.mysql.check_facts import TargetFacts, read_key_collations, read_target
+from towline.adapters.mysql.check_rules import judge_case_of_names, judge_conflicts, judge_key_collations, judge_target
 from towline.adapters.mysql.connection import connect as connect_mysql
+from towline.adapters.mysql.session import Session
 from towline.adapters.postgres.check_facts import SourceFacts, read_source_facts
 from towline.adapters.postgres.check_rules import judge_source
 from towline.adapters.postgres.connection import connect as connect_postgres
 from towline.adapters.postgres.errors import translated
 from towline.adapters.postgres.slots import feed_prefix
+from towline.crossing.key_collations import key_collations, read_loose_columns
 from towline.crossing.to_mysql_catalog import SourceTable, find_bad_wishes, read_source_tables
 from towline.crossing.to_mysql_structure import find_impossible_names
 from towline.crossing.wished_types import judge_types
 from towline.domain.errors import Side, TowlineError
 from towline.domain.jobs import JobSpec, TaskMode
+from towline.domain.pair_checks import judge_clocks, judge_room
 from towline.domain.prechecks import PrecheckItem, Verdict
-from towline.domain.tables import Table
+
+T = TypeVar("T")
 
 _NAMES_SHOWN = 5
 _PARAMS = "db_params"
@@ -35,9 +42,10 @@ async def run_prechecks(spec: JobSpec) -> list[PrecheckItem]:
 
     A side that cannot be looked at gives one failed item, its connection, and no others; no error is raised.
     """
-    source = await _look_at_source(spec)
+    source = await _look_at_source(spec, lambda connection: _read_source(connection, spec))
     tables = tuple(found.table for found in source[1]) if isinstance(source, tuple) else ()
-    target = await _look_at_target(spec, tables)
+    names = [spec.selection.names.target_name(table.name) for table in tables]
+    target = await _look_at_target(spec, lambda s: read_target(s, names, job_id=spec.job_id, now_s=time.time()))
     items = [_judge_connection(source, Side.SOURCE), _judge_connection(target, Side.TARGET)]
     if isinstance(source, tuple):
         facts, found = source
@@ -49,10 +57,17 @@ async def run_prechecks(spec: JobSpec) -> list[PrecheckItem]:
         items.append(_judge_durability(target, spec.mode))
         if spec.mode is not TaskMode.STREAM:
             items.append(judge_conflicts(target))
+    if isinstance(source, tuple) and isinstance(target, TargetFacts):
+        items.append(judge_clocks(source[0].server.clock_ahead_s, target.server.clock_ahead_s))
+        items.append(judge_case_of_names(names, target.server))
+        items.append(await _check_keys(spec, source[1], target))
+        if spec.mode is not TaskMode.STREAM:
+            rows_bytes = sum(table.size_bytes for table in tables)
+            items.append(judge_room(rows_bytes, free_bytes=target.free_bytes, has_job=target.has_job))
     return items
 
 
-async def _look_at_source(spec: JobSpec) -> tuple[SourceFacts, list[SourceTable]] | TowlineError:
+async def _look_at_source(spec: JobSpec, read: Callable[[asyncpg.Connection], Awaitable[T]]) -> T | TowlineError:
     try:
         connection = await connect_postgres(
             spec.source, purpose=f"{spec.job_id}:precheck", settings=_LOOK_SETTINGS, side=Side.SOURCE
@@ -60,7 +75,7 @@ async def _look_at_source(spec: JobSpec) -> tuple[SourceFacts, list[SourceTable]
     except TowlineError as error:
         return error
     try:
-        return await _read_source(connection, spec)
+        return await read(connection)
     except TowlineError as error:
         return error
     finally:
@@ -73,7 +88,7 @@ async def _read_source(connection: asyncpg.Connection, spec: JobSpec) -> tuple[S
         return facts, await read_source_tables(connection, spec.selection, spec.conversion)
 
 
-async def _look_at_target(spec: JobSpec, tables: tuple[Table, ...]) -> TargetFacts | TowlineError:
+async def _look_at_target(spec: JobSpec, read: Callable[[Session], Awaitable[T]]) -> T | TowlineError:
     try:
         session = await connect_mysql(
             spec.target, purpose=f"{spec.job_id}:precheck", settings={"lock_wait_timeout": "10"}, side=Side.TARGET
@@ -81,12 +96,29 @@ async def _look_at_target(spec: JobSpec, tables: tuple[Table, ...]) -> TargetFac
     except TowlineError as error:
         return error
     try:
-        names = [spec.selection.names.target_name(table.name) for table in tables]
-        return await read_target(session, names, job_id=spec.job_id, now_s=time.time())
+        return await read(session)
     except TowlineError as error:
         return error
     finally:
         session.terminate()
+
+
+async def _check_keys(spec: JobSpec, tables: Sequence[SourceTable], target: TargetFacts) -> PrecheckItem:
+    """Asks again, as hardly any job has tables on its target already."""
+    if not target.present:
+        return judge_key_collations({}, {}, has_job=target.has_job)
+    keys = await _look_at_target(spec, lambda s: read_key_collations(s, target.present, target.server))
+    loose = await _look_at_source(spec, read_loose_columns)
+    if isinstance(keys, TowlineError):
+        return _unread_keys(keys, Side.TARGET)
+    if isinstance(loose, TowlineError):
+        return _unread_keys(loose, Side.SOURCE)
+    by_target = {spec.selection.names.target_name(found.table.name): key_collations(found, loose) for found in tables}
+    return judge_key_collations(by_target, keys, has_job=target.has_job)
+
+
+def _unread_keys(error: TowlineError, side: Side) -> PrecheckItem:
+    return replace(_judge_connection(error, side), item="dstKeyCollationCheck", group=_PARAMS)
 
 
 def _judge_connection(facts: object, side: Side) -> PrecheckItem:

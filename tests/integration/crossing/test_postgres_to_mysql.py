@@ -14,8 +14,10 @@ import pytest
 from tests.fault.cross_jobs import CrossRuns, assert_same_values
 from tests.servers.databases import Database
 from tests.servers.mysql import MysqlServer, Product
+from tests.servers.mysql_fixtures import MysqlServerFactory
 from towline import bootstrap
 from towline.domain.errors import UnrepresentableValue
+from towline.domain.prechecks import PrecheckItem, Verdict
 from towline.domain.tables import ObjectSelection, Table
 from towline.engine import points
 from towline.engine.ports import Chunk
@@ -284,3 +286,41 @@ def test_changes_of_every_kind_arrive(runs: CrossRuns) -> None:
     )
     runs.run_to_the_end(conflict_policy="stop")
     assert_same_values(runs)
+
+
+@pytest.mark.postgres(source=15)
+async def test_target_that_takes_different_names_or_keys_for_equal_is_told_before_the_start(
+    source_database: Database, private_mysql: MysqlServerFactory, tmp_path: Path
+) -> None:
+    server = private_mysql(Product.MARIADB, settings={"lower_case_table_names": "1"})
+    runs = CrossRuns(source=source_database, target=server, schema="s", work_dir=tmp_path)
+    source_database.execute("CREATE SCHEMA s")
+    in_schema(
+        runs,
+        "CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false)",
+        """CREATE TABLE "Big" (t text PRIMARY KEY, v varchar(9) UNIQUE, c char(9) UNIQUE, free text,
+           loose text COLLATE ci UNIQUE)""",
+        "CREATE TABLE small (id int PRIMARY KEY)",
+    )
+
+    async def look() -> dict[str, PrecheckItem]:
+        return {each.item: each for each in await bootstrap.DatabaseProbes().run_prechecks(runs.spec())}
+
+    items = await look()
+    assert items["srcDstTableNameCaseSensitiveCheck"].reason == "TABLE_NAME_CASE_DIFFERS"
+    assert "s.Big" in items["srcDstTableNameCaseSensitiveCheck"].message
+    assert items["dbClockConsistency"].verdict is items["dstDbDiskSize"].verdict is Verdict.PASSED
+    assert items["dstKeyCollationCheck"].verdict is Verdict.PASSED
+    server.execute(
+        "CREATE DATABASE s",
+        """CREATE TABLE s.big (t varchar(9) COLLATE utf8mb4_nopad_bin PRIMARY KEY,
+           v varchar(9) COLLATE utf8mb4_bin UNIQUE, c char(9) COLLATE utf8mb4_bin UNIQUE,
+           free varchar(9) COLLATE utf8mb4_general_ci, loose varchar(9) COLLATE utf8mb4_general_ci UNIQUE)""",
+    )
+    found = (await look())["dstKeyCollationCheck"]
+    assert (found.verdict, found.reason) == (Verdict.FAILED, "DST_KEY_COLLATION_LOOSER")
+    assert "lost: s.Big.v (utf8mb4_bin)." in found.message
+    in_schema(runs, "CREATE TABLE big (id int PRIMARY KEY)")
+    items = await look()
+    assert items["srcDstTableNameCaseSensitiveCheck"].reason == "TABLE_NAMES_COLLIDE"
+    assert items["srcTableAlreadyExistedInDstTable"].reason == "TABLE_ALREADY_EXISTED_IN_TARGET"

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
 import pytest
 
 from tests.servers.mysql import MysqlDatabase, MysqlServer
@@ -24,6 +28,30 @@ def spec(mysql_database: MysqlDatabase, mysql_server_second: MysqlServer) -> Job
     )
     selection = ObjectSelection(schemas=frozenset({mysql_database.name}))
     return JobSpec("prechecks", TaskMode.FULL_AND_STREAM, source, target, selection)
+
+
+@contextmanager
+def changed(server: MysqlServer, **values: str) -> Iterator[None]:
+    """Global variables as given while the block runs; those that the server does not have are left out."""
+    there = dict(server.fetch_all("SHOW GLOBAL VARIABLES"))
+    values = {name: value for name, value in values.items() if name in there}
+    before = {name: there[name] for name in values}
+    try:
+        server.execute(*(f"SET GLOBAL {name} = {_literal(value)}" for name, value in values.items()))
+        yield
+    finally:
+        server.execute(*(f"SET GLOBAL {name} = {_literal(value)}" for name, value in before.items()))
+
+
+def _literal(value: str) -> str:
+    return value if value.isdigit() else f"'{value}'"
+
+
+async def trouble(spec: JobSpec) -> dict[str, str]:
+    """What did not pass, with its reason."""
+    items = [item for item in await run_prechecks(spec) if item.verdict is not Verdict.PASSED]
+    assert all(item.message and item.remedy for item in items)
+    return {item.item: item.reason for item in items}
 
 
 async def refusals(spec: JobSpec) -> set[str]:
@@ -118,3 +146,149 @@ async def test_what_joins_a_job_is_checked_and_what_it_has_is_not(
         assert await failures() == {"SRC_ENGINE_NOT_TRANSACTIONAL", "TABLE_ALREADY_EXISTED_IN_TARGET"}
     finally:
         mysql_server_second.execute(f"DROP DATABASE `{name}`", "DROP DATABASE IF EXISTS towline")
+
+
+async def test_settings_of_the_servers_are_read(
+    spec: JobSpec, mysql_database: MysqlDatabase, mysql_server_second: MysqlServer
+) -> None:
+    mysql_database.execute("CREATE TABLE t (id int PRIMARY KEY)")
+    assert await trouble(spec) == {}
+    source = {
+        "binlog_format": "STATEMENT",
+        "binlog_row_image": "MINIMAL",
+        "binlog_expire_logs_seconds": "60",
+        "innodb_strict_mode": "OFF",
+        "sql_mode": "ANSI_QUOTES",
+        "collation_server": "latin1_bin",
+        "transaction_isolation": "READ-COMMITTED",
+        "tx_isolation": "READ-COMMITTED",
+        "event_scheduler": "OFF",
+    }
+    target = {"max_allowed_packet": "1048576", "local_infile": "OFF", "event_scheduler": "ON"}
+    with changed(mysql_database.server, **source), changed(mysql_server_second, **target):
+        assert await trouble(spec) == {
+            "srcBinlogFormatCheck": "SRC_BINLOG_FORMAT_NOT_ROW",
+            "srcBinlogRowImageCheck": "SRC_BINLOG_ROW_IMAGE_NOT_FULL",
+            "srcDbBinlogExpireLogsDays": "SRC_BINLOG_KEPT_SHORTLY",
+            "innodbStrictModeConsistency": "INNODB_STRICT_MODE_DIFFERS",
+            "sqlModeConsistency": "SQL_MODE_DIFFERS",
+            "dbCollationServerConsistency": "COLLATION_SERVER_DIFFERS",
+            "dbIsolationLevelConsistency": "ISOLATION_LEVEL_DIFFERS",
+            "dbParamConsistency": "PARAMETERS_DIFFER",
+            "dstMaxAllowedPacketCheck": "DST_MAX_ALLOWED_PACKET_SMALL",
+            "dstStatusCheck": "DST_LOCAL_INFILE_OFF",
+        }
+    with changed(mysql_server_second, read_only="ON"):
+        assert await trouble(spec) == {"dstStatusCheck": "DST_IS_READ_ONLY"}
+    if not mysql_database.server.is_mariadb:
+        with changed(mysql_database.server, gtid_mode="ON_PERMISSIVE"):
+            assert await trouble(spec) == {"srcGtidConsistencyCheck": "SRC_GTID_MODE_PERMISSIVE"}
+
+
+async def test_objects_of_the_source_are_read(
+    spec: JobSpec,
+    mysql_database: MysqlDatabase,
+    fresh_mysql_database: Callable[[MysqlServer], MysqlDatabase],
+    mysql_server_second: MysqlServer,
+) -> None:
+    server, name = mysql_database.server, mysql_database.name
+    elsewhere = fresh_mysql_database(server).name
+    mysql_database.execute(
+        f"CREATE TABLE `{elsewhere}`.p (id int PRIMARY KEY)",
+        f"CREATE TABLE t (id int, p int, FOREIGN KEY (p) REFERENCES `{elsewhere}`.p (id))",
+        "CREATE TRIGGER tr BEFORE INSERT ON t FOR EACH ROW SET @a = 1",
+    )
+    mysql_server_second.execute(
+        f"CREATE DATABASE `{name}`",
+        f"CREATE TABLE `{name}`.t (id int)",
+        f"CREATE TRIGGER `{name}`.x BEFORE INSERT ON `{name}`.t FOR EACH ROW SET @a = 1",
+    )
+    gone = ObjectSelection(spec.selection.schemas, frozenset({TableName(elsewhere, "gone")}))
+    try:
+        assert await trouble(replace(spec, selection=gone)) == {
+            "userSelectObjectsCheck": "SELECTED_OBJECTS_MISSING",
+            "hasForeignKeyOnUnselectedTable": "FOREIGN_KEY_ON_UNSELECTED_TABLE",
+            "srcTablesWithoutKey": "SRC_TABLES_WITHOUT_KEY",
+            "srcTriggerAndEventCheck": "SRC_HAS_TRIGGERS_OR_EVENTS",
+            "srcTableAlreadyExistedInDstTable": "TABLE_ALREADY_EXISTED_IN_TARGET",
+            "dstTriggersCheck": "DST_TRIGGERS_FIRE",
+        }
+    finally:
+        mysql_server_second.execute(f"DROP DATABASE `{name}`")
+        mysql_database.execute("DROP TABLE t")  # before its parent
+
+
+async def test_keys_that_the_target_compares_more_loosely(
+    spec: JobSpec, mysql_database: MysqlDatabase, mysql_server_second: MysqlServer
+) -> None:
+    name = mysql_database.name
+    table = """CREATE TABLE `{}`.t (k varchar(9) COLLATE {} PRIMARY KEY, b {} UNIQUE, same varchar(9) UNIQUE,
+        free varchar(9) COLLATE {})"""
+    mysql_database.execute(table.format(name, "utf8mb4_bin", "varbinary(9)", "utf8mb4_bin"))
+    loose = table.format(name, "utf8mb4_general_ci", "varchar(9)", "utf8mb4_general_ci")
+    mysql_server_second.execute(f"CREATE DATABASE `{name}`", loose)
+    try:
+        items = {item.item: item for item in await run_prechecks(spec)}
+        found = items["dstKeyCollationCheck"]
+        assert (found.verdict, found.reason) == (Verdict.FAILED, "DST_KEY_COLLATION_LOOSER")
+        assert {column for column in ("k", "b", "same", "free") if f"{name}.t.{column} (" in found.message} == {
+            "k",
+            "b",
+        }
+        mysql_server_second.execute(
+            f"DROP TABLE `{name}`.t", table.format(name, "utf8mb4_bin", "varbinary(9)", "utf8mb4_bin")
+        )
+        assert await trouble(spec) == {"srcTableAlreadyExistedInDstTable": "TABLE_ALREADY_EXISTED_IN_TARGET"}
+    finally:
+        mysql_server_second.execute(f"DROP DATABASE `{name}`")
+
+
+@pytest.fixture
+def weak(mysql_database: MysqlDatabase, mysql_server_second: MysqlServer) -> Iterator[str]:
+    """An account of both servers that may do nothing yet; its password is its name."""
+    servers = mysql_database.server, mysql_server_second
+    for server in servers:
+        server.execute("CREATE USER weak@'%' IDENTIFIED BY 'weak'")
+    yield "weak"
+    for server in servers:
+        server.execute("DROP USER weak@'%'")
+
+
+async def test_accounts_without_privileges_are_told_what_is_missing(
+    spec: JobSpec, mysql_database: MysqlDatabase, mysql_server_second: MysqlServer, weak: str
+) -> None:
+    server, name = mysql_database.server, mysql_database.name
+    mysql_database.execute(
+        *(
+            "CREATE TABLE t (id int PRIMARY KEY)",
+            "CREATE TABLE u (id int PRIMARY KEY)",
+            "CREATE PROCEDURE p() SELECT 1",
+        ),
+        f"GRANT SELECT ON `{name}`.t TO weak@'%'",
+        f"GRANT INSERT ON `{name}`.u TO weak@'%'",
+        f"GRANT EXECUTE ON PROCEDURE `{name}`.p TO weak@'%'",
+    )
+    mysql_server_second.execute("GRANT SELECT ON *.* TO weak@'%'")
+    source, target = (replace(endpoint, user=weak, password=weak) for endpoint in (spec.source, spec.target))
+    spec = replace(spec, source=source, target=target)
+    of_target = {
+        "dstDbPrivilegesIsEnough": "DST_PRIVILEGES_NOT_ENOUGH",
+        "dstDbPrivilegesIsEnoughForObjects": "DST_OBJECT_PRIVILEGES_NOT_ENOUGH",
+        "userRequirementIsEnoughForDefiner": "DST_MAY_NOT_SET_DEFINERS",
+    }
+    assert await trouble(spec) == of_target | {
+        "srcDbPrivilegesIsEnough": "SRC_TABLES_NOT_READABLE",
+        "srcDbPrivilegesIsEnoughForIncre": "SRC_NO_REPLICATION_PRIVILEGE",
+        "srcRoutinesWithoutPrivilegeCheck": "SRC_ROUTINES_NOT_READABLE",
+    }
+    server.execute(
+        f"GRANT SELECT ON `{name}`.u TO weak@'%'",
+        "GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO weak@'%'",
+        "GRANT SELECT ON mysql.proc TO weak@'%'" if server.is_mariadb else "GRANT SHOW_ROUTINE ON *.* TO weak@'%'",
+    )
+    locks = {} if server.is_mariadb else {"srcDbPrivilegesIsEnough": "SRC_NO_LOCK_PRIVILEGE"}
+    assert await trouble(spec) == of_target | locks
+    server.execute("GRANT RELOAD ON *.* TO weak@'%'")
+    assert await trouble(spec) == of_target
+    refused = await trouble(replace(spec, target=replace(target, password="wrong")))
+    assert refused == {"dstDbConnection": "DST_CONNECTION_REFUSED"}

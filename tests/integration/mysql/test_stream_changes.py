@@ -16,8 +16,10 @@ from tests.integration.mysql.cascading import CASCADES, CASCADING_TABLES
 from tests.servers.mysql import MysqlServer
 from tests.servers.mysql_equality import assert_same_rows
 from tests.servers.mysql_fixtures import MysqlDatabaseFactory
-from towline.adapters.mysql.connection import parse_url
+from towline.adapters.mysql.connection import connect, parse_url
 from towline.adapters.mysql.sides import remove_traces
+from towline.adapters.mysql.structure_target import MyStructureTarget
+from towline.domain.errors import Side
 from towline.domain.jobs import JobSpec, TaskMode
 from towline.domain.tables import ObjectSelection
 from towline.engine import points
@@ -271,10 +273,31 @@ def test_row_of_somebody_else_in_the_copy_stops_or_is_left_and_listed(runs: Mysq
     assert list(listed) == [("t", "insert", "2")]
 
 
-async def test_triggers_come_when_the_job_ends(runs: MysqlRuns) -> None:
+@pytest.fixture
+def keeper(runs: MysqlRuns) -> Iterator[str]:
+    """An account that both servers have."""
+    servers = runs.source.server, runs.target
+    for server in servers:
+        server.execute("CREATE USER keeper@localhost IDENTIFIED BY 'x'")
+    yield "keeper@localhost"
+    for server in servers:
+        server.execute("DROP USER keeper@localhost")
+
+
+async def test_triggers_and_events_act_when_the_job_ends(runs: MysqlRuns, keeper: str) -> None:
+    schema = runs.source.name
     runs.source.execute(
         "CREATE TABLE audit (n int AUTO_INCREMENT PRIMARY KEY, id int)",
+        "SET sql_mode = 'ANSI_QUOTES'",
         "CREATE TRIGGER noted AFTER INSERT ON t FOR EACH ROW INSERT INTO audit (id) VALUES (NEW.id)",
+        "SET time_zone = '+03:00'",
+        f"""CREATE DEFINER = {keeper} EVENT "every `1 day" ON SCHEDULE EVERY 1 DAY STARTS '2037-01-01'
+           ON COMPLETION PRESERVE ENABLE COMMENT 'DISABLE' DO DELETE FROM audit""",
+        "SET sql_mode = DEFAULT, time_zone = '+00:00'",
+        "CREATE EVENT asleep ON SCHEDULE EVERY 1 DAY STARTS '2037-01-01' DISABLE DO DELETE FROM audit",
+        "CREATE EVENT later ON SCHEDULE AT '2037-01-01' DO DELETE FROM audit",
+        "CREATE EVENT past ON SCHEDULE AT '2037-01-02' DO DELETE FROM audit",
+        "CREATE EVENT dropped ON SCHEDULE EVERY 1 DAY STARTS '2037-01-01' DO DELETE FROM audit",
     )
     runs.run_until_killed(points.HANDOFF_BEFORE_STREAM)
     runs.source.execute("INSERT INTO t VALUES (7, 7, 'g')")
@@ -283,9 +306,27 @@ async def test_triggers_come_when_the_job_ends(runs: MysqlRuns) -> None:
     assert_same_rows(runs.source.server, runs.target, runs.source.name)
     triggers = f"SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = '{runs.source.name}'"
     assert list(runs.target.fetch_all(triggers)) == []
+    states = f"SELECT event_name, status FROM information_schema.events WHERE event_schema = '{schema}'"
+    names = {"every `1 day", "asleep", "later", "past", "dropped"}
+    assert set(runs.target.fetch_all(states)) == {(name, "DISABLED") for name in names}
+    runs.target.execute(
+        # As if the job had gone on beyond its time.
+        "SET timestamp = unix_timestamp('2020-01-01')",
+        f"ALTER EVENT `{schema}`.past ON SCHEDULE AT '2020-01-02'",
+        f"DROP EVENT `{schema}`.dropped",
+    )
     source, target = parse_url(url_of(runs.source.server)), parse_url(url_of(runs.target))
     spec = JobSpec(JOB_ID, TaskMode.FULL_AND_STREAM, source, target, ObjectSelection())
+    session = await connect(target, purpose="cut-short", side=Side.TARGET)
+    await MyStructureTarget(target, job_id=JOB_ID, epoch=0).enable_events(session)
+    session.terminate()
     for _ in range(2):
         await remove_traces(spec)
     assert list(runs.target.fetch_all(triggers)) == [("noted",)]
     assert not runs.target.fetch_all("SHOW DATABASES LIKE 'towline'")
+    enabled = {"every `1 day", "later"}
+    assert {name for name, status in runs.target.fetch_all(states) if status == "ENABLED"} == enabled
+    whole = f"""SELECT event_name, definer, time_zone, event_definition, event_type, execute_at, interval_value, starts,
+                sql_mode, status, on_completion, event_comment FROM information_schema.events
+                WHERE event_schema = '{schema}' AND event_name IN ('every `1 day', 'asleep', 'later') ORDER BY 1"""
+    assert runs.target.fetch_all(whole) == runs.source.server.fetch_all(whole)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from towline.adapters.mysql.bookkeeping import has_bookkeeping
 from towline.adapters.mysql.cascades import NATIVE_FOREIGN_KEYS, logs_cascades, read_cascading
 from towline.adapters.mysql.catalog import read_identity, read_schemas, read_tables
+from towline.adapters.mysql.collations import EXACT, Collations
 from towline.adapters.mysql.flavor import Flavor
 from towline.adapters.mysql.quoting import quote_literal
 from towline.adapters.mysql.session import Session
@@ -49,6 +50,7 @@ _VARIABLES = (
     "explicit_defaults_for_timestamp",
     "group_concat_max_len",
     "div_precision_increment",
+    "event_scheduler",
     "gtid_strict_mode",
     "gtid_binlog_state",
     "innodb_flush_log_at_trx_commit",
@@ -68,6 +70,15 @@ class ServerFacts:
 
     def variable(self, name: str) -> str:
         return self.variables.get(name, "")
+
+    @property
+    def ignores_case_of_names(self) -> bool:
+        """Whether names of databases and tables that differ in capitals only are one name."""
+        return self.variable("lower_case_table_names") in ("1", "2")
+
+    def known_name(self, name: TableName) -> TableName:
+        """The same for all names that are one to the server."""
+        return TableName(name.schema.lower(), name.name.lower()) if self.ignores_case_of_names else name
 
     @property
     def logs_cascades(self) -> bool:
@@ -98,7 +109,7 @@ class SourceFacts:
     schemas: tuple[str, ...]
     foreign_parents: tuple[tuple[TableName, TableName], ...]  # child, its parent outside of the job
     code: int  # triggers and events
-    definers: frozenset[str]
+    definers: frozenset[str]  # of views, routines and events of whole databases, and of the tables' triggers
     unreadable_routines: int
     collations: frozenset[str]
     missing: tuple[str, ...] = ()  # selected, but not there
@@ -106,6 +117,7 @@ class SourceFacts:
     objects: frozenset[str] = frozenset()  # views, routines and events of whole databases, each with its kind
     names: NameMap = SAME_NAMES
     known: frozenset[TableName] = frozenset()  # selected tables that the job has already; they are in nothing above
+    unreadable_tables: tuple[TableName, ...] = ()  # the account may not SELECT all that it sees of them
 
     def names_there(self) -> dict[TableName, TableName]:
         """What each table will be called on the target."""
@@ -126,6 +138,7 @@ class TargetFacts:
     triggers: tuple[TableName, ...] = field(default=())
     objects: frozenset[str] = frozenset()
     free_bytes: int | None = None  # where its data are; None: the server does not tell
+    account: str = ""  # that the session works as, user@host
 
 
 async def read_server(session: Session, *, now_s: float) -> ServerFacts:
@@ -185,18 +198,13 @@ async def read_source(
         f"""SELECT (SELECT COUNT(*) FROM information_schema.triggers WHERE trigger_schema IN ({listed}))
                  + (SELECT COUNT(*) FROM information_schema.events WHERE event_schema IN ({listed}))"""
     )
-    definers = await session.query(
-        f"""SELECT definer FROM information_schema.routines WHERE routine_schema IN ({listed})
-            UNION SELECT definer FROM information_schema.views WHERE table_schema IN ({listed})
-            UNION SELECT definer FROM information_schema.triggers WHERE trigger_schema IN ({listed})
-            UNION SELECT definer FROM information_schema.events WHERE event_schema IN ({listed})"""
-    )
+    whole = [name for name in schemas if selection.is_everything or name in selection.schemas]
+    definers = await _read_definers(session, whole, there - known.tables)
     unreadable = await session.query_value(
         f"""SELECT COUNT(*) FROM information_schema.routines
             WHERE routine_schema IN ({listed}) AND routine_definition IS NULL AND routine_body = 'SQL'"""
     )
     chosen = {table.name for table in tables}
-    whole = [name for name in schemas if selection.is_everything or name in selection.schemas]
     pairs = [(TableName(*row[:2]), TableName(*row[2:])) for row in parents]
     return SourceFacts(
         server,
@@ -205,7 +213,7 @@ async def read_source(
         tuple(schemas),
         tuple((child, parent) for child, parent in pairs if child in chosen and parent not in there),
         int(code or 0),
-        frozenset(row[0] for row in definers),
+        definers,
         int(unreadable or 0),
         frozenset(row[3] for row in engines if row[3]),
         tuple(sorted(selection.schemas - set(schemas)) + sorted(map(str, selection.tables - there))),
@@ -213,26 +221,58 @@ async def read_source(
         await _read_objects(session, whole, selection.names, passed_over=known.tables) - known.objects,
         selection.names,
         frozenset(there - chosen),
+        tuple(name for name in await _read_unreadable(session, server, listed) if name in chosen),
     )
 
 
 async def read_target(session: Session, names: Collection[TableName], *, job_id: str, now_s: float) -> TargetFacts:
     """`names` are those of the tables that the job will create."""
     server = await read_server(session, now_s=now_s)
-    wanted = set(names)
+    wanted = {server.known_name(name): name for name in names}
     rows = await session.query("SELECT table_schema, table_name FROM information_schema.tables")
     collations = await session.query("SELECT collation_name FROM information_schema.collations")
     triggers = await session.query("SELECT event_object_schema, event_object_table FROM information_schema.triggers")
     return TargetFacts(
         server,
-        frozenset(TableName(*row) for row in rows) & wanted,
+        _choose(rows, wanted, server),
         frozenset(str(row[0]) for row in collations),
         await _read_accounts(session),
         await _has_job(session, job_id),
-        tuple(sorted({TableName(*row) for row in triggers} & wanted)),
-        await _read_objects(session, sorted({name.schema for name in wanted})),
+        tuple(sorted(_choose(triggers, wanted, server))),
+        await _read_objects(session, sorted({name.schema for name in names})),
         await _read_free_bytes(session),
+        str(await session.query_value("SELECT CURRENT_USER()")),
     )
+
+
+async def read_key_collations(
+    session: Session, tables: Collection[TableName], server: ServerFacts
+) -> dict[TableName, Collations]:
+    """Of the columns of texts and bytes that are part of a primary or unique key; tables without any are left out."""
+    wanted = {server.known_name(table): table for table in tables}
+    listed = ", ".join(quote_literal(name) for name in sorted({table.schema for table in tables})) or "''"
+    columns = await session.query(
+        f"""SELECT table_schema, table_name, column_name, coalesce(collation_name, {quote_literal(EXACT)})
+            FROM information_schema.columns WHERE table_schema IN ({listed})
+            AND (collation_name IS NOT NULL OR data_type LIKE '%binary' OR data_type LIKE '%blob')"""
+    )
+    keys = await session.query(
+        f"""SELECT DISTINCT table_schema, table_name, column_name FROM information_schema.statistics
+            WHERE non_unique = 0 AND table_schema IN ({listed})"""
+    )
+    known = {(TableName(*row[:2]), row[2]): str(row[3]) for row in columns}
+    found: dict[TableName, dict[str, str]] = {}
+    for schema, name, column in keys:
+        table = wanted.get(server.known_name(TableName(schema, name)))
+        if table is not None and (TableName(schema, name), column) in known:
+            found.setdefault(table, {})[column] = known[TableName(schema, name), column]
+    return dict(found)
+
+
+def _choose(rows: Iterable[Any], wanted: Mapping[TableName, TableName], server: ServerFacts) -> frozenset[TableName]:
+    """Those of the tables that are wanted, by the names that they are wanted by."""
+    found = (wanted.get(server.known_name(TableName(*row))) for row in rows)
+    return frozenset(name for name in found if name is not None)
 
 
 async def _read_grants(session: Session) -> frozenset[str]:
@@ -275,6 +315,33 @@ async def _read_objects(
         home = names.target_schema(schema) if there is None else there.schema
         found.add(f"{kind} {home}.{there.name if there is not None and kind == 'view' else name}")
     return frozenset(found)
+
+
+async def _read_unreadable(session: Session, server: ServerFacts, listed: str) -> list[TableName]:
+    """Tables of the listed databases with columns that the account sees by another privilege than SELECT."""
+    if server.may("SELECT"):
+        return []
+    rows = await session.query(
+        f"""SELECT DISTINCT table_schema, table_name FROM information_schema.columns
+            WHERE table_schema IN ({listed}) AND privileges NOT LIKE '%select%' ORDER BY 1, 2"""
+    )
+    return [TableName(*row) for row in rows]
+
+
+async def _read_definers(session: Session, whole: Sequence[str], tables: Collection[TableName]) -> frozenset[str]:
+    """Each as user@host."""
+    listed = ", ".join(quote_literal(name) for name in whole) or "''"
+    rows = await session.query(
+        f"""SELECT definer FROM information_schema.routines WHERE routine_schema IN ({listed})
+            UNION SELECT definer FROM information_schema.views WHERE table_schema IN ({listed})
+            UNION SELECT definer FROM information_schema.events WHERE event_schema IN ({listed})"""
+    )
+    schemas = ", ".join(quote_literal(name) for name in {table.schema for table in tables}) or "''"
+    triggers = await session.query(
+        f"""SELECT DISTINCT event_object_schema, event_object_table, definer FROM information_schema.triggers
+            WHERE event_object_schema IN ({schemas})"""
+    )
+    return frozenset(row[0] for row in rows) | {row[2] for row in triggers if TableName(*row[:2]) in tables}
 
 
 async def _read_free_bytes(session: Session) -> int | None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from towline.adapters.mysql.check_facts import ServerFacts, SourceFacts, TargetFacts
+from towline.adapters.mysql.collations import Collations, find_looser_keys
 from towline.adapters.mysql.create_table import adapt
 from towline.domain.jobs import TaskMode
+from towline.domain.pair_checks import judge_clocks, judge_room
 from towline.domain.prechecks import PrecheckItem, Verdict
 from towline.domain.renames import judge_renames
+from towline.domain.tables import TableName
 
 _VERSION, _PRIVILEGE, _PARAMS = "db_version", "db_user_privilege", "db_params"
 _TARGET_STATUS, _CONFLICT = "db_target_status", "db_object_conflict_check"
@@ -17,16 +20,14 @@ _SMALL_PACKET_BYTES = 16 * 1024 * 1024
 _SHORT_RETENTION_S = 86_400
 _ENGINES = frozenset({"innodb", "myisam", "aria", "memory", "archive", "csv", "rocksdb"})
 _TRANSACTIONAL = frozenset({"innodb", "rocksdb"})
-_CLOCK_LIMIT_S = 60
-# A copy needs room for the rows, and as much again for indexes in the making and the target's own logs.
-_ROOM_FACTOR = 2
-_SMALL_BYTES = 1024 * 1024 * 1024
 _PARAMETERS = (
-    *("auto_increment_increment", "auto_increment_offset", "explicit_defaults_for_timestamp"),
+    *("auto_increment_increment", "auto_increment_offset", "explicit_defaults_for_timestamp", "event_scheduler"),
     # Of a division; a generated column may have one, and is computed on each side.
     "div_precision_increment",
     *("group_concat_max_len", "innodb_default_row_format"),
 )
+# What it takes to create the objects of a kind; nothing of it is needed before the rows are there.
+_CREATING = {"view": "CREATE VIEW", "function": "CREATE ROUTINE", "procedure": "CREATE ROUTINE", "event": "EVENT"}
 _WRITING = ("CREATE", "DROP", "ALTER", "INSERT", "UPDATE", "DELETE", "SELECT", "INDEX", "REFERENCES")
 
 
@@ -77,14 +78,17 @@ def judge_target(facts: TargetFacts, *, mode: TaskMode) -> list[PrecheckItem]:
     return items
 
 
-def judge_both(source: SourceFacts, target: TargetFacts, *, mode: TaskMode) -> list[PrecheckItem]:
+def judge_both(
+    source: SourceFacts, target: TargetFacts, *, mode: TaskMode, replaces_owners: bool = False
+) -> list[PrecheckItem]:
+    """`replaces_owners`: everything is to belong to the target's account."""
     items = [
         _judge_version_pair(source.server, target.server),
         _judge_same_server(source.server, target.server),
         _judge_collations(source, target),
         _judge_case(source.server, target.server),
-        _judge_clock(source.server, target.server),
-        _judge_definers(source, target),
+        judge_clocks(source.server.clock_ahead_s, target.server.clock_ahead_s),
+        _judge_definers(source.definers - {target.account} if not replaces_owners else frozenset(), target),
         _compare(source, target, "collation_server", "dbCollationServerConsistency"),
         _compare(source, target, "innodb_strict_mode", "innodbStrictModeConsistency"),
         _compare_modes(source.server, target.server),
@@ -95,8 +99,11 @@ def judge_both(source: SourceFacts, target: TargetFacts, *, mode: TaskMode) -> l
         items += [
             judge_conflicts(target),
             _judge_object_conflicts(source, target),
-            _judge_room(source, target),
+            judge_room(
+                sum(table.size_bytes for table in source.tables), free_bytes=target.free_bytes, has_job=target.has_job
+            ),
             _judge_keyless(source, target.server),
+            _judge_creating(source, target.server),
             _judge_creators(source, target.server),
         ]
     return items
@@ -137,6 +144,9 @@ def _judge_renames(facts: SourceFacts) -> PrecheckItem:
 def _judge_reading(facts: SourceFacts) -> PrecheckItem:
     item = "srcDbPrivilegesIsEnough"
     server = facts.server
+    if facts.unreadable_tables:
+        message = f"The source account may not read all columns of {_names(facts.unreadable_tables)}."
+        return _failed(item, _PRIVILEGE, "SRC_TABLES_NOT_READABLE", message, "GRANT SELECT on them to it.")
     if not server.may("RELOAD", "FLUSH_TABLES") and not server.flavor.is_mariadb and not server.may("LOCK TABLES"):
         return _warning(
             item,
@@ -298,8 +308,8 @@ def _judge_code(facts: SourceFacts) -> PrecheckItem:
     item = "srcTriggerAndEventCheck"
     if not facts.code:
         return _passed(item)
-    message = "Triggers come to the target when the job ends; events are created disabled and stay so."
-    remedy = "End the job before applications write to the target, then ALTER EVENT ... ENABLE there."
+    message = "Triggers come to the target when the job ends; events are created disabled, and enabled then."
+    remedy = "End the job before applications write to the target; events need event_scheduler = ON there."
     return _warning(item, _PARAMS, "SRC_HAS_TRIGGERS_OR_EVENTS", message, remedy)
 
 
@@ -390,24 +400,76 @@ def _judge_case(source: ServerFacts, target: ServerFacts) -> PrecheckItem:
     return _failed(item, _PARAMS, "TABLE_NAME_CASE_DIFFERS", message, "Use a target with the source's setting.")
 
 
-def _judge_clock(source: ServerFacts, target: ServerFacts) -> PrecheckItem:
-    item = "dbClockConsistency"
-    apart_s = abs(source.clock_ahead_s - target.clock_ahead_s)
-    if apart_s <= _CLOCK_LIMIT_S:
+def judge_key_collations(
+    source: Mapping[TableName, Collations], target: Mapping[TableName, Collations], *, has_job: bool
+) -> PrecheckItem:
+    """Of tables that the target has: columns of keys, both by the target's names of the tables.
+
+    `has_job`: they are the job's own. The source may have altered its keys since, which the stream will bring.
+    """
+    item = "dstKeyCollationCheck"
+    loose = [
+        f"{table}.{column} ({target[table][column]})"
+        for table in sorted(target)
+        for column in find_looser_keys(target[table], source.get(table, {}))
+    ]
+    if not loose:
         return _passed(item)
-    message = f"The servers' clocks are {apart_s:.0f} seconds apart."
-    return _warning(item, _PARAMS, "CLOCKS_DIFFER", message, "Let both servers follow a time server.")
+    message = (
+        f"Keys of the target take values for equal that differ on the source, so that rows get lost: {_names(loose)}."
+    )
+    remedy = (
+        "Give these columns the source's collation on the target (ALTER TABLE ... MODIFY), or drop the tables there."
+    )
+    verdict = _warning if has_job else _failed
+    return verdict(item, _PARAMS, "DST_KEY_COLLATION_LOOSER", message, remedy)
 
 
-def _judge_definers(source: SourceFacts, target: TargetFacts) -> PrecheckItem:
+def judge_case_of_names(names: Iterable[TableName], target: ServerFacts) -> PrecheckItem:
+    """For a source that tells names in capital and small letters apart. `names`: those of tables on the target."""
+    item = "srcDstTableNameCaseSensitiveCheck"
+    if not target.ignores_case_of_names:
+        return _passed(item)
+    alike: dict[TableName, list[TableName]] = {}
+    for name in names:
+        alike.setdefault(target.known_name(name), []).append(name)
+    same = [found for found in alike.values() if len(found) > 1]
+    if same:
+        message = f"On the target these would be one table: {' and '.join(map(str, same[0]))}."
+        remedy = "Use a target with lower_case_table_names = 0, or give one of them another name."
+        return _failed(item, _PARAMS, "TABLE_NAMES_COLLIDE", message, remedy)
+    changed = [name for small, (name,) in alike.items() if name != small]
+    if not changed:
+        return _passed(item)
+    message = (
+        f"The target does not tell capitals in names from small letters; it may not keep these: {_names(changed)}."
+    )
+    remedy = "Use a target with lower_case_table_names = 0, if applications need them."
+    return _warning(item, _PARAMS, "TABLE_NAME_CASE_DIFFERS", message, remedy)
+
+
+def _judge_definers(definers: frozenset[str], target: TargetFacts) -> PrecheckItem:
+    """`definers`: those that are to be kept, and are not the target's account itself."""
     item = "userRequirementIsEnoughForDefiner"
-    missing = sorted(source.definers - target.accounts) if target.accounts is not None else []
+    if not definers:
+        return _passed(item)
+    is_mariadb = target.server.flavor.is_mariadb
+    if not target.server.may("SET USER" if is_mariadb else "SET_ANY_DEFINER", "SET_USER_ID", "SUPER"):
+        message = f"What belongs to these definers would belong to the target's account: {_names(sorted(definers))}."
+        remedy = f"GRANT {'SET USER' if is_mariadb else 'SET_ANY_DEFINER'} ON *.* to it, if it shall stay theirs."
+        return _warning(item, _PARAMS, "DST_MAY_NOT_SET_DEFINERS", message, remedy)
+    if target.accounts is None:
+        message = f"The target does not show whether it has these definers: {_names(sorted(definers))}."
+        remedy = "GRANT SELECT ON mysql.user to its account, or look there yourself."
+        return _warning(item, _PARAMS, "DST_DEFINERS_NOT_SHOWN", message, remedy)
+    missing = sorted(definers - target.accounts)
     if not missing:
         return _passed(item)
     message = (
-        f"Views or routines belong to accounts that the target does not have: {', '.join(missing[:_NAMES_SHOWN])}."
+        f"Views, routines, triggers or events belong to accounts that the target does not have: {_names(missing)}."
     )
-    return _warning(item, _PARAMS, "DEFINER_MISSING", message, "Create these accounts on the target.")
+    remedy = "Create these accounts on the target, or let the job replace definers by the target's account."
+    return _warning(item, _PARAMS, "DEFINER_MISSING", message, remedy)
 
 
 def _compare(source: SourceFacts, target: TargetFacts, variable: str, item: str) -> PrecheckItem:
@@ -448,20 +510,6 @@ def _judge_object_conflicts(source: SourceFacts, target: TargetFacts) -> Prechec
     return _failed(item, _CONFLICT, "OBJECT_ALREADY_EXISTED_IN_TARGET", message, remedy)
 
 
-def _judge_room(source: SourceFacts, target: TargetFacts) -> PrecheckItem:
-    item, group = "dstDbDiskSize", "db_disk_size"
-    needed = _ROOM_FACTOR * sum(table.size_bytes for table in source.tables)
-    if target.has_job or (target.free_bytes is not None and target.free_bytes >= needed):
-        return _passed(item, group)
-    if target.free_bytes is None:
-        if needed < _SMALL_BYTES:
-            return _passed(item, group)
-        message = f"The job needs about {needed / 1e9:.1f} GB on the target, which does not tell how much is free."
-        return _warning(item, group, "DST_DISK_SIZE_UNKNOWN", message, "Look at the target's disk before the start.")
-    message = f"The job needs about {needed / 1e9:.1f} GB on the target; {target.free_bytes / 1e9:.1f} GB are free."
-    return _failed(item, group, "DST_DISK_TOO_SMALL", message, "Free disk space on the target, or give it more.")
-
-
 def _judge_keyless(source: SourceFacts, target: ServerFacts) -> PrecheckItem:
     item = "srcHasNoPkTableWhenTgtHasInvisiblePk"
     without = [table.name for table in source.tables if not table.key]
@@ -477,6 +525,20 @@ def _judge_keyless(source: SourceFacts, target: ServerFacts) -> PrecheckItem:
     message = f"The target would give these tables an invisible key of its own: {_names(without)}."
     remedy = "SET GLOBAL sql_generate_invisible_primary_key = OFF on the target, if they shall stay alike."
     return _warning(item, _PARAMS, "DST_GENERATES_PRIMARY_KEY", message, remedy)
+
+
+def _judge_creating(source: SourceFacts, target: ServerFacts) -> PrecheckItem:
+    item = "dstDbPrivilegesIsEnoughForObjects"
+    kinds = [name.partition(" ")[0] for name in source.objects]
+    needed = {_CREATING[kind] for kind in kinds if kind in _CREATING}
+    if source.code > kinds.count("event"):
+        needed.add("TRIGGER")
+    missing = sorted(privilege for privilege in needed if not target.may(privilege))
+    if not missing:
+        return _passed(item, _PRIVILEGE)
+    message = f"The target account lacks, for all databases, what objects after the rows take: {', '.join(missing)}."
+    remedy = "GRANT them ON *.*, or at least on the job's databases."
+    return _warning(item, _PRIVILEGE, "DST_OBJECT_PRIVILEGES_NOT_ENOUGH", message, remedy)
 
 
 def _judge_creators(source: SourceFacts, target: ServerFacts) -> PrecheckItem:

@@ -13,11 +13,12 @@ from towline.adapters.mysql.check_facts import (
     KnownObjects,
     SourceFacts,
     TargetFacts,
+    read_key_collations,
     read_known,
     read_source,
     read_target,
 )
-from towline.adapters.mysql.check_rules import judge_both, judge_source, judge_target
+from towline.adapters.mysql.check_rules import judge_both, judge_key_collations, judge_source, judge_target
 from towline.adapters.mysql.connection import connect
 from towline.adapters.mysql.session import Session
 from towline.domain.errors import Side, TowlineError
@@ -61,8 +62,25 @@ async def run_prechecks(spec: JobSpec, *, only_joining: bool = False) -> list[Pr
     if isinstance(target, TargetFacts):
         items += judge_target(target, mode=spec.mode)
     if isinstance(source, SourceFacts) and isinstance(target, TargetFacts):
-        items += judge_both(source, target, mode=spec.mode)
+        items += judge_both(source, target, mode=spec.mode, replaces_owners=spec.replaces_owners)
+        items.append(await _check_keys(spec, source, target))
     return items
+
+
+async def _check_keys(spec: JobSpec, source: SourceFacts, target: TargetFacts) -> PrecheckItem:
+    """Asks again, as hardly any job has tables on its target already."""
+    there = {name: other for name, other in source.names_there().items() if other in target.present}
+    if not there:
+        return judge_key_collations({}, {}, has_job=target.has_job)
+    mine, other = await asyncio.gather(
+        _look(spec.source, spec.job_id, Side.SOURCE, lambda s: read_key_collations(s, there, source.server)),
+        _look(spec.target, spec.job_id, Side.TARGET, lambda s: read_key_collations(s, target.present, target.server)),
+    )
+    if isinstance(mine, TowlineError):
+        return _unread_keys(mine, Side.SOURCE)
+    if isinstance(other, TowlineError):
+        return _unread_keys(other, Side.TARGET)
+    return judge_key_collations({there[name]: keys for name, keys in mine.items()}, other, has_job=target.has_job)
 
 
 async def _read_known(session: Session, spec: JobSpec) -> KnownObjects:
@@ -98,3 +116,7 @@ def _judge_connection(facts: object, side: Side) -> PrecheckItem:
         prefix = "SRC" if side is Side.SOURCE else "DST"
         return PrecheckItem(item, "network", Verdict.FAILED, f"{prefix}_{facts.code}", facts.message, facts.advice)
     return PrecheckItem(item, "network", Verdict.PASSED)
+
+
+def _unread_keys(error: TowlineError, side: Side) -> PrecheckItem:
+    return replace(_judge_connection(error, side), item="dstKeyCollationCheck", group="db_params")

@@ -57,6 +57,7 @@ class MySides(MySourceSide, MyTargetSide):
             follows=follows,
             target=target,
             accounts=spec.accounts.names if spec.accounts is not None else (),
+            replaces_owners=spec.replaces_owners,
         )
         self.copy_source = MyCopySource(
             spec.source, job_id=spec.job_id, readers=spec.copy_workers, is_mariadb=source.is_mariadb
@@ -94,16 +95,18 @@ async def open_sides(spec: JobSpec, *, epoch: int | None, work_dir: Path) -> MyS
 async def remove_traces(spec: JobSpec) -> None:
     """Drop the job's bookkeeping on the target; the source holds nothing. Safe to repeat.
 
-    Triggers that were held back while changes were followed are made first, once the copy was complete.
+    Once the copy was complete, triggers that were held back while changes were followed are made first, and events are
+    enabled.
 
     Raises:
-        StructureFailed: the target refuses a trigger; the bookkeeping stays.
+        StructureFailed: the target refuses a trigger or an event; the bookkeeping stays.
     """
     session = await connect(spec.target, purpose="end", side=Side.TARGET)
     try:
         if await fence_off(session, spec.job_id):
             target = MyStructureTarget(spec.target, job_id=spec.job_id, epoch=0)
             await target.create_held_triggers(session)
+            await target.enable_events(session)
         await remove_bookkeeping(session, spec.job_id)
     finally:
         session.terminate()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from towline.adapters.mysql.accounts import read_grants
 from towline.adapters.mysql.build_progress import FULLTEXT_SHARE_IN_MARIADB, FULLTEXT_SHARE_IN_MYSQL
 from towline.adapters.mysql.catalog import read_schemas, read_tables
+from towline.adapters.mysql.code_text import is_enabled_event, remove_definer
 from towline.adapters.mysql.connection import connect
 from towline.adapters.mysql.counters import read_counters
 from towline.adapters.mysql.create_table import TableParts, adapt, split_table
@@ -41,8 +41,6 @@ _OTHERS = """
 SELECT table_name, table_type FROM information_schema.tables
 WHERE table_schema = %s AND table_type NOT IN ('BASE TABLE', 'VIEW', 'SYSTEM VERSIONED') ORDER BY 1
 """
-_ENABLED_EVENT: Final = re.compile(r"(ON COMPLETION (?:NOT )?PRESERVE) ENABLE")
-
 
 # The size of an index as a share of its table's rows, where nothing tells.
 _USUAL_INDEX_SHARE: Final = 0.25
@@ -51,13 +49,22 @@ _USUAL_INDEX_SHARE: Final = 0.25
 class MyStructureSource:
     """One source. `follows`: a stream comes after the full phase. `target`: the product it is for.
 
-    `accounts`: whose grants on the selected objects come along.
+    `accounts`: whose grants on the selected objects come along. `replaces_owners`: views and code come without their
+    definers.
     """
 
     def __init__(
-        self, endpoint: Endpoint, *, job_id: str, follows: bool, target: Flavor, accounts: Sequence[str] = ()
+        self,
+        endpoint: Endpoint,
+        *,
+        job_id: str,
+        follows: bool,
+        target: Flavor,
+        accounts: Sequence[str] = (),
+        replaces_owners: bool = False,
     ) -> None:
         self._accounts = accounts
+        self._replaces_owners = replaces_owners
         self._endpoint = endpoint
         self._job_id = job_id
         self._follows = follows
@@ -67,7 +74,13 @@ class MyStructureSource:
         session = await connect(self._endpoint, purpose=f"{self._job_id}:structure", side=Side.SOURCE)
         try:
             reading = _Reading(
-                session, selection, self._target, on_report, follows=self._follows, accounts=self._accounts
+                session,
+                selection,
+                self._target,
+                on_report,
+                follows=self._follows,
+                accounts=self._accounts,
+                replaces_owners=self._replaces_owners,
             )
             return await reading.read()
         finally:
@@ -96,7 +109,9 @@ class _Reading:
         *,
         follows: bool,
         accounts: Sequence[str],
+        replaces_owners: bool,
     ) -> None:
+        self._replaces_owners = replaces_owners
         self._names = selection.names
         self._accounts = accounts
         self._session = session
@@ -254,7 +269,7 @@ class _Reading:
                 reason = f"left out: its text cannot be renamed for certain: {doubt}"
                 self._report(StructureReport("VIEW", str(view), reason))
                 continue
-            statements = (f"USE {quote_ident(self._names.target_schema(view.schema))}", text)
+            statements = (f"USE {quote_ident(self._names.target_schema(view.schema))}", self._owned(text))
             self._add(Section.AFTER_DATA, "VIEW", view.name, view.schema, statements, None)
 
     async def _add_triggers(self, schema: str) -> None:
@@ -280,13 +295,14 @@ class _Reading:
     async def _add_events(self, schema: str) -> None:
         for (name,) in await self._session.query(_EVENTS, schema):
             row = await self._show(f"SHOW CREATE EVENT {_full(schema, name)}")
-            text = _ENABLED_EVENT.sub(r"\1 DISABLE", str(row["Create Event"]), count=1)
-            if text != row["Create Event"]:
-                reason = "created disabled; enable it on the target at the switch-over"
+            text = str(row["Create Event"])
+            if is_enabled_event(text):
+                reason = "created disabled; enabled when the job ends"
                 self._report(StructureReport("EVENT", f"{schema}.{name}", reason))
             self._report_mentioned("EVENT", f"{schema}.{name}", text)
             zone = f"SET SESSION time_zone = {quote_literal(str(row['time_zone']))}"
-            statements = (*self._render_code(schema, row, text)[:-1], zone, text)
+            *settings, text = self._render_code(schema, row, text)
+            statements = (*settings, zone, text)
             self._add(Section.AFTER_DATA, "EVENT", name, schema, statements, None)
 
     async def _add_grants(self) -> None:
@@ -309,8 +325,11 @@ class _Reading:
         return (
             f"USE {quote_ident(self._names.target_schema(schema))}",
             f"SET SESSION sql_mode = {quote_literal(mode)}",
-            self._adapt(text, "CODE", schema),
+            self._owned(self._adapt(text, "CODE", schema)),
         )
+
+    def _owned(self, text: str) -> str:
+        return remove_definer(text) if self._replaces_owners else text
 
     def _report_mentioned(self, kind: str, name: str, text: str) -> None:
         if mentioned := find_mentioned(text, self._names):

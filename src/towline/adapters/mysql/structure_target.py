@@ -11,7 +11,9 @@ A worker that lost its lease cannot mark an item as begun (I6).  One that loses 
 statement at hand; the successor waits for it at the table's metadata lock, and finds the object there.
 
 A trigger would fire again for every change that a stream brings, and neither product can switch it off.  So while
-changes are followed triggers are held back, and made by `create_held_triggers` when the job ends.
+changes are followed triggers are held back, and made by `create_held_triggers` when the job ends.  An event would act
+on both sides: it is created disabled whatever the job's mode is, and `enable_events` enables it when the job ends, if
+its statement says that it was enabled on the source.
 """
 
 from __future__ import annotations
@@ -20,15 +22,17 @@ import json
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
 from towline.adapters.mysql.bookkeeping import BEGIN, hold_name, require_epoch
 from towline.adapters.mysql.build_progress import Course, begin_course, read_share
+from towline.adapters.mysql.code_text import disable_event, find_definer, is_enabled_event, remove_definer
 from towline.adapters.mysql.connection import SQL_MODE, connect
 from towline.adapters.mysql.counters import find_late, read_counters
 from towline.adapters.mysql.errors import number_of
-from towline.adapters.mysql.quoting import qualified
+from towline.adapters.mysql.quoting import qualified, quote_ident
 from towline.adapters.mysql.session import Session
 from towline.domain.errors import (
     LeaseLost,
@@ -53,11 +57,17 @@ _EXISTS: Final = frozenset({1007, 1050, 1061, 1304, 1359, 1537, 1826})
 # MariaDB says "cannot create" for all that can go wrong with a foreign key; 121 is a name that is taken.
 _CANNOT_CREATE: Final = 1005
 _NAME_TAKEN: Final = re.compile(r"errno: 121\b")
-_DEFINER: Final = re.compile(r"\A(CREATE[A-Z= ]*) DEFINER=`(?:[^`]|``)*`@`(?:[^`]|``)*`")
 _NO_SUCH_TABLE: Final = 1146
 _SHORT_WAIT_S: Final = 2
 _WATCHED_BYTES: Final = 16 * 1024 * 1024
-_NO_DEFINER: Final = frozenset({1227, 1449})
+_NO_SUCH_USER: Final = 1449
+_NO_DEFINER: Final = frozenset({1227, _NO_SUCH_USER})
+_NO_SUCH_EVENT: Final = frozenset({1049, 1539})
+# A zone that the server does not know any more makes this NULL, and the event no past one.
+_IS_PAST: Final = """
+SELECT CONVERT_TZ(execute_at, time_zone, '+00:00') <= UTC_TIMESTAMP() FROM information_schema.events
+WHERE event_schema = DATABASE() AND event_name = %s AND event_type = 'ONE TIME'
+"""
 
 
 class MyStructureTarget:
@@ -148,6 +158,43 @@ class MyStructureTarget:
             # One that is there was made before a crash, or by hand.
             await self._run(session, item, was_begun=True, on_report=None)
 
+    async def enable_events(self, session: Session) -> None:
+        """For the end of a job, as `create_held_triggers`: enable the events that were enabled on the source.
+
+        One that is gone from the target stays away. One whose only time has passed stays disabled: it acted on the
+        source by then, and would act again here.
+
+        Raises:
+            StructureFailed: the target refuses one; those before it are enabled. Safe to repeat.
+        """
+        rows = await session.query(
+            """SELECT schema_name, name, statements FROM towline.structure_item
+               WHERE job_id = %s AND kind = 'EVENT' AND done_at IS NOT NULL ORDER BY number""",
+            self._job_id,
+        )
+        await session.execute(_RESET)  # after triggers, which have modes of their own, such as ANSI_QUOTES
+        for schema, name, statements in rows:
+            use, *_, created = json.loads(statements)
+            if not is_enabled_event(created):
+                continue
+            try:
+                await session.execute(use)  # the target's database
+                await self._enable_event(session, name)
+            except (TransientError, LeaseLost):
+                raise
+            except TowlineError as error:
+                if number_of(error) not in _NO_SUCH_EVENT:
+                    what = f"enabling event {schema}.{name}: {error.message}"
+                    raise StructureFailed(what, side=Side.TARGET) from error
+
+    async def _enable_event(self, session: Session, name: str) -> None:
+        event = quote_ident(name)
+        shown = (await session.query_named(f"SHOW CREATE EVENT {event}"))[0]
+        # Who alters an event becomes its definer unless another one is named.
+        definer = find_definer(str(shown["Create Event"]))
+        if not await session.query_value(_IS_PAST, name):
+            await session.execute(f"ALTER {f'DEFINER={definer} ' if definer else ''}EVENT {event} ENABLE")
+
     async def read_build_progress(self) -> Mapping[int, float]:
         builds = dict(self._builds)
         if len(builds) != 1:
@@ -228,6 +275,8 @@ class MyStructureTarget:
         `on_report` None: at the job's end nobody listens; who owns a trigger is seen on the target.
         """
         what = f"creating {_describe(item)}"
+        if item.kind == "EVENT":
+            item = replace(item, statements=(*item.statements[:-1], disable_event(item.statements[-1])))
         try:
             await session.execute(_RESET)
             for statement in item.statements:
@@ -270,15 +319,19 @@ class MyStructureTarget:
     async def _execute(
         self, session: Session, statement: str, item: StructureItem, what: str, on_report: Report | None
     ) -> None:
+        definer = find_definer(statement)
         try:
             await session.execute(statement, what=what)
         except TowlineError as error:
-            without = remove_definer(statement)
-            if number_of(error) not in _NO_DEFINER or without == statement:
+            if number_of(error) not in _NO_DEFINER or definer is None:
                 raise
             reason = "belongs to Towline's account, which may not create it for another"
             await self._remember(session, StructureReport(item.kind, _describe(item), reason), on_report)
-            await session.execute(without, what=what)
+            await session.execute(remove_definer(statement), what=what)
+            return
+        if definer is not None and await _lacks_definer(session):
+            reason = f"belongs to {definer}, which the target does not have"
+            await self._remember(session, StructureReport(item.kind, _describe(item), reason), on_report)
 
     async def _remember(self, session: Session, report: StructureReport, on_report: Report | None) -> None:
         if on_report is None:
@@ -320,6 +373,11 @@ class MyStructureTarget:
         )
 
 
+async def _lacks_definer(session: Session) -> bool:
+    """Whether the server took the last statement with a warning that there is no such account."""
+    return any(row[1] == _NO_SUCH_USER for row in await session.query("SHOW WARNINGS"))
+
+
 async def insert_report(session: Session, job_id: str, report: StructureReport) -> bool:
     """False if it is there already. Call inside a transaction."""
     values = (job_id, report.kind, report.name, report.reason)
@@ -357,11 +415,6 @@ def is_there_already(error: TowlineError) -> bool:
     """Whether the server refused because it has an object of this name. Pure."""
     number = number_of(error)
     return number in _EXISTS or (number == _CANNOT_CREATE and bool(_NAME_TAKEN.search(error.message)))
-
-
-def remove_definer(statement: str) -> str:
-    """The statement without its DEFINER clause, so that the object belongs to whoever runs it. Pure."""
-    return _DEFINER.sub(r"\1", statement, count=1)
 
 
 def _describe(item: StructureItem) -> str:

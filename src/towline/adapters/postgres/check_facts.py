@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -43,6 +44,7 @@ class ServerFacts:
     collation: str
     is_standby: bool
     is_read_only: bool
+    clock_ahead_s: float  # of ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,8 @@ SELECT current_setting('server_version_num')::int / 10000 AS major,
        (SELECT system_identifier FROM pg_catalog.pg_control_system())::text || '/' || d.oid::text AS identity,
        pg_catalog.pg_encoding_to_char(d.encoding) AS encoding, d.datcollate AS collation,
        pg_catalog.pg_is_in_recovery() AS is_standby,
-       current_setting('transaction_read_only')::boolean AS is_read_only
+       current_setting('transaction_read_only')::boolean AS is_read_only,
+       extract(epoch FROM clock_timestamp())::float8 AS now_s
 FROM pg_catalog.pg_database d WHERE d.datname = current_database()
 """
 
@@ -368,7 +371,9 @@ async def read_target_facts(connection: asyncpg.Connection, names: Sequence[Tabl
 async def _read_server(connection: asyncpg.Connection) -> ServerFacts:
     row = await connection.fetchrow(_SERVER)
     assert row is not None
-    return ServerFacts(**dict(row))
+    facts = dict(row)
+    clock_ahead_s = facts.pop("now_s") - time.time()
+    return ServerFacts(**facts, clock_ahead_s=clock_ahead_s)
 
 
 async def _try_triggers_off(connection: asyncpg.Connection) -> str:
