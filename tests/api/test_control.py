@@ -483,15 +483,6 @@ async def test_malformed_speed_limits(api: Api, ranges: Any, code: str) -> None:
     assert (answer.status_code, answer.json()["error_code"]) == (400, code)
 
 
-async def test_job_without_a_full_phase_cannot_be_throttled(api: Api) -> None:
-    job_id = await api.create_job(task_type="INCR_TRANS")
-    item = {"job_id": job_id, "speed_limit": []}
-    result = await one(api, "PUT", "jobs/batch-limit-speed", item, "speed_limits")
-    assert (result["status"], result["error_code"]) == ("failed", "DRS.M00403")
-    result = await one(api, "PUT", "jobs/batch-limit-speed", {**item, "job_id": UNKNOWN_ID}, "speed_limits")
-    assert result["error_code"] == "DRS.M05003"
-
-
 # --- objects and policies --------------------------------------------------------------------------------
 
 DATABASE = {"id": "shop", "object_type": "database", "object_name": "shop", "select": "partial"}

@@ -103,6 +103,12 @@ INVALID: list[tuple[str, Any]] = [
 ]
 
 
+async def test_job_that_would_only_follow_is_refused_rather_than_copied(api: Api) -> None:
+    status, body = await _create(api, task_type="INCR_TRANS")
+    assert (status, body["error_code"]) == (400, "DRS.M00300")
+    assert "not built" in body["error_msg"]
+
+
 @pytest.mark.parametrize(("member", "value"), INVALID, ids=[f"{m}={str(v)[:14]!r}" for m, v in INVALID])
 async def test_invalid_member(api: Api, member: str, value: Any) -> None:
     status, body = await _create(api, **(value if member == "period_type" else {member: value}))
@@ -590,6 +596,7 @@ async def test_endpoint_members_that_were_not_sent_stay(api: Api) -> None:
         ({"name": ""}, "DRS.M00201"),
         ({"description": "a&b"}, "DRS.M00202"),
         ({"task_type": "x"}, "DRS.M00202"),
+        ({"task_type": "INCR_TRANS"}, "DRS.M00300"),
         ({"engine_type": "mongodb"}, "DRS.M00302"),
         ({"net_type": "x"}, "DRS.M00202"),
         ({"store_db_info": True}, "DRS.M00201"),

@@ -28,6 +28,7 @@ from enum import Enum
 from towline.domain.errors import (
     ConnectionLost,
     LeaseLost,
+    NotBuilt,
     ServerUnreachable,
     SnapshotLost,
     TableMustStartOver,
@@ -84,6 +85,10 @@ async def run_pipeline(
         TowlineError: time does not heal it, or a database never answered at all; what is on the target
             stays there, with its ledger.
     """
+    if spec.mode is TaskMode.STREAM:
+        raise NotBuilt(
+            "a job that follows changes without having copied the rows", remedy="Create a job of both phases."
+        )
     figures = JobFigures(clock, follows=spec.mode is not TaskMode.FULL)
     delays_s = retry_delays_s()
     failures = 0

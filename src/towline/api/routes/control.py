@@ -36,7 +36,6 @@ from towline.api.wire.speed import LimitSpeedRequest, SpeedLimits, read_windows
 from towline.api.wire.words import PAUSE_MODE_OF_WORD, DeleteType, EndPointType, PrecheckMode
 from towline.domain.access import Role
 from towline.domain.errors import IllegalTransition
-from towline.domain.jobs import TaskMode
 from towline.service.jobs import JobService
 from towline.service.ports import Outcome
 
@@ -142,13 +141,9 @@ class ControlRoutes:
     async def limit_speed(self, call: Call) -> Answer:
         requests = read_items(call.json(), LimitSpeedRequest, member="speed_limits")
         wishes = [(require_id(request.job_id), read_windows(request.speed_limit)) for request in requests]
-        known = await self._jobs.jobs(call.caller, [job_id for job_id, _ in wishes])
-        items: list[Item] = []
-        for (job_id, windows), outcome in zip(wishes, known, strict=True):
-            # A job without a full phase has nothing that the API would let one throttle.
-            is_stream_only = outcome.value is not None and outcome.value.mode is TaskMode.STREAM
-            act = partial(self._jobs.set_speed, call.caller, job_id, windows)
-            items.append((job_id, ApiError("DRS.M00403") if is_stream_only else act))
+        items: list[Item] = [
+            (job_id, partial(self._jobs.set_speed, call.caller, job_id, windows)) for job_id, windows in wishes
+        ]
         return await _run_all(items, call)
 
     async def delete(self, call: Call) -> Answer:

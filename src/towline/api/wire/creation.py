@@ -22,7 +22,7 @@ from towline.api.wire.attributes import (
     read_tags,
 )
 from towline.api.wire.endpoints import EndpointRequest, overlay, read_endpoint, require_complete
-from towline.api.wire.errors import ApiError, empty, invalid
+from towline.api.wire.errors import ApiError, empty, invalid, not_built
 from towline.api.wire.fields import (
     MAX_TEXT,
     Request,
@@ -165,9 +165,7 @@ def read_change(request: ModifyJobRequest, known: Job | None) -> JobChange:
         job_id=job_id,
         name=None if request.name is None else check_name(request.name),
         description=None if request.description is None else check_description(request.description),
-        mode=TASK_MODE_OF_WORD[require_word(request.task_type, TASK_MODE_OF_WORD, "task_type")]
-        if request.task_type
-        else None,
+        mode=_read_mode(request.task_type) if request.task_type else None,
         source=source,
         target=target,
         attributes=attributes or None,
@@ -197,13 +195,20 @@ def check_description(value: str | None) -> str:
     return check_text(value or "", "description", max_length=256, forbidden=True)
 
 
+def _read_mode(word: str | None) -> TaskMode:
+    mode = TASK_MODE_OF_WORD[require_word(word, TASK_MODE_OF_WORD, "task_type")]
+    if mode is TaskMode.STREAM:
+        raise not_built("a job that follows changes without having copied the rows (INCR_TRANS)")
+    return mode
+
+
 def _require_kind(request: CreateJobRequest) -> TaskMode:
     require_word(request.db_use_type, DB_USE_TYPES, "db_use_type")
     require_text(request.engine_type, "engine_type")
     require_word(request.job_direction, JOB_DIRECTIONS, "job_direction")
     net_type = require_word(request.net_type, NET_TYPES, "net_type")
     require_word(request.node_type, NODE_TYPES, "node_type")
-    mode = TASK_MODE_OF_WORD[require_word(request.task_type, TASK_MODE_OF_WORD, "task_type")]
+    mode = _read_mode(request.task_type)
     if request.customize_sutnet_id is None:
         raise empty("customize_sutnet_id")
     if net_type == "eip" and request.bind_eip is not True:
