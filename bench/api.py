@@ -2,7 +2,9 @@
 
 Prints one JSON line per case: `case` (store/jobs in it/ids asked/callers at a time, who ask for the same ids, or each
 for its own where the store has enough), `ours` and `limit` (median milliseconds of a call), `ratio` (ours/limit),
-`p99_ms`, `calls_per_s`, and `vs_1000_jobs` where the store holds more.
+`p99_ms`, `calls_per_s`, `vs_1000_jobs` where the store holds more, `fleet_writes_per_s` (progress rows written while
+the case ran, counted in the store), `asked` (bounds: the fleet's is a lower one), `missed` (those that were not kept)
+and `met` (none was missed).  The exit code is 1 if a bound was missed.
 `limit` is a bare SELECT of the same rows through the same driver with the answer encoded by msgspec: no HTTP, no
 authentication, nothing derived.  The two take turns.  The server runs as `towline serve`, in a process of its own.
 Usage: python bench/api.py [--stores sqlite,postgresql] [--jobs 1000,100000] [--seconds 4]
@@ -29,6 +31,7 @@ import aiosqlite
 import asyncpg
 import httpx
 import msgspec
+from api_judge import Case, count_recent, find_asked, find_missed
 from fleet import fill, job_id
 from servers import COMPILED, fresh_database, local_pair, towline
 
@@ -39,6 +42,8 @@ ID_COUNTS = (1, 100, 1_000)
 CALLERS = ((1, False), (16, False), (16, True))
 """How many call at a time, and whether each asks for ids of its own; else all ask for the same."""
 MOVING_JOBS = {"postgresql": 1_000, "sqlite": 100}  # each writes once a second
+_FLEET_START_S = 10
+_COUNTED_S = 1.0
 POOL_SIZE = 5  # what the server has
 _SELECT = """SELECT j.job_id, j.mode, j.status, j.failure, p.body FROM job j LEFT JOIN progress p USING (job_id)
              WHERE {project} AND j.job_id {is_one_of}"""
@@ -125,16 +130,34 @@ class Limit:
         finally:
             self._free.put_nowait(connection)
 
+    async def count_writes_per_s(self, jobs: int) -> float:
+        """Of the first `jobs` jobs of the fleet in the last second, from their rows; each writes about once in it."""
+        ids = [job_id(number) for number in range(jobs)]
+        connection = await self._free.get()
+        try:
+            if self._is_sqlite:
+                query = "SELECT at_us FROM progress WHERE job_id IN (SELECT value FROM json_each(?))"
+                rows = await connection.execute_fetchall(query, (json.dumps(ids),))
+            else:
+                query = "SELECT at_us FROM progress WHERE job_id IN (SELECT unnest($1::text[]))"
+                rows = await connection.fetch(query, ids)
+        finally:
+            self._free.put_nowait(connection)
+        return count_recent([row[0] for row in rows], now_us=time.time_ns() // 1000, seconds=_COUNTED_S)
+
     async def close(self) -> None:
         while not self._free.empty():
             await self._free.get_nowait().close()
 
 
 async def bench_cases(store_name: str, store_url: str, base_url: str, account: dict[str, str], jobs: int,
-                      seconds: float, small: dict[tuple[int, int, bool], float]) -> None:  # fmt: skip
-    """All cases of one store; `small` keeps the medians with 1,000 jobs."""
+                      seconds: float, small: dict[tuple[int, int, bool], float]) -> bool:  # fmt: skip
+    """All cases of one store, and whether all were met; `small` keeps the medians with 1,000 jobs."""
     limit = Limit(store_url, account["project_id"])
     await limit.open()
+    moving_jobs = MOVING_JOBS[store_name]
+    await _until_moving(limit, moving_jobs)
+    all_met = True
     async with httpx.AsyncClient(base_url=base_url, timeout=60) as client:
         client.headers["X-Auth-Token"] = await _read_token(client, account)
         path = f"/v3/{account['project_id']}/jobs/batch-progress"
@@ -159,28 +182,57 @@ async def bench_cases(store_name: str, store_url: str, base_url: str, account: d
                 await _require_true(client, path, bodies[-1], asked[-1])
                 our_times: list[float] = []
                 bare_times: list[float] = []
+                fleet_writes: list[float] = []
                 for _ in range(3):
                     # The server ends connections on which nothing comes for some seconds.
                     used = lines[:concurrency]
                     await asyncio.gather(*(line.open() for line in used))
                     our_times += await measure(ours, seconds=seconds / 3, concurrency=concurrency)
+                    fleet_writes.append(await limit.count_writes_per_s(moving_jobs))
                     await asyncio.gather(*(line.close() for line in used))
                     bare_times += await measure(bare, seconds=seconds / 3, concurrency=concurrency)
-                median, bound = statistics.median(our_times), statistics.median(bare_times)
-                told: dict[str, Any] = {
-                    "case": f"{store_name}/{jobs} jobs/{count} ids/{concurrency} at a time{', each its own' * is_own}",
-                    "ours": round(median, 2),
-                    "limit": round(bound, 2),
-                    "ratio": round(median / bound, 2),
-                    "p99_ms": round(statistics.quantiles(our_times, n=100)[98], 2) if len(our_times) > 1 else None,
-                    "calls_per_s": round(len(our_times) / seconds, 1),
-                }
-                if (count, concurrency, is_own) in small:
-                    told["vs_1000_jobs"] = round(median / small[count, concurrency, is_own], 2)
-                else:
-                    small[count, concurrency, is_own] = median
-                print(json.dumps(told), flush=True)
+                    fleet_writes.append(await limit.count_writes_per_s(moving_jobs))
+                case = Case(
+                    ids=count,
+                    ours=statistics.median(our_times),
+                    limit=statistics.median(bare_times),
+                    with_few_jobs=small.get((count, concurrency, is_own)),
+                    fleet_writes_per_s=statistics.mean(fleet_writes),
+                    fleet_per_s=moving_jobs,
+                )
+                small.setdefault((count, concurrency, is_own), case.ours)
+                name = f"{store_name}/{jobs} jobs/{count} ids/{concurrency} at a time{', each its own' * is_own}"
+                print(json.dumps({"case": name, **_told(case, our_times, seconds)}), flush=True)
+                all_met = all_met and not find_missed(case)
     await limit.close()
+    return all_met
+
+
+def _told(case: Case, our_times: list[float], seconds: float) -> dict[str, Any]:
+    growth = {} if case.growth is None else {"vs_1000_jobs": round(case.growth, 2)}
+    missed = find_missed(case)
+    return {
+        "ours": round(case.ours, 2),
+        "limit": round(case.limit, 2),
+        "ratio": round(case.ratio, 2),
+        "p99_ms": round(statistics.quantiles(our_times, n=100)[98], 2) if len(our_times) > 1 else None,
+        "calls_per_s": round(len(our_times) / seconds, 1),
+        **growth,
+        "fleet_writes_per_s": round(case.fleet_writes_per_s),
+        "asked": find_asked(case),
+        "missed": missed,
+        "met": not missed,
+    }
+
+
+async def _until_moving(limit: Limit, jobs: int) -> None:
+    """The fleet has written; how fast it goes on is judged with each case."""
+    deadline_s = time.monotonic() + _FLEET_START_S
+    while await limit.count_writes_per_s(jobs) == 0:
+        if time.monotonic() > deadline_s:
+            raise SystemExit("bench: the simulated fleet writes nothing")
+        await asyncio.sleep(0.1)
+    await asyncio.sleep(_COUNTED_S)  # a whole second of writes can be counted
 
 
 async def _require_true(client: httpx.AsyncClient, path: str, body: bytes, ids: list[str]) -> None:
@@ -241,7 +293,8 @@ async def _fill(store_url: str, data_dir: Path, project_id: str, *, first: int, 
         await fill(store, project_id, first=first, end=end)
 
 
-def bench_store(store_name: str, store_url: str, data_dir: Path, sizes: list[int], seconds: float) -> None:
+def bench_store(store_name: str, store_url: str, data_dir: Path, sizes: list[int], seconds: float) -> bool:
+    """Whether all that is asked was met."""
     made = subprocess.run(
         towline("init", "--json", "--store", store_url, "--data-dir", str(data_dir)),
         check=True,
@@ -250,12 +303,15 @@ def bench_store(store_name: str, store_url: str, data_dir: Path, sizes: list[int
     )
     account = json.loads(made.stdout)
     filled = 0
+    all_met = True
     small: dict[tuple[int, int, bool], float] = {}
     for jobs in sizes:
         asyncio.run(_fill(store_url, data_dir, account["project_id"], first=filled, end=jobs))
         filled = jobs
         with serving(store_url, data_dir) as base_url, moving(store_url, MOVING_JOBS[store_name]):
-            asyncio.run(bench_cases(store_name, store_url, base_url, account, jobs, seconds, small))
+            met = asyncio.run(bench_cases(store_name, store_url, base_url, account, jobs, seconds, small))
+            all_met = all_met and met
+    return all_met
 
 
 def main() -> None:
@@ -265,6 +321,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0)
     order = parser.parse_args()
     sizes = sorted(int(size) for size in order.jobs.split(","))
+    all_met = True
     with ExitStack() as stack:
         for name in order.stores.split(","):
             data_dir = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -272,7 +329,8 @@ def main() -> None:
                 url = f"sqlite:///{data_dir / 'towline.db'}"
             else:
                 url = fresh_database(stack.enter_context(local_pair(18)).target, "store")
-            bench_store(name, url, data_dir, sizes, order.seconds)
+            all_met = bench_store(name, url, data_dir, sizes, order.seconds) and all_met
+    sys.exit(0 if all_met else 1)
 
 
 if __name__ == "__main__":
