@@ -30,8 +30,8 @@ MAX_UNDERSTATEMENT_MS = PROBE_INTERVAL_MS + SLACK_MS
 MAX_STEADY_MEDIAN_MS = 250
 # A source clock that is set back takes away what was proven, until the next proof.
 MAX_UNKNOWN_SHARE = 0.05
-# Log that the source has written but not flushed is found out in a second, and seldom twice in five.
-MAX_IDLE_CLAIM_MS = 3_000
+# Log that the source has written but not flushed is found out after a second.
+MAX_IDLE_CLAIM_MS = 2_000
 # Of its length; until the blockade takes hold some writes still pass.
 MIN_BLOCKED_SHARE = 0.8
 
