@@ -15,7 +15,7 @@ A situation is bad when a claim was below the truth by more than the probe inter
 when an idle source let the claim grow, when a stopped source did not, when a blockade held nothing up, when the job did
 not come back, or when the situation was left out.  The exit code is then 1.
 Usage: python bench/referee.py [--database postgresql,mysql,mariadb] [--only NAME,...] [--short]
-[--source-version 16] [--log FILE]
+[--source-version 16] [--log FILE]; about half an hour for each database, with --short ten minutes
 """
 
 from __future__ import annotations

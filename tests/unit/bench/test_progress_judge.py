@@ -180,8 +180,9 @@ def test_lie_is_found_and_named(say: Said, faults: list[str]):
     assert faults_of(say) == faults
 
 
-def test_word_that_comes_in_time_is_not_late():
-    assert faults_of(lambda at_s: always_something_left(at_s) if at_s < END + 4 else (100, 0)) == []
+@pytest.mark.parametrize(("late_s", "faults"), [(4, []), (6, [LATE])])
+def test_word_that_all_is_over_may_be_a_little_late(late_s: int, faults: list[str]):
+    assert faults_of(lambda at_s: always_something_left(at_s) if at_s < END + late_s else (100, 0)) == faults
 
 
 def test_tenth_is_not_what_the_answers_say_it_is():
