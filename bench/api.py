@@ -2,11 +2,12 @@
 
 Prints one JSON line per case: `case` (store/jobs in it/ids asked/callers at a time, who ask for the same ids, or each
 for its own where the store has enough), `ours` and `limit` (median milliseconds of a call), `ratio` (ours/limit),
-`p99_ms`, `calls_per_s`, `vs_1000_jobs` where the store holds more, `fleet_writes_per_s` (progress rows written while
-the case ran, counted in the store), `asked` (bounds: the fleet's is a lower one), `missed` (those that were not kept)
-and `met` (none was missed).  The exit code is 1 if a bound was missed.
+`p99_ms`, `calls_per_s`, `vs_1000_jobs` and `limit_vs_1000_jobs` where the store holds more, `fleet_writes_per_s`
+(progress rows written while the case ran, counted in the store), `asked` (bounds: the fleet's is a lower one), `missed`
+(those that were not kept) and `met` (none was missed).  The exit code is 1 if a bound was missed.
 `limit` is a bare SELECT of the same rows through the same driver with the answer encoded by msgspec: no HTTP, no
-authentication, nothing derived.  The two take turns.  The server runs as `towline serve`, in a process of its own.
+authentication, nothing derived.  The two take turns, and so do the stores with few and many jobs.  The server runs as
+`towline serve`, in a process of its own.
 Usage: python bench/api.py [--stores sqlite,postgresql] [--jobs 1000,100000] [--seconds 4]
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import statistics
@@ -22,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -150,66 +152,110 @@ class Limit:
             await self._free.get_nowait().close()
 
 
-async def bench_cases(store_name: str, store_url: str, base_url: str, account: dict[str, str], jobs: int,
-                      seconds: float, small: dict[tuple[int, int, bool], float]) -> bool:  # fmt: skip
-    """All cases of one store, and whether all were met; `small` keeps the medians with 1,000 jobs."""
-    limit = Limit(store_url, account["project_id"])
-    await limit.open()
+class Site:
+    """A server with its store, and everything that asks them; use as an async context manager."""
+
+    def __init__(self, store_url: str, base_url: str, account: dict[str, str], jobs: int) -> None:
+        self.jobs = jobs
+        self.store_url = store_url
+        self.limit = Limit(store_url, account["project_id"])
+        self._account = account
+        self._base_url = base_url
+        self._client = httpx.AsyncClient(base_url=base_url, timeout=60)
+        self._path = f"/v3/{account['project_id']}/jobs/batch-progress"
+
+    async def __aenter__(self) -> Site:
+        token = await _read_token(self._client, self._account)
+        self._client.headers["X-Auth-Token"] = token
+        self._lines = [Line(self._base_url, self._path, token) for _ in range(max(CALLERS)[0])]
+        await self.limit.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.limit.close()
+        await self._client.aclose()
+
+    def choose_ids(self, count: int, concurrency: int, *, is_own: bool) -> list[list[str]] | None:
+        """For each caller, from all over the store; None when it has too few jobs for each to have its own."""
+        apart = self.jobs // max(ID_COUNTS)
+        if is_own and apart < concurrency:
+            return None
+        return [
+            [job_id(number * apart + (caller if is_own else 0)) for number in range(count)]
+            for caller in range(concurrency)
+        ]
+
+    async def run_case(
+        self, asked: list[list[str]], *, seconds: float, moving_jobs: int, with_few_jobs: float | None
+    ) -> tuple[Case, list[float]]:
+        """The case, and milliseconds of each of our calls. `asked`: the ids of each caller."""
+        bodies = [msgspec.json.encode({"jobs": ids}) for ids in asked]
+        used = self._lines[: len(asked)]
+
+        async def ours(number: int) -> None:
+            await used[number].ask(bodies[number])
+
+        async def bare(number: int) -> None:
+            await self.limit.read(asked[number])
+
+        await _require_true(self._client, self._path, bodies[-1], asked[-1])
+        our_times: list[float] = []
+        bare_times: list[float] = []
+        fleet_writes: list[float] = []
+        for _ in range(3):
+            # The server ends connections on which nothing comes for some seconds.
+            await asyncio.gather(*(line.open() for line in used))
+            our_times += await measure(ours, seconds=seconds / 3, concurrency=len(asked))
+            fleet_writes.append(await self.limit.count_writes_per_s(moving_jobs))
+            await asyncio.gather(*(line.close() for line in used))
+            bare_times += await measure(bare, seconds=seconds / 3, concurrency=len(asked))
+            fleet_writes.append(await self.limit.count_writes_per_s(moving_jobs))
+        case = Case(
+            ids=len(asked[0]),
+            ours=statistics.median(our_times),
+            limit=statistics.median(bare_times),
+            with_few_jobs=with_few_jobs,
+            fleet_writes_per_s=statistics.mean(fleet_writes),
+            fleet_per_s=moving_jobs,
+        )
+        return case, our_times
+
+
+async def bench_cases(store_name: str, sites: list[Site], seconds: float) -> bool:
+    """All cases of one kind of store, and whether all were met; `sites` in the order of their jobs.
+
+    The stores take turns with each case: what minutes lie between cannot be compared.
+    """
     moving_jobs = MOVING_JOBS[store_name]
-    await _until_moving(limit, moving_jobs)
     all_met = True
-    async with httpx.AsyncClient(base_url=base_url, timeout=60) as client:
-        client.headers["X-Auth-Token"] = await _read_token(client, account)
-        path = f"/v3/{account['project_id']}/jobs/batch-progress"
-        lines = [Line(base_url, path, client.headers["X-Auth-Token"]) for _ in range(max(CALLERS)[0])]
-        for count in ID_COUNTS:
-            apart = jobs // max(ID_COUNTS)
-            for concurrency, is_own in CALLERS:
-                if is_own and apart < concurrency:
-                    continue  # the store has too few jobs
-                asked = [
-                    [job_id(number * apart + (caller if is_own else 0)) for number in range(count)]
-                    for caller in range(concurrency)
-                ]
-                bodies = [msgspec.json.encode({"jobs": ids}) for ids in asked]
-
-                async def ours(number: int, bodies: list[bytes] = bodies) -> None:
-                    await lines[number].ask(bodies[number])
-
-                async def bare(number: int, asked: list[list[str]] = asked) -> None:
-                    await limit.read(asked[number])
-
-                await _require_true(client, path, bodies[-1], asked[-1])
-                our_times: list[float] = []
-                bare_times: list[float] = []
-                fleet_writes: list[float] = []
-                for _ in range(3):
-                    # The server ends connections on which nothing comes for some seconds.
-                    used = lines[:concurrency]
-                    await asyncio.gather(*(line.open() for line in used))
-                    our_times += await measure(ours, seconds=seconds / 3, concurrency=concurrency)
-                    fleet_writes.append(await limit.count_writes_per_s(moving_jobs))
-                    await asyncio.gather(*(line.close() for line in used))
-                    bare_times += await measure(bare, seconds=seconds / 3, concurrency=concurrency)
-                    fleet_writes.append(await limit.count_writes_per_s(moving_jobs))
-                case = Case(
-                    ids=count,
-                    ours=statistics.median(our_times),
-                    limit=statistics.median(bare_times),
-                    with_few_jobs=small.get((count, concurrency, is_own)),
-                    fleet_writes_per_s=statistics.mean(fleet_writes),
-                    fleet_per_s=moving_jobs,
-                )
-                small.setdefault((count, concurrency, is_own), case.ours)
-                name = f"{store_name}/{jobs} jobs/{count} ids/{concurrency} at a time{', each its own' * is_own}"
-                print(json.dumps({"case": name, **_told(case, our_times, seconds)}), flush=True)
+    async with AsyncExitStack() as stack:
+        for site in sites:
+            await stack.enter_async_context(site)
+        for count, (concurrency, is_own) in itertools.product(ID_COUNTS, CALLERS):
+            few: Case | None = None
+            for site in sites:
+                asked = site.choose_ids(count, concurrency, is_own=is_own)
+                if asked is None:
+                    continue
+                with moving(site.store_url, moving_jobs):
+                    await _until_moving(site.limit, moving_jobs)
+                    case, our_times = await site.run_case(
+                        asked, seconds=seconds, moving_jobs=moving_jobs, with_few_jobs=few and few.ours
+                    )
+                name = f"{store_name}/{site.jobs} jobs/{count} ids/{concurrency} at a time{', each its own' * is_own}"
+                print(json.dumps({"case": name, **_told(case, few, our_times, seconds)}), flush=True)
+                few = few or case
                 all_met = all_met and not find_missed(case)
-    await limit.close()
     return all_met
 
 
-def _told(case: Case, our_times: list[float], seconds: float) -> dict[str, Any]:
-    growth = {} if case.growth is None else {"vs_1000_jobs": round(case.growth, 2)}
+def _told(case: Case, few: Case | None, our_times: list[float], seconds: float) -> dict[str, Any]:
+    growth = {}
+    if few is not None:
+        growth = {
+            "vs_1000_jobs": round(case.ours / few.ours, 2),
+            "limit_vs_1000_jobs": round(case.limit / few.limit, 2),
+        }
     missed = find_missed(case)
     return {
         "ours": round(case.ours, 2),
@@ -288,13 +334,14 @@ def moving(store_url: str, jobs: int) -> Iterator[None]:
             process.kill()
 
 
-async def _fill(store_url: str, data_dir: Path, project_id: str, *, first: int, end: int) -> None:
+async def _fill(store_url: str, data_dir: Path, project_id: str, jobs: int) -> None:
     async with opened_store(store_url, data_dir, clock=SystemClock()) as store:
-        await fill(store, project_id, first=first, end=end)
+        await fill(store, project_id, first=0, end=jobs)
 
 
-def bench_store(store_name: str, store_url: str, data_dir: Path, sizes: list[int], seconds: float) -> bool:
-    """Whether all that is asked was met."""
+@contextmanager
+def serving_jobs(store_url: str, data_dir: Path, jobs: int) -> Iterator[Site]:
+    """A new store with so many jobs, and a server."""
     made = subprocess.run(
         towline("init", "--json", "--store", store_url, "--data-dir", str(data_dir)),
         check=True,
@@ -302,16 +349,22 @@ def bench_store(store_name: str, store_url: str, data_dir: Path, sizes: list[int
         text=True,
     )
     account = json.loads(made.stdout)
-    filled = 0
-    all_met = True
-    small: dict[tuple[int, int, bool], float] = {}
-    for jobs in sizes:
-        asyncio.run(_fill(store_url, data_dir, account["project_id"], first=filled, end=jobs))
-        filled = jobs
-        with serving(store_url, data_dir) as base_url, moving(store_url, MOVING_JOBS[store_name]):
-            met = asyncio.run(bench_cases(store_name, store_url, base_url, account, jobs, seconds, small))
-            all_met = all_met and met
-    return all_met
+    asyncio.run(_fill(store_url, data_dir, account["project_id"], jobs))
+    with serving(store_url, data_dir) as base_url:
+        yield Site(store_url, base_url, account, jobs)
+
+
+def bench_store(store_name: str, sizes: list[int], seconds: float) -> bool:
+    """Whether all that is asked was met."""
+    with ExitStack() as stack:
+        server = None if store_name == "sqlite" else stack.enter_context(local_pair(18)).target
+        sites = []
+        for jobs in sizes:
+            data_dir = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            file = f"sqlite:///{data_dir / 'towline.db'}"
+            url = file if server is None else fresh_database(server, f"store_{jobs}")
+            sites.append(stack.enter_context(serving_jobs(url, data_dir, jobs)))
+        return asyncio.run(bench_cases(store_name, sites, seconds))
 
 
 def main() -> None:
@@ -321,16 +374,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0)
     order = parser.parse_args()
     sizes = sorted(int(size) for size in order.jobs.split(","))
-    all_met = True
-    with ExitStack() as stack:
-        for name in order.stores.split(","):
-            data_dir = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            if name == "sqlite":
-                url = f"sqlite:///{data_dir / 'towline.db'}"
-            else:
-                url = fresh_database(stack.enter_context(local_pair(18)).target, "store")
-            all_met = bench_store(name, url, data_dir, sizes, order.seconds) and all_met
-    sys.exit(0 if all_met else 1)
+    met = [bench_store(name, sizes, order.seconds) for name in order.stores.split(",")]
+    sys.exit(0 if all(met) else 1)
 
 
 if __name__ == "__main__":
