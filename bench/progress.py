@@ -1,13 +1,16 @@
 """Are progress and remaining time true? Jobs between real servers whose tables deceive, watched through the API.
 
-Prints one JSON line per situation: `situation`, `database`, `went_backwards`, `max_percent`, `final_jump` (points from
-the last percent below 100 to 100), `remaining_error_after_a_tenth` (median over all answers after a tenth of the work
-of |said - true| / true), `first_error_after_a_tenth` (of the first of them), `unknown_share` (of the answers after a
-tenth that were "-1"), `took_s` (until all was copied and in step), `is_good`.  The last line of each database is what
-Towline says of itself (`towline progress --score`).
+Prints one JSON line per situation: `situation`, `database`, `went_backwards`, `max_percent`, `final_jump`,
+`done_at_100`, `remaining_error_after_a_tenth`, `first_error_after_a_tenth`, `unknown_share`, `tenth_s`, `took_s`,
+`said_over_after_s` (see `progress_judge.Comparison`), `faults` (what is wrong, in words), `is_good` (nothing is).  The
+last line of each database is what Towline says of itself (`towline progress --score`).
 
-Bad is: backwards, above 100, 100 before the full phase was over, a final jump of 10 points or more, or a median error
-of 30 % or more.  The exit code is then 1.  Of Towline's code only the starter of local PostgreSQL servers is used.
+The end and the first tenth of the work come from the outside: a marker row that is written on the source and looked for
+on the target, and the bytes that lie there.
+
+Bad is: backwards, above 100, 100 before all was on the target, a final jump of 10 points or more, a median error of
+30 % or more, more than 10 % of the answers unknown after a tenth of the work, or nothing left to do said before the end
+or long after it.  The exit code is then 1.  Of Towline's code only the starter of local PostgreSQL servers is used.
 Usage: python bench/progress.py [--database postgresql,mysql,mariadb] [--only NAME,...] [--scale 1.0] [--trace FILE]
 """
 
@@ -15,9 +18,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import itertools
+import dataclasses
 import json
-import statistics
 import sys
 import time
 from contextlib import ExitStack, nullcontext
@@ -25,16 +27,15 @@ from pathlib import Path
 from typing import Any
 
 from progress_databases import Database, Mysql, Postgres, Product
+from progress_judge import Answer, Outside, compare_answers_with_truth, find_faults
 from progress_situations import SITUATIONS, Situation
+from progress_watch import watching
 from referee_service import Service, serving
 
 ASK_EVERY_S = 0.1
 LIMIT_S = 600
-MIN_LEFT_S = 2.0
-MAX_JUMP, MAX_ERROR = 10, 0.30
-
-Answer = tuple[float, int, int]  # seconds since the start, percent, remaining seconds or -1
-
+# How long after the end is waited for the word that nothing remains.
+PATIENCE_S = 15
 
 DATABASES = ("postgresql", "mysql", "mariadb")
 
@@ -55,46 +56,31 @@ async def run_situation(
     source, target = await database.make_fresh(name, situation.prepare(database, scale))
     disturb = situation.disturb
     with database.run_again_and_again(source, disturb(database, scale)) if disturb else nullcontext():
-        job_id = await service.start_job(situation.name, source, target)
-        try:
-            answers, ended_s = await _watch(service, job_id)
-        finally:
-            await service.end_job(job_id)
+        async with watching(database, source, target) as (outside, began_s):
+            job_id = await service.start_job(situation.name, source, target)
+            try:
+                answers = await _ask(service, job_id, outside, began_s)
+            finally:
+                await service.end_job(job_id)
     await _until_over(service, job_id)
     await database.drop(name)
-    return {"situation": situation.name, "database": database.label, **judge(answers, ended_s)}, answers
+    compared = compare_answers_with_truth(answers, outside)
+    faults = find_faults(compared)
+    verdict = {"faults": faults, "is_good": not faults}
+    line = {"situation": situation.name, "database": database.label, **dataclasses.asdict(compared), **verdict}
+    return line, answers
 
 
-def judge(answers: list[Answer], ended_s: float) -> dict[str, Any]:
-    """What the answers were worth. Pure."""
-    percents = [percent for _, percent, _ in answers]
-    below = [percent for percent in percents if percent < 100]
-    after = [(at_s, left_s) for at_s, percent, left_s in answers if percent >= 10 and ended_s - at_s >= MIN_LEFT_S]
-    errors = [abs(left_s - (ended_s - at_s)) / (ended_s - at_s) for at_s, left_s in after if left_s >= 0]
-    line = {
-        "went_backwards": any(later < earlier for earlier, later in itertools.pairwise(percents)),
-        "max_percent": max(percents),
-        "final_jump": 100 - below[-1] if below else 100,
-        "remaining_error_after_a_tenth": round(statistics.median(errors), 3) if errors else None,
-        "first_error_after_a_tenth": round(errors[0], 3) if errors else None,
-        "unknown_share": round(1 - len(errors) / len(after), 3) if after else None,
-        "took_s": round(ended_s, 1),
-    }
-    error = line["remaining_error_after_a_tenth"]
-    is_good = not line["went_backwards"] and line["max_percent"] == 100 and line["final_jump"] < MAX_JUMP
-    return {**line, "is_good": is_good and error is not None and error < MAX_ERROR}
-
-
-async def _watch(service: Service, job_id: str) -> tuple[list[Answer], float]:
-    """All answers until nothing remains, and when that was."""
-    began_s = time.monotonic()
+async def _ask(service: Service, job_id: str, outside: Outside, began_s: float) -> list[Answer]:
+    """All answers until the end was seen from the outside and nothing is said to remain, or should be."""
     answers: list[Answer] = []
     while True:
         record = await service.read_progress(job_id)
-        now_s = time.monotonic() - began_s
-        answers.append((now_s, int(record["progress"]), int(record["remaining_time"])))
-        if record["transfer_status"] == "INCRE_TRANSFER_STARTED" and record["remaining_time"] == "0":
-            return answers, now_s
+        left_s = int(record["remaining_time"])
+        answers.append(Answer(time.monotonic() - began_s, int(record["progress"]), None if left_s < 0 else left_s))
+        now_s, ended_s = answers[-1].at_s, outside.ended_s()
+        if ended_s is not None and (left_s == 0 or now_s > ended_s + PATIENCE_S):
+            return answers
         if now_s > LIMIT_S or record["transfer_status"].endswith("FAILED"):
             raise SystemExit(f"progress: the job does not get there: {record}")
         await asyncio.sleep(ASK_EVERY_S)
@@ -122,7 +108,9 @@ async def run(order: argparse.Namespace, kinds: list[str], chosen: list[Situatio
                     print(json.dumps(line), flush=True)
                     if order.trace:
                         with order.trace.open("a") as out:
-                            out.writelines(json.dumps([situation.name, *answer]) + "\n" for answer in answers)
+                            out.writelines(
+                                json.dumps([situation.name, *dataclasses.astuple(answer)]) + "\n" for answer in answers
+                            )
                     all_good = all_good and line["is_good"]
                 says = {"database": database.label, "towline_says": service.read_scores()["overall"]}
                 print(json.dumps(says), flush=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 import asyncpg
+from progress_eyes import MARKER, Eye, MysqlEye, PgEye, open_mysql_eye, open_pg_eye
 from referee_load import connect
 from servers import SETTINGS, Pair
 
@@ -72,8 +73,10 @@ class Database(Protocol):
     def make_events(self, rows: int) -> Statements: ...
     def churn_events(self, rows: int) -> Statements: ...
     async def make_fresh(self, name: str, statements: Statements) -> tuple[str, str]:
-        """URLs of two new databases, the source's filled by the statements."""
+        """URLs of two new databases, the source's filled by the statements and with the marker."""
         ...
+
+    async def open_eye(self, url: str) -> Eye: ...
 
     async def drop(self, name: str) -> None: ...
     def run_again_and_again(self, url: str, statements: Statements) -> AbstractContextManager[None]: ...
@@ -132,8 +135,11 @@ class Postgres:
         for server in (self._pair.source, self._pair.target):
             drop = f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'
             await self._execute(server.url(), drop, f'CREATE DATABASE "{name}"', "CHECKPOINT")
-        await self._execute(self._pair.source.url(name), *statements)
+        await self._execute(self._pair.source.url(name), *MARKER, *statements)
         return self._pair.source.url(name), self._pair.target.url(name)
+
+    async def open_eye(self, url: str) -> PgEye:
+        return await open_pg_eye(url)
 
     async def drop(self, name: str) -> None:
         for server in (self._pair.source, self._pair.target):
@@ -182,7 +188,8 @@ class Mysql:
         installation = find_installation(product)
         if installation is None:
             raise SystemExit(f"progress: {product.value} is not installed")
-        own = _MARIADB_SETTINGS if product is Product.MARIADB else _MYSQL_ONLY_SETTINGS
+        self._is_mariadb = product is Product.MARIADB
+        own = _MARIADB_SETTINGS if self._is_mariadb else _MYSQL_ONLY_SETTINGS
         settings = {**_MYSQL_SETTINGS, **own}
         self._source, self._target = [
             stack.enter_context(MysqlServer(installation, settings=settings)) for _ in range(2)
@@ -238,9 +245,13 @@ class Mysql:
             "SET sql_log_bin = 0",  # nobody will need it
             "CREATE TABLE digit (n int PRIMARY KEY)",
             f"INSERT INTO digit VALUES {', '.join(f'({number})' for number in range(1000))}",
+            *MARKER,
             *statements,
             database=name,
         )
+
+    async def open_eye(self, url: str) -> MysqlEye:
+        return await open_mysql_eye(url, is_mariadb=self._is_mariadb)
 
     async def drop(self, name: str) -> None:
         for server in (self._source, self._target):

@@ -11,6 +11,7 @@ from enum import Enum
 
 from referee_clock import FakeClock
 from referee_database import Database, Server
+from referee_judge import Course
 from referee_proxy import Proxy
 from referee_service import Service
 from referee_watch import Watcher
@@ -31,11 +32,11 @@ class Stage:
     service: Service
     job_id: str
     watcher: Watcher
-    is_full_length: bool
+    is_short: bool
 
-    def seconds(self, usual: float, full: float) -> float:
-        """How long something lasts: usually, and with --full-length."""
-        return full if self.is_full_length else usual
+    def length(self, usual: int, short: int) -> int:
+        """How long or large something is: usually, and with --short."""
+        return short if self.is_short else usual
 
 
 class Needs(Enum):
@@ -73,17 +74,17 @@ async def _light_load(stage: Stage) -> AsyncIterator[None]:
 
 
 async def _steady(stage: Stage) -> None:
-    await stage.database.run_load(stage.source_url, per_s=500, seconds=int(stage.seconds(20, 60)))
+    await stage.database.run_load(stage.source_url, per_s=500, seconds=stage.length(60, 20))
 
 
 async def _bursts(stage: Stage) -> None:
-    for _ in range(int(stage.seconds(5, 20))):
+    for _ in range(stage.length(20, 5)):
         await stage.database.run_load(stage.source_url, transactions=4000)
         await asyncio.sleep(2)
 
 
 async def _big_transaction(stage: Stage) -> None:
-    megabytes = int(stage.seconds(100, 500))
+    megabytes = stage.length(500, 100)
     await stage.database.insert_big(stage.source_url, 1, megabytes * 1000)
     # A binlog has it only now, and the target is behind a moment later.
     await asyncio.sleep(5)
@@ -91,7 +92,8 @@ async def _big_transaction(stage: Stage) -> None:
 
 async def _idle(stage: Stage) -> None:
     stage.watcher.is_writing = False
-    await asyncio.sleep(stage.seconds(20, 180))
+    with stage.watcher.stretch(Course.IDLE):
+        await asyncio.sleep(stage.length(180, 20))
     stage.watcher.is_writing = True
 
 
@@ -100,14 +102,16 @@ async def _idle(stage: Stage) -> None:
 
 async def _row_lock(stage: Stage) -> None:
     async with _light_load(stage), stage.database.block_row(stage.target_url):
-        await asyncio.sleep(stage.seconds(20, 60))
+        with stage.watcher.stretch(Course.BLOCKED):
+            await asyncio.sleep(stage.length(60, 20))
 
 
 async def _target_stopped(stage: Stage) -> None:
     async with _light_load(stage):
         await asyncio.to_thread(stage.target.kill)
         try:
-            await asyncio.sleep(stage.seconds(12, 60))
+            with stage.watcher.stretch(Course.BLOCKED):
+                await asyncio.sleep(stage.length(60, 12))
         finally:
             await asyncio.to_thread(stage.target.start)
 
@@ -115,7 +119,8 @@ async def _target_stopped(stage: Stage) -> None:
 async def _source_paused(stage: Stage) -> None:
     stage.source.pause()
     try:
-        await asyncio.sleep(stage.seconds(12, 60))
+        with stage.watcher.stretch(Course.SOURCE_STOPPED):
+            await asyncio.sleep(stage.length(60, 12))
     finally:
         stage.source.resume()
 
@@ -124,14 +129,14 @@ async def _worker_killed(stage: Stage) -> None:
     async with _light_load(stage):
         for _ in range(2):
             assert stage.service.signal_workers(signal.SIGKILL) == 1
-            await asyncio.sleep(stage.seconds(6, 20))
+            await asyncio.sleep(stage.length(20, 6))
 
 
 async def _worker_frozen(stage: Stage) -> None:
     """For longer than its lease: another worker must go on, whatever the frozen one does when it wakes."""
     async with _light_load(stage):
         assert stage.service.signal_workers(signal.SIGSTOP) == 1
-        await asyncio.sleep(stage.seconds(22, 60))
+        await asyncio.sleep(stage.length(60, 22))
 
 
 # --- the network -----------------------------------------------------------------------------------
@@ -140,10 +145,11 @@ async def _worker_frozen(stage: Stage) -> None:
 async def _cut(stage: Stage, line: Proxy) -> None:
     """First silence, then broken lines, then life."""
     async with _light_load(stage):
-        line.stall()
-        await asyncio.sleep(stage.seconds(8, 60))
-        line.cut()
-        await asyncio.sleep(stage.seconds(4, 30))
+        with stage.watcher.stretch(Course.BLOCKED):
+            line.stall()
+            await asyncio.sleep(stage.length(60, 8))
+            line.cut()
+            await asyncio.sleep(stage.length(30, 4))
         line.resume()
 
 
@@ -157,9 +163,10 @@ async def _cut_target(stage: Stage) -> None:
 
 async def _cut_both(stage: Stage) -> None:
     async with _light_load(stage):
-        for line in (stage.source_line, stage.target_line):
-            line.stall()
-        await asyncio.sleep(stage.seconds(8, 60))
+        with stage.watcher.stretch(Course.BLOCKED):
+            for line in (stage.source_line, stage.target_line):
+                line.stall()
+            await asyncio.sleep(stage.length(60, 8))
         for line in (stage.source_line, stage.target_line):
             line.cut()
             line.resume()
@@ -168,10 +175,10 @@ async def _cut_both(stage: Stage) -> None:
 async def _throttled(stage: Stage) -> None:
     await stage.service.limit_speed(stage.job_id, 1)
     await asyncio.sleep(1.5)  # until the worker has read it
-    for block in range(int(stage.seconds(12, 60))):
+    for block in range(stage.length(60, 12)):
         await stage.database.insert_big(stage.source_url, block * 1500 + 1, block * 1500 + 1500)
         await asyncio.sleep(0.5)
-    await asyncio.sleep(stage.seconds(8, 30))
+    await asyncio.sleep(stage.length(30, 8))
     await stage.service.limit_speed(stage.job_id, None)
 
 
@@ -180,7 +187,7 @@ async def _throttled(stage: Stage) -> None:
 
 async def _under_light_load(stage: Stage) -> None:
     async with _light_load(stage):
-        await asyncio.sleep(stage.seconds(10, 60))
+        await asyncio.sleep(stage.length(60, 10))
 
 
 async def _clock_set(stage: Stage) -> None:
@@ -194,7 +201,8 @@ async def _clock_set(stage: Stage) -> None:
             stage.clock.set_offset(offset_s)
             await asyncio.sleep(3)
             async with stage.database.block_row(stage.target_url):
-                await asyncio.sleep(stage.seconds(8, 30))
+                with stage.watcher.stretch(Course.BLOCKED):
+                    await asyncio.sleep(stage.length(30, 8))
             await asyncio.sleep(3)
 
 

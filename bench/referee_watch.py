@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
 
 from referee_database import Database
-from referee_judge import UNKNOWN, Claim, Record
+from referee_judge import UNKNOWN, Claim, Course, Record, Stretch
 
 WRITE_EVERY_S = 0.05
 LOOK_EVERY_S = 0.02
@@ -45,6 +45,13 @@ class Watcher:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    @contextmanager
+    def stretch(self, course: Course) -> Iterator[None]:
+        """What goes on now is judged by this course too."""
+        began_s = time.monotonic()
+        yield
+        self.record.stretches.append(Stretch(course, began_s, time.monotonic()))
 
     async def until_in_step(self, *, claimed_below_s: float, timeout_s: float) -> float | None:
         """Seconds until the target misses nothing and the claim says about as much; None: not in time."""

@@ -23,6 +23,7 @@ from towline.api.signature import Authorization, SignedRequest, render_canonical
 from towline.api.wire.creation import read_draft
 from towline.domain.accounts import Account, Parameter
 from towline.domain.errors import ConnectionRefused, Side, TowlineError
+from towline.domain.forecast import TrackRecord
 from towline.domain.jobs import NEXT, Endpoint, Failure, JobSpec, JobStatus
 from towline.domain.prechecks import PrecheckItem, Verdict
 from towline.domain.progress import Progress
@@ -154,11 +155,11 @@ class Api:
             await self.store.jobs.edit(job_id, _to(step), project_id=None)
         await self.store.jobs.edit(job_id, _to(status, **changes), project_id=None)
 
-    async def report(self, job_id: str, progress: Progress) -> None:
-        """Write a job's figures as its worker would, with a lease taken for it."""
+    async def report(self, job_id: str, progress: Progress, *, track: TrackRecord | None = None) -> None:
+        """Write a job's figures, and its estimates if given, as its worker would, with a lease taken for it."""
         lease = await self.store.work.take_lease(job_id, "a test", ttl_s=10)
         assert lease is not None
-        await self.store.work.save_progress(lease, progress)
+        await self.store.work.save_progress(lease, progress, track=track)
         await self.store.work.release_lease(lease)
 
     async def progress_of(self, job_id: str, **options: Any) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from towline.domain.diagnosis import (
     SourceFacts,
     TargetFacts,
 )
+from towline.domain.forecast import TrackRecord
 from towline.domain.jobs import JobStatus
 from towline.domain.progress import PartProgress, Phase, Progress
 from towline.domain.tables import TotalOrigin
@@ -210,3 +211,48 @@ async def test_metrics_tell_what_holds_jobs_up_and_name_nobody(api: Api) -> None
     assert "LOCK TABLE" not in text
     assert "ada" not in text
     assert "towline_job_log_hours_left{" not in text  # unknown has no sample
+
+
+async def test_remaining_time_and_what_the_estimates_were_worth(api: Api) -> None:
+    job_id = await api.create_job()
+    await api.bring_to(job_id, JobStatus.COPYING)
+    unknown = {"seconds": None, "low_s": None, "high_s": None, "confidence": 0.8, "estimated": None}
+    assert (await health_of(api, job_id))["remaining"] == {**unknown, "estimates_kept": 0, "score": None}
+    text = (await api.client.get("/metrics")).text
+    assert "towline_job_remaining_seconds{" not in text  # unknown has no sample
+    assert "towline_job_remaining_error_ratio{" not in text
+    assert "towline_remaining_scored_jobs 0.0" in text
+
+    said_us = api.clock.us
+    copying = Progress(
+        at_us=said_us,
+        phase=Phase.COPY,
+        percent=10,
+        remaining_s=100,
+        remaining_low_s=80,
+        remaining_high_s=130,
+        remaining_at_us=said_us,
+    )
+    track = TrackRecord().after(copying)
+    await api.report(job_id, copying, track=track)
+    said = {"seconds": 100, "low_s": 80, "high_s": 130, "confidence": 0.8, "estimated": said_us // 1000}
+    assert (await health_of(api, job_id))["remaining"] == {**said, "estimates_kept": 1, "score": None}
+    assert f'towline_job_remaining_seconds{{job_id="{job_id}"}} 100.0' in (await api.client.get("/metrics")).text
+
+    api.clock.advance(80)
+    await api.bring_to(job_id, JobStatus.STREAMING)
+    await api.report(job_id, in_step(api), track=track.after(in_step(api)))
+    remaining = (await health_of(api, job_id))["remaining"]
+    assert (remaining["seconds"], remaining["estimates_kept"]) == (0, 1)
+    score = {"estimates": 1, "median_error": 0.25, "tenth_error": 0.25, "within": 1.0, "confidence": 0.8}
+    assert remaining["score"] == {**score, "took_s": 80.0}
+    text = (await api.client.get("/metrics")).text
+    for sample in (
+        f'towline_job_remaining_seconds{{job_id="{job_id}"}} 0.0',
+        f'towline_job_remaining_error_ratio{{job_id="{job_id}"}} 0.25',
+        'towline_remaining_error_ratio{estimates="all"} 0.25',
+        'towline_remaining_error_ratio{estimates="after_a_tenth"} 0.25',
+        "towline_remaining_within_ratio 1.0",
+        "towline_remaining_scored_jobs 1.0",
+    ):
+        assert sample in text

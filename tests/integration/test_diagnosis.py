@@ -54,6 +54,26 @@ async def test_the_slot_its_limit_and_what_is_held(source_database: Database):
     assert 0 < facts.log.left_bytes < 600 * 1024 * 1024
 
 
+@pytest.mark.postgres(source=18, target=18)
+async def test_slot_that_nobody_reads_and_the_limit_for_that(source_database: Database):
+    slot = f"unread_{source_database.name}"[:63]
+    source_database.execute(f"SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')")
+    log = (await look(source_database, slot=slot)).log
+    assert (log.is_read, log.unused_limit_s) == (False, None)
+    assert log.unused_s is not None
+    assert 0 <= log.unused_s < 60
+    source_database.execute("ALTER SYSTEM SET idle_replication_slot_timeout = '2d'")
+    source_database.execute("SELECT pg_reload_conf()")
+    try:
+        async with asyncio.timeout(20):
+            while (log := (await look(source_database, slot=slot)).log).unused_limit_s is None:
+                await asyncio.sleep(0.05)
+    finally:
+        source_database.execute("ALTER SYSTEM RESET idle_replication_slot_timeout")
+        source_database.execute("SELECT pg_reload_conf()")
+    assert log.unused_limit_s == 172_800
+
+
 @pytest.mark.parametrize(
     (), [pytest.param(marks=pytest.mark.postgres(source=s, target=18), id=str(s)) for s in (15, 18)]
 )

@@ -90,7 +90,8 @@ async def test_selection_of_what_is_not_there_is_told(source_database: Database,
 async def test_everything_wrong_at_once_is_told_item_by_item(
     private_server: ServerFactory, target_database: Database
 ) -> None:
-    server = private_server(18, settings={"max_replication_slots": "1", "max_slot_wal_keep_size": "64MB"})
+    limits = {"max_slot_wal_keep_size": "64MB", "idle_replication_slot_timeout": "2h"}
+    server = private_server(18, settings={"max_replication_slots": "1", **limits})
     source = Database(server, "postgres")
     source.execute(
         """CREATE TABLE keyless (a int);
@@ -103,7 +104,8 @@ async def test_everything_wrong_at_once_is_told_item_by_item(
     )
     source.execute("SELECT pg_create_physical_replication_slot('taken')")
     target_database.execute("CREATE VIEW scratch AS SELECT 1 AS a")
-    found = trouble(await check(job(source, target_database)))
+    items = await check(job(source, target_database))
+    found = trouble(items)
     assert found == {
         "srcLargeObjectsCheck": "SRC_HAS_LARGE_OBJECTS",
         "srcReplicationSlots": "SRC_NO_FREE_REPLICATION_SLOT",
@@ -113,6 +115,10 @@ async def test_everything_wrong_at_once_is_told_item_by_item(
         "rolesDependentCheck": "DST_POLICY_ROLE_MISSING",
         "srcTableAlreadyExistedInDstTable": "DST_OBJECTS_EXIST",
     }
+    kept = items["srcMaxSlotWalKeepSize"]
+    for limit, setting in (("64 MB", "max_slot_wal_keep_size"), ("7200 s", "idle_replication_slot_timeout")):
+        assert limit in kept.message
+        assert setting in kept.remedy
     # Policies of tables that are not part of the job need nothing of the target.
     selection = ObjectSelection(tables=frozenset({TableName("public", "scratch")}))
     found = trouble(await check(replace(job(source, target_database), selection=selection)))

@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -43,8 +44,9 @@ class Site:
     service: JobService
     caller: Caller
 
-    def serve(self) -> Command:
-        return Command("serve", "--data-dir", str(self.folder), "--listen", "127.0.0.1:0")
+    def serve(self, **environment: str) -> Command:
+        words = ("serve", "--data-dir", str(self.folder), "--listen", "127.0.0.1:0")
+        return Command(*words, environment=environment)
 
     async def start(self, source: Database, target: Database) -> str:
         (created,) = await self.service.create(
@@ -74,6 +76,14 @@ class Site:
                 if progress is not None and progress.proven_source_time_us is not None:
                     return
                 await asyncio.sleep(0.05)
+
+    async def unproven_s(self, job_id: str) -> float:
+        """How long ago the newest moment is up to which all is proven to be on the target."""
+        _, (line,) = await self.service.progress(self.caller, [job_id])
+        assert isinstance(line, JobLine)
+        assert line.progress is not None
+        assert line.progress.proven_source_time_us is not None
+        return time.time() - line.progress.proven_source_time_us / 1e6
 
 
 def endpoint(database: Database) -> Endpoint:
@@ -165,6 +175,37 @@ async def test_ctrl_c_stops_server_and_workers_and_the_job_goes_on_later(
     (record,) = json.loads(command.lines[0])
     assert (record["job_id"], record["status"], record["percent"]) == (job_id, "streaming", 100)
     assert record["delay_ms"] > 0  # nobody proves anything now, so it grows
+
+
+async def test_without_heartbeats_nothing_is_written_on_the_source(
+    site: Site, source_database: Database, target_database: Database
+):
+    slot = f"seen_{source_database.name}"[:63]
+    # All that is committed on the source from now on: rows of any table, and messages as a heartbeat is one.
+    committed = f"""SELECT count(*) FROM pg_logical_slot_peek_binary_changes('{slot}', NULL, NULL, 'proto_version', '1',
+                    'publication_names', 'everything', 'messages', 'true')"""
+    source_database.execute(f"{SCHEMA}; CREATE PUBLICATION everything FOR ALL TABLES")
+    source_database.execute(f"SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')")
+    with site.serve(TOWLINE_HEARTBEAT="off") as server:
+        await announced(server)
+        job_id = await site.start(source_database, target_database)
+        await site.until(job_id, JobStatus.STREAMING)
+        source_database.execute("SELECT pg_current_xact_id()")  # flushes the log, and is in no stream
+        await site.until_proven(job_id)
+        with source_database.connect() as session:
+            # Never committed, so nothing but a heartbeat moves the sender past it, or the source's housekeeping.
+            session.execute("BEGIN")
+            async with asyncio.timeout(60):
+                while await site.unproven_s(job_id) < 3:
+                    session.execute("INSERT INTO item SELECT max(id) + 1 FROM item")
+                    await asyncio.sleep(0.1)
+            session.execute("ROLLBACK")
+        assert source_database.fetch_value(committed) == 0
+        assert source_database.fetch_value("SELECT to_regnamespace('towline')") is None
+        server.interrupt()
+        assert await ended(server) == 0
+    source_database.execute("SELECT pg_logical_emit_message(true, 'towline', '')")
+    assert source_database.fetch_value(committed) > 0, "a heartbeat would have been seen"
 
 
 async def test_a_forced_end_without_its_target_still_frees_the_source(

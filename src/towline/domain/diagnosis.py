@@ -69,6 +69,9 @@ class KeptLog:
 
     `disk_left_bytes`: free room on the disk that the log is on, None where the source does not say.
 
+    `unused_limit_s`: the source gives up on the job when nobody has read the log for so long, None where it does not;
+    `unused_s`: for how long nobody has, None while it is read.
+
     `state`: the source's own word for it.  `held_bytes`: from the oldest byte that is kept until now.  `is_limited`:
     whether the source gives up on the job at some size; `limit_bytes` is that size and `left_bytes` what may still be
     written until then.
@@ -86,6 +89,8 @@ class KeptLog:
     left_bytes: int | None = None
     keeps_for_s: float | None = None
     disk_left_bytes: int | None = None
+    unused_limit_s: float | None = None
+    unused_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -389,8 +389,10 @@ def judge_retention(status: JobStatus, progress: Progress | None, *, now_us: int
     if log.keeps_for_s is not None:
         return _outlook_by_age(log, progress, progress.diagnosis, is_running=is_running, now_us=now_us)
     if log.held_bytes is None:
-        return Retention(Level.UNKNOWN, f"the source does not say how much it keeps for {log.name}")
-    return _outlook(log, progress.diagnosis, source, is_running=is_running, now_us=now_us)
+        facts = Retention(Level.UNKNOWN, f"the source does not say how much it keeps for {log.name}")
+    else:
+        facts = _outlook(log, progress.diagnosis, source, is_running=is_running, now_us=now_us)
+    return _until_given_up_unread(facts, progress, source, is_running=is_running, now_us=now_us)
 
 
 _START_OVER: Final = "End the job and start a new one."
@@ -458,6 +460,33 @@ def _grade(
     return Level.OK, text, ""
 
 
+def _until_given_up_unread(
+    facts: Retention, progress: Progress, source: SourceFacts, *, is_running: bool, now_us: int
+) -> Retention:
+    """The same, but no longer than the source keeps a log that nobody reads, as during a copy or a pause."""
+    log, limit_s = source.log, source.log.unused_limit_s
+    if limit_s is None:
+        return facts
+    if is_running and log.is_read:
+        return replace(facts, hours_left_if_stopped=_sooner(facts.hours_left_if_stopped, limit_s / 3600))
+    unused_s = (log.unused_s or 0.0) + max(0, now_us - source.at_us) / 1e6
+    left_s = max(0.0, limit_s - unused_s)
+    # A copy that ends in time is followed by the stream, which reads the log.
+    is_arriving = is_running and progress.remaining_s is not None and progress.remaining_s < left_s
+    hours_left = None if is_arriving else left_s / 3600
+    level = _grade_hours(hours_left)
+    text = f"nobody has read it for {render_age(unused_s)}, and after {render_age(limit_s)} the source gives it up"
+    return replace(
+        facts,
+        level=_worse(facts.level, level),
+        text=f"{facts.text}; {text}" + ("" if is_arriving else f": {render_age(left_s)} are left"),
+        remedy=facts.remedy if level is Level.OK else f"{_READ_IT} {facts.remedy}".rstrip(),
+        hours_left=_sooner(facts.hours_left, hours_left),
+        hours_left_if_stopped=_sooner(facts.hours_left_if_stopped, left_s / 3600),
+    )
+
+
+_READ_IT: Final = "Let the job run, or raise idle_replication_slot_timeout on the source (0: no limit)."
 _DISK_UNKNOWN: Final = "how long its disk has room for that is not known"
 _WATCH_DISK: Final = "Watch the free space of its disk: the source does not show it."
 _WATCH_DISK_OR_LIMIT: Final = "Watch the free space of its disk, or set max_slot_wal_keep_size on the source."

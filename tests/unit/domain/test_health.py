@@ -25,6 +25,7 @@ from towline.domain.health import (
     Health,
     Level,
     Part,
+    Retention,
     WaitKind,
     judge,
     render_age,
@@ -409,6 +410,49 @@ def test_without_a_limit_much_and_growing_is_a_warning():
     retention = health(growing(source=replace(SOURCE, log=unlimited))).retention
     assert (retention.level, retention.hours_left) == (Level.WARNING, None)
     assert "not known" in retention.text
+
+
+IDLE_LIMIT: dict[str, object] = {"unused_limit_s": 12 * 3600.0}
+UNREAD: dict[str, object] = {**IDLE_LIMIT, "is_read": False, "unused_s": 3600.0}
+
+
+@pytest.mark.parametrize(
+    ("progress", "status", "later_s", "level", "hours_left", "if_stopped"),
+    [
+        (log(**IDLE_LIMIT), JobStatus.STREAMING, 0, Level.OK, None, 12.0),
+        (log(**UNREAD), JobStatus.STREAMING, 0, Level.WARNING, 11.0, 11.0),
+        (log(**{**UNREAD, "unused_s": 11.5 * 3600}), JobStatus.STREAMING, 0, Level.CRITICAL, 0.5, 0.5),
+        # A copy that will be over in time, one that will not, and one of which nothing is known.
+        (replace(log(**UNREAD), phase=Phase.COPY, remaining_s=36_000), JobStatus.COPYING, 0, Level.OK, None, 11.0),
+        (replace(log(**UNREAD), phase=Phase.COPY, remaining_s=40_000), JobStatus.COPYING, 0, Level.WARNING, 11.0, 11.0),
+        (replace(log(**UNREAD), phase=Phase.COPY), JobStatus.COPYING, 0, Level.WARNING, 11.0, 11.0),
+        # It was read when it was last looked at, and nobody has since: paused, failed, or its worker dead.
+        (log(**IDLE_LIMIT), JobStatus.PAUSED, 7200, Level.WARNING, 10.0, 10.0),
+        (log(**IDLE_LIMIT), JobStatus.STREAM_FAILED, 41_400, Level.CRITICAL, 0.5, 0.5),
+        (log(**IDLE_LIMIT), JobStatus.STREAMING, 50_000, Level.CRITICAL, 0.0, 0.0),
+        (log(unused_limit_s=7 * 86_400.0), JobStatus.PAUSED, 3600, Level.OK, 167.0, 167.0),
+    ],
+)
+def test_log_that_nobody_reads_is_given_up_after_the_limit_for_it(
+    progress: Progress, status: JobStatus, later_s: int, level: Level, hours_left: float | None, if_stopped: float
+):
+    retention = health(progress, status=status, at_us=NOW_US + later_s * 1_000_000).retention
+    assert retention.level is level
+    assert retention.hours_left == (None if hours_left is None else pytest.approx(hours_left, abs=0.01))
+    assert retention.hours_left_if_stopped == pytest.approx(if_stopped, abs=0.01)
+    assert ("idle_replication_slot_timeout" in retention.remedy) == (level is not Level.OK)
+
+
+def test_whichever_limit_comes_first_counts():
+    def after(unused_s: float) -> Retention:
+        unread = replace(LOG, unused_limit_s=12 * 3600.0, is_read=False, unused_s=unused_s)
+        return health(growing(source=replace(SOURCE, log=unread))).retention
+
+    assert after(3600.0).hours_left == pytest.approx(10.0)
+    assert after(4 * 3600.0).hours_left == pytest.approx(8.0)
+    text = after(3600.0).text
+    assert "full in 10.0 h" in text
+    assert "nobody has read it for 60 min, and after 12.0 h the source gives it up: 11.0 h are left" in text
 
 
 def test_a_copy_alone_keeps_no_log():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from towline.adapters.postgres.lsn import Lsn
-from towline.engine.lag import LagProof
+from towline.engine.lag import LagProof, ReadProof
 from towline.engine.ports import SourceSample
 
 
@@ -120,3 +122,74 @@ def test_commit_time_that_somebody_may_have_set_proves_nothing_ahead_of_the_samp
     assert proof.proven_us is None
     proof.durable(Lsn(12), commit_time_us=4_000_000)
     assert proof.proven_us == 4_000_000
+
+
+# --- what has been read ---------------------------------------------------------------------------
+
+
+@dataclass
+class Relay:
+    """What a connection has read."""
+
+    received: Lsn
+    received_time_us: int | None = None
+    held_bytes: int = 0
+
+
+def told(proof: ReadProof) -> tuple[int | None, str | None, int]:
+    return proof.until_us, proof.position, proof.held_bytes
+
+
+def read_sample(proof: ReadProof, time_us: int, position: int) -> None:
+    proof.sampled(SourceSample(time_us, Lsn(position), True), sent_us=time_us, received_us=time_us)
+
+
+def test_nothing_is_known_of_reading_without_a_connection():
+    proof = ReadProof()
+    read_sample(proof, 1_000_000, 20)
+    assert told(proof) == (None, None, 0)
+    proof.begin(Relay(Lsn(0)))
+    assert told(proof) == (None, "0/0", 0)
+
+
+def test_read_transaction_proves_its_commit_time():
+    relay = Relay(Lsn(0))
+    proof = ReadProof()
+    proof.begin(relay)
+    relay.received, relay.received_time_us, relay.held_bytes = Lsn(30), 7_000_000, 99
+    assert told(proof) == (7_000_000, "0/1E", 99)
+
+
+def test_sample_is_read_up_to_once_its_position_is():
+    relay = Relay(Lsn(0))
+    proof = ReadProof()
+    proof.begin(relay)
+    read_sample(proof, 5_000_000, 20)
+    relay.received = Lsn(19)
+    assert told(proof)[0] is None
+    relay.received = Lsn(20)
+    assert told(proof)[0] == 5_000_000
+
+
+def test_reader_that_stands_still_lets_its_proof_stand_still():
+    relay = Relay(Lsn(20))
+    proof = ReadProof()
+    proof.begin(relay)
+    read_sample(proof, 5_000_000, 20)
+    assert told(proof)[0] == 5_000_000
+    for second in range(6, 60):
+        read_sample(proof, second * 1_000_000, 20 + second)
+    assert told(proof)[0] == 5_000_000
+
+
+def test_new_connection_reads_anew_and_knows_nothing_of_the_last():
+    relay = Relay(Lsn(30), 7_000_000, 99)
+    proof = ReadProof()
+    proof.begin(relay)
+    assert told(proof) == (7_000_000, "0/1E", 99)
+    proof.end()
+    assert told(proof) == (None, None, 0)
+    proof.begin(Relay(Lsn(10)))
+    assert told(proof) == (None, "0/A", 0)
+    read_sample(proof, 9_000_000, 25)
+    assert told(proof)[0] is None, "the last connection had read that far, this one has not"

@@ -55,6 +55,7 @@ class ReplicationFacts:
     free_slots: int
     free_senders: int
     max_kept_wal_mb: int  # -1 = no limit
+    max_unused_s: int  # 0 = no limit
     has_slot: bool
     may_replicate: bool
     may_create: bool
@@ -194,6 +195,8 @@ SELECT current_setting('wal_level') AS wal_level,
            - (SELECT count(*) FROM pg_catalog.pg_stat_get_wal_senders())::int AS free_senders,
        (SELECT setting::int FROM pg_catalog.pg_settings
         WHERE name = 'max_slot_wal_keep_size') AS max_kept_wal_mb,
+       (SELECT setting::int FROM pg_catalog.pg_settings
+        WHERE name = 'idle_replication_slot_timeout') AS max_unused_s,
        EXISTS (SELECT 1 FROM pg_catalog.pg_replication_slots WHERE starts_with(slot_name::text, $1)) AS has_slot,
        (SELECT r.rolsuper OR r.rolreplication FROM pg_catalog.pg_roles r WHERE r.rolname = current_user)
            OR EXISTS (SELECT 1 FROM pg_catalog.pg_roles m WHERE m.rolname = 'rds_replication'
@@ -418,6 +421,7 @@ def _replication(row: asyncpg.Record) -> ReplicationFacts:
         free_slots=row["free_slots"],
         free_senders=row["free_senders"],
         max_kept_wal_mb=-1 if kept is None else kept,
+        max_unused_s=row["max_unused_s"] or 0,  # from version 18 on
         has_slot=row["has_slot"],
         may_replicate=row["may_replicate"],
         may_create=row["may_create"],

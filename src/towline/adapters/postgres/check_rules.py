@@ -323,15 +323,22 @@ def _judge_senders(facts: SourceFacts) -> PrecheckItem:
 
 def _judge_kept_wal(facts: SourceFacts) -> PrecheckItem:
     item = "srcMaxSlotWalKeepSize"
-    limit_mb = facts.replication.max_kept_wal_mb
-    if limit_mb < 0:
+    limit_mb, limit_s = facts.replication.max_kept_wal_mb, facts.replication.max_unused_s
+    limits, remedies = [], []
+    if limit_mb >= 0:
+        limits.append(f"when it is more than {limit_mb} MB of WAL behind")
+        remedies.append("max_slot_wal_keep_size = -1, or to more than the source writes during the full copy")
+    if limit_s > 0:
+        limits.append(f"when nobody has read it for {limit_s} s, as during the full copy")
+        remedies.append("idle_replication_slot_timeout = 0, or to longer than the full copy takes")
+    if not limits:
         return _passed(item, _PARAMS)
     return _warning(
         item,
         _PARAMS,
         "SRC_KEPT_WAL_LIMITED",
-        f"The source drops the job's slot when it is more than {limit_mb} MB of WAL behind.",
-        "Set max_slot_wal_keep_size = -1, or to more than the source writes during the full copy.",
+        f"The source drops the job's slot {', and '.join(limits)}.",
+        f"Set {'; '.join(remedies)}.",
     )
 
 

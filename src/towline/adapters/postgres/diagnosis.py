@@ -25,11 +25,13 @@ from towline.domain.jobs import Endpoint
 
 _TIMEOUT_S: Final = 5.0
 _FIRST_WITH_WAL_STATUS: Final = 13
+_FIRST_WITH_UNUSED_LIMIT: Final = 18
 _MANY: Final = 5
 _OWN_STATEMENT_LENGTH: Final = 80
 
 _SLOT: Final = """
 SELECT active, restart_lsn IS NULL AS is_empty, {status} AS wal_status, {safe}::bigint AS left_bytes,
+       {unused} AS unused_s,
        pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), restart_lsn)::bigint AS held_bytes
 FROM pg_catalog.pg_replication_slots WHERE slot_name = $1
 """
@@ -37,6 +39,12 @@ FROM pg_catalog.pg_replication_slots WHERE slot_name = $1
 _LIMIT: Final = """
 SELECT setting::bigint * 1048576 FROM pg_catalog.pg_settings WHERE name = 'max_slot_wal_keep_size' AND setting <> '-1'
 """
+# In seconds (manual 19.6), 0 = no limit. The server compares at a checkpoint, so a slot may live on until the next one.
+_UNUSED_LIMIT: Final = """
+SELECT setting::float8 FROM pg_catalog.pg_settings WHERE name = 'idle_replication_slot_timeout' AND setting <> '0'
+"""
+# NULL while a session uses the slot.
+_UNUSED: Final = "extract(epoch FROM clock_timestamp() - inactive_since)::float8"
 _LOG_END: Final = "SELECT pg_catalog.pg_current_wal_lsn()::text"
 _CHANGED_ROWS: Final = """
 SELECT tup_inserted + tup_updated + tup_deleted FROM pg_catalog.pg_stat_database WHERE datname = current_database()
@@ -124,13 +132,17 @@ class PgSourceDiagnosis:
         self._look.close()
 
     async def _read(self, connection: asyncpg.Connection, at_us: int) -> SourceFacts:
-        has_status = connection.get_server_version().major >= _FIRST_WITH_WAL_STATUS
+        version = connection.get_server_version().major
+        has_status, has_unused = version >= _FIRST_WITH_WAL_STATUS, version >= _FIRST_WITH_UNUSED_LIMIT
         # Words of this module only: no outside text is formatted into a statement.
         slot_query = _SLOT.format(
-            status="wal_status" if has_status else "NULL::text", safe="safe_wal_size" if has_status else "NULL"
+            status="wal_status" if has_status else "NULL::text",
+            safe="safe_wal_size" if has_status else "NULL",
+            unused=_UNUSED if has_unused else "NULL::float8",
         )
         slot = await connection.fetchrow(slot_query, self._slot, timeout=_TIMEOUT_S)
         limit_bytes = await connection.fetchval(_LIMIT, timeout=_TIMEOUT_S)
+        unused_limit_s = await connection.fetchval(_UNUSED_LIMIT, timeout=_TIMEOUT_S)
         end = await connection.fetchval(_LOG_END, timeout=_TIMEOUT_S)
         changed_rows = await connection.fetchval(_CHANGED_ROWS, timeout=_TIMEOUT_S)
         running = await connection.fetch(_TRANSACTIONS.format(many=_MANY), timeout=_TIMEOUT_S)
@@ -140,7 +152,7 @@ class PgSourceDiagnosis:
         return SourceFacts(
             at_us=at_us,
             log_end_bytes=int(Lsn.parse(end)),
-            log=_kept_log(self._slot, slot, limit_bytes),
+            log=_kept_log(self._slot, slot, limit_bytes, unused_limit_s),
             transactions=_oldest_first(running, prepared),
             hidden_sessions=hidden,
             lock_waits=_lock_waits(waits, self._prefix),
@@ -172,7 +184,7 @@ class PgTargetDiagnosis:
 # --- rows into facts ------------------------------------------------------------------------------
 
 
-def _kept_log(name: str, slot: asyncpg.Record | None, limit_bytes: int | None) -> KeptLog:
+def _kept_log(name: str, slot: asyncpg.Record | None, limit_bytes: int | None, unused_limit_s: float | None) -> KeptLog:
     shown = f"replication slot {name}"
     if slot is None:
         return KeptLog(shown, is_there=False)
@@ -188,6 +200,8 @@ def _kept_log(name: str, slot: asyncpg.Record | None, limit_bytes: int | None) -
         is_limited=limit_bytes is not None,
         limit_bytes=limit_bytes,
         left_bytes=slot["left_bytes"],
+        unused_limit_s=unused_limit_s,
+        unused_s=slot["unused_s"],
     )
 
 
