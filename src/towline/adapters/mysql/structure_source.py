@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from towline.adapters.mysql.accounts import read_grants
+from towline.adapters.mysql.adapt_table import adapt_table
 from towline.adapters.mysql.build_progress import FULLTEXT_SHARE_IN_MARIADB, FULLTEXT_SHARE_IN_MYSQL
 from towline.adapters.mysql.catalog import read_schemas, read_tables
 from towline.adapters.mysql.connection import connect
@@ -158,8 +159,10 @@ class _Reading:
 
     async def _read_parts(self, table: Table) -> TableParts:
         row = await self._session.query_one(f"SHOW CREATE TABLE {qualified(table.name)}")
-        text = self._adapt(str(row[1]) if row else "", "TABLE", str(table.name))
-        return split_table(text, key=table.key)
+        text, findings = adapt_table(str(row[1]) if row else "", self._session.flavor, self._target)
+        for kind, part, reason in findings:
+            self._report(StructureReport(kind, f"{table.name}{part}", reason))
+        return split_table(self._adapt(text, "TABLE", str(table.name)), key=table.key)
 
     def _add_indexes(self, table: Table, part: TableParts) -> None:
         plain_bytes = table.index_bytes or int(table.size_bytes * _USUAL_INDEX_SHARE * len(part.indexes))
