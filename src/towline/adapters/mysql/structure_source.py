@@ -96,6 +96,8 @@ class _Reading:
         self._session = session
         self._selection = selection
         self._target = target
+        # What people wrote in SQL the other product may not read: that is no reason to give up all rows.
+        self._is_foreign = session.flavor.is_mariadb != target.is_mariadb
         self._report = on_report
         self._follows = follows
         self._items: list[StructureItem] = []
@@ -229,7 +231,8 @@ class _Reading:
                 self._report(StructureReport(kind, f"{schema}.{name}", "the account may not read it"))
                 continue
             self._report_mentioned(kind, f"{schema}.{name}", str(text))
-            self._add(Section.AFTER_DATA, kind, name, schema, self._render_code(schema, row, str(text)), None)
+            statements = self._render_code(kind, schema, name, row, str(text))
+            self._add(Section.AFTER_DATA, kind, name, schema, statements, None, is_optional=self._is_foreign)
 
     async def _add_views(self, schemas: Sequence[str]) -> None:
         texts: dict[TableName, str] = {}
@@ -251,7 +254,9 @@ class _Reading:
                 self._report(StructureReport("VIEW", str(view), reason))
                 continue
             statements = (f"USE {quote_ident(self._names.target_schema(view.schema))}", text)
-            self._add(Section.AFTER_DATA, "VIEW", view.name, view.schema, statements, None)
+            self._add(
+                Section.AFTER_DATA, "VIEW", view.name, view.schema, statements, None, is_optional=self._is_foreign
+            )
 
     async def _add_triggers(self, schema: str) -> None:
         for name, table, timing, event in await self._session.query(_TRIGGERS, schema):
@@ -270,8 +275,8 @@ class _Reading:
             if self._follows:
                 self._report(StructureReport("TRIGGER", f"{schema}.{name}", "comes when the job ends"))
             self._report_mentioned("TRIGGER", f"{schema}.{name}", text)
-            statements = self._render_code(schema, row, text)
-            self._add(Section.AFTER_DATA, "TRIGGER", name, schema, statements, TableName(schema, table))
+            statements = self._render_code("TRIGGER", schema, name, row, text)
+            self._add(Section.AFTER_DATA, "TRIGGER", name, schema, statements, source, is_optional=self._is_foreign)
 
     async def _add_events(self, schema: str) -> None:
         for (name,) in await self._session.query(_EVENTS, schema):
@@ -282,8 +287,9 @@ class _Reading:
                 self._report(StructureReport("EVENT", f"{schema}.{name}", reason))
             self._report_mentioned("EVENT", f"{schema}.{name}", text)
             zone = f"SET SESSION time_zone = {quote_literal(str(row['time_zone']))}"
-            statements = (*self._render_code(schema, row, text)[:-1], zone, text)
-            self._add(Section.AFTER_DATA, "EVENT", name, schema, statements, None)
+            *settings, text = self._render_code("EVENT", schema, name, row, text)
+            statements = (*settings, zone, text)
+            self._add(Section.AFTER_DATA, "EVENT", name, schema, statements, None, is_optional=self._is_foreign)
 
     async def _add_grants(self) -> None:
         if not self._accounts:
@@ -297,7 +303,7 @@ class _Reading:
                 Section.AFTER_DATA, "GRANT", grant.account, grant.schema, statements, grant.table, is_optional=True
             )
 
-    def _render_code(self, schema: str, row: dict[str, Any], text: str) -> tuple[str, ...]:
+    def _render_code(self, kind: str, schema: str, name: str, row: dict[str, Any], text: str) -> tuple[str, ...]:
         """With the settings that the object was made under, which stay with it."""
         mode = ",".join(
             part for part in str(row["sql_mode"]).split(",") if self._target.is_mariadb or part != "NO_AUTO_CREATE_USER"
@@ -305,7 +311,7 @@ class _Reading:
         return (
             f"USE {quote_ident(self._names.target_schema(schema))}",
             f"SET SESSION sql_mode = {quote_literal(mode)}",
-            self._adapt(text, "CODE", schema),
+            self._adapt(text, kind, f"{schema}.{name}"),
         )
 
     def _report_mentioned(self, kind: str, name: str, text: str) -> None:
