@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from towline.adapters.mysql.check_facts import ServerFacts, SourceFacts, TargetFacts
 from towline.adapters.mysql.create_table import adapt
+from towline.adapters.mysql.flavor import Flavor
 from towline.domain.jobs import TaskMode
 from towline.domain.prechecks import PrecheckItem, Verdict
 from towline.domain.renames import judge_renames
@@ -27,6 +28,8 @@ _PARAMETERS = (
     "div_precision_increment",
     *("group_concat_max_len", "innodb_default_row_format"),
 )
+# Since when MariaDB has the types that MySQL does not.
+_MARIADB_TYPES = {"inet6": (10, 5), "uuid": (10, 7), "inet4": (10, 10)}
 _WRITING = ("CREATE", "DROP", "ALTER", "INSERT", "UPDATE", "DELETE", "SELECT", "INDEX", "REFERENCES")
 
 
@@ -98,6 +101,7 @@ def judge_both(source: SourceFacts, target: TargetFacts, *, mode: TaskMode) -> l
             _judge_room(source, target),
             _judge_keyless(source, target.server),
             _judge_creators(source, target.server),
+            _judge_features(source, target.server.flavor),
         ]
     return items
 
@@ -343,7 +347,10 @@ def _judge_version_pair(source: ServerFacts, target: ServerFacts) -> PrecheckIte
     same = source.flavor.is_mariadb == target.flavor.is_mariadb
     if same and source.flavor.version[:2] <= target.flavor.version[:2]:
         return _passed(item, _VERSION)
-    message = f"From {source.flavor} to {target.flavor}: what the target does not know stops the job and is named."
+    message = (
+        f"From {source.flavor} to {target.flavor}: what the target does not know stops the job while it creates"
+        " tables, or is left out and reported."
+    )
     return _warning(
         item, _VERSION, "TARGET_OLDER_OR_OTHER_PRODUCT", message, "Try the structure on an empty target first."
     )
@@ -488,6 +495,33 @@ def _judge_creators(source: SourceFacts, target: ServerFacts) -> PrecheckItem:
     message = "The target's account may not create triggers and functions while its server writes a binlog."
     remedy = "SET GLOBAL log_bin_trust_function_creators = ON on the target."
     return _warning(item, _PARAMS, "DST_TRUSTS_NO_CREATORS", message, remedy)
+
+
+def _judge_features(source: SourceFacts, target: Flavor) -> PrecheckItem:
+    """What of the tables the target cannot hold; the job would find it out itself, table by table."""
+    item = "dstFeaturesMeetRequirement"
+    features = source.features
+    in_the_way = [f"{column} ({kind})" for kind, column in features.types if not _has_type(target, kind)]
+    in_the_way += [f"{table} (system versioning)" for table in features.versioned if not target.is_mariadb]
+    if in_the_way:
+        message = f"{target} does not know what the source's tables use: {_names(in_the_way)}."
+        remedy = "Change these tables on the source, or leave them out."
+        return _failed(item, _VERSION, "DST_FEATURES_MISSING", message, remedy)
+    left_out = [] if target.is_mysql_from(8, 0, 13) else [f"index {name}" for name in features.expression_indexes]
+    left_out += [f"old rows of {table}" for table in features.versioned]
+    if not left_out:
+        return _passed(item, _VERSION)
+    message = f"The job leaves out what {target} cannot be given: {_names(left_out)}."
+    remedy = (
+        "Give a generated column an index in place of an expression; keep the source for as long as old rows count."
+    )
+    return _warning(item, _VERSION, "DST_FEATURES_LEFT_OUT", message, remedy)
+
+
+def _has_type(target: Flavor, kind: str) -> bool:
+    if kind == "vector":
+        return target.is_mysql_from(9) or target.is_mariadb_from(11, 7)
+    return target.is_mariadb_from(*_MARIADB_TYPES[kind])
 
 
 def _compare_isolation(source: ServerFacts, target: ServerFacts) -> PrecheckItem:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from towline.adapters.mysql.check_facts import ServerFacts, SourceFacts, TargetFacts
+from towline.adapters.mysql.check_facts import Features, ServerFacts, SourceFacts, TargetFacts
 from towline.adapters.mysql.check_rules import judge_both, judge_source
 from towline.adapters.mysql.flavor import Flavor
 from towline.domain.jobs import TaskMode
@@ -71,3 +71,34 @@ def test_foreign_keys_that_act_below_the_binlog_are_refused(version: str, native
     facts = replace(facts, server=replace(facts.server, flavor=Flavor.parse(version)), cascading=(TableName("d", "t"),))
     items = judge_source(facts, mode=TaskMode.FULL_AND_STREAM)
     assert {item.item: item.reason for item in items}["srcForeignKeyActionCheck"] == reason
+
+
+MARIADB, MYSQL = "10.11.6-MariaDB", "9.7.0"
+EXPRESSION = Features(expression_indexes=("d.t.lowered",))
+VERSIONED = Features(versioned=(TableName("d", "t"),))
+
+
+@pytest.mark.parametrize(
+    ("features", "there", "reason"),
+    [
+        (Features(), MARIADB, ""),
+        (EXPRESSION, MYSQL, ""),
+        (EXPRESSION, MARIADB, "DST_FEATURES_LEFT_OUT"),
+        (EXPRESSION, "5.7.44", "DST_FEATURES_LEFT_OUT"),
+        (VERSIONED, MARIADB, "DST_FEATURES_LEFT_OUT"),
+        (VERSIONED, MYSQL, "DST_FEATURES_MISSING"),
+        (Features(types=(("uuid", "d.t.c"),)), MARIADB, ""),
+        (Features(types=(("uuid", "d.t.c"),)), "10.6.20-MariaDB", "DST_FEATURES_MISSING"),
+        (Features(types=(("inet6", "d.t.c"),)), MYSQL, "DST_FEATURES_MISSING"),
+        (Features(types=(("vector", "d.t.c"),)), MYSQL, ""),
+        (Features(types=(("vector", "d.t.c"),)), MARIADB, "DST_FEATURES_MISSING"),
+        (Features(types=(("vector", "d.t.c"),)), "11.7.2-MariaDB", ""),
+    ],
+)
+def test_what_the_target_does_not_know(features: Features, there: str, reason: str) -> None:
+    facts = target(None)
+    facts = replace(facts, server=replace(facts.server, flavor=Flavor.parse(there)))
+    items = {item.item: item for item in judge_both(replace(source(), features=features), facts, mode=TaskMode.FULL)}
+    item = items["dstFeaturesMeetRequirement"]
+    assert item.reason == reason
+    assert ("d.t" in item.message) == bool(reason) == bool(item.remedy)
