@@ -41,6 +41,9 @@ def runs(
         """CREATE TABLE stamped (id int, at timestamp DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP, v int,
            PRIMARY KEY (id, at))""",
         "INSERT INTO stamped VALUES (1, '2020-01-01', 1), (2, '2020-01-01', 1)",
+        """CREATE TABLE computed (id int PRIMARY KEY, n int, kept decimal(6,3) GENERATED ALWAYS AS (n / 7) STORED,
+           shown decimal(6,3) GENERATED ALWAYS AS (n / 9) VIRTUAL, KEY (shown))""",
+        "INSERT INTO computed (id, n) VALUES (1, 1), (2, 2)",
         "CREATE TABLE emptied (id int PRIMARY KEY)",
         "INSERT INTO emptied VALUES (1), (2)",
     )
@@ -68,6 +71,9 @@ def test_truncate_swapped_values_and_savepoints_arrive(runs: MysqlRuns) -> None:
         "DELETE FROM upserted WHERE a = 2",
         # The source left the time as it was, and so must the target.
         "UPDATE stamped SET v = 2, at = at",
+        # Rounded by each server in the same way, of which it remarks.
+        "UPDATE computed SET n = n + 1",
+        "INSERT INTO computed (id, n) VALUES (3, 8)",
         "COMMIT",
     )
     runs.run_to_the_end(conflict_policy="stop")
