@@ -134,6 +134,9 @@ class _Adapting:
             self._tell("INDEX", f".{name}", f"left out: {why}{more}")
             return None
         if self.source.is_mariadb and self.target.is_mysql_from(8):
+            if kind == "SPATIAL ":
+                why = f"helps no query on the target: {self.target} asks for an SRID of its column"
+                self._tell("INDEX", f".{name}", why)
             return _IGNORED.sub(lambda match: " INVISIBLE" if match["words"] else match[0], line)
         if self.source.is_mariadb and not self.target.is_mariadb:
             return self._without(_IGNORED, line, "INDEX", f".{name}")

@@ -82,6 +82,7 @@ def test_mysql_has_what_mariadb_does_not(line: str, expected: str | None, kind: 
             *("CHECK CONSTRAINT", ".CONSTRAINT_1", "has a name that the target chooses"),
         ),
         ("UNIQUE KEY `u` (`id`,`t`) USING HASH", None, "INDEX", ".u", "left out: its values are longer"),
+        ("SPATIAL KEY `s` (`g`)", "SPATIAL KEY `s` (`g`)", "INDEX", ".s", "asks for an SRID"),
         ("VECTOR KEY `v` (`t`)", None, "INDEX", ".v", "has no VECTOR indexes"),
     ],
 )
