@@ -72,9 +72,16 @@ COMMON = (
     "CREATE TRIGGER lower_label BEFORE INSERT ON plain FOR EACH ROW SET NEW.label = LOWER(NEW.label)",
     "CREATE EVENT tidy ON SCHEDULE EVERY 1 DAY DO DELETE FROM child WHERE id < 0",
 )
+# MySQL makes it only where a variable is off.
+LOOSE_KEYS = (
+    "CREATE TABLE loose_parent (id int PRIMARY KEY, a int, b int, UNIQUE KEY (a, b))",
+    """CREATE TABLE loose_child (id int PRIMARY KEY, a int,
+        CONSTRAINT loose_up FOREIGN KEY (a) REFERENCES loose_parent (a))""",
+)
 # What only one product has: statements, and what is reported where the other product is the target.
 OWN = {
     MYSQL: (
+        "SET SESSION restrict_fk_on_non_standard_key = OFF",
         """CREATE TABLE own (
             id int PRIMARY KEY,
             name varchar(20) DEFAULT (concat('a', 'b')),
@@ -87,6 +94,7 @@ OWN = {
             CONSTRAINT loose CHECK (id > 100) NOT ENFORCED
         ) COMPRESSION = 'none'""",
         "INSERT INTO own (id, name, doc, place, body) VALUES (1, 'x', '{}', ST_GeomFromText('POINT(1 2)', 4326), 'b')",
+        *LOOSE_KEYS,
         "CREATE VIEW binary_ids AS SELECT uuid_to_bin('123e4567-e89b-12d3-a456-426655440000') AS id",
     ),
     MARIADB: (
@@ -100,9 +108,10 @@ OWN = {
             KEY unseen (name) IGNORED, UNIQUE KEY whole (body),
             CHECK (id > 0)
         ) PAGE_COMPRESSED = 1""",
-        "CREATE TABLE other (id int PRIMARY KEY CHECK (id < 9), CHECK (id > 0))",
+        "CREATE TABLE other (id int PRIMARY KEY CHECK (id < 9), place point REF_SYSTEM_ID = 4326, CHECK (id > 0))",
         "INSERT INTO own (id, name) VALUES (1, 'x')",
         "CREATE SEQUENCE numbers",
+        *LOOSE_KEYS,
         "CREATE VIEW details AS SELECT JSON_DETAILED(doc) AS doc FROM own",
     ),
 }
@@ -121,7 +130,9 @@ TOLD = {
     (MARIADB, MYSQL): [
         "CHECK CONSTRAINT other.CONSTRAINT_1: has a name that the target chooses",
         "CHECK CONSTRAINT own.CONSTRAINT_1: has a name that the target chooses",
+        "COLUMN other.place: is without REF_SYSTEM_ID=4326",
         "COLUMN own.packed: is without COMPRESSED",
+        "FK CONSTRAINT loose_child.loose_up: refers to columns that are no unique key",
         "INDEX own.whole: left out",
         "INDEX plain.place: helps no query on the target",
         "INDEX store.place: helps no query on the target",
@@ -129,8 +140,8 @@ TOLD = {
         "TABLE own: is without `PAGE_COMPRESSED`='1'",
         "VIEW view details: creating view",
     ],
-    (MYSQL, MYSQL): [],
-    (MARIADB, MARIADB): ["SEQUENCE numbers: not moved"],
+    (MYSQL, MYSQL): ["FK CONSTRAINT loose_child.loose_up: refers to columns that are no unique key"],
+    (MARIADB, MARIADB): ["COLUMN other.place: is without REF_SYSTEM_ID=4326", "SEQUENCE numbers: not moved"],
 }
 # What the other product's table is to have of it, in that product's words.
 OWN_THERE = {

@@ -13,6 +13,7 @@ from typing import Final
 
 from towline.adapters.mysql.flavor import Flavor
 
+_PART = r"`(?:[^`]|``)*`"
 NAME: Final = r"`((?:[^`]|``)*)`"
 # A text or a name, as the servers write them.
 QUOTED: Final = r"'(?:[^'\\]|''|\\.)*'|`(?:[^`]|``)*`"
@@ -23,7 +24,10 @@ _TOLD_APART = re.compile(
     | {QUOTED} | "(?:[^"\\]|""|\\.)*" | --[\s][^\n]* | \#[^\n]* | /\*(?!M?!).*?\*/""",
     re.VERBOSE | re.DOTALL | re.IGNORECASE,
 )
-_FOREIGN_KEY = re.compile(rf"CONSTRAINT {NAME} FOREIGN KEY .*? REFERENCES (?:{NAME}\.)?{NAME}")
+_FOREIGN_KEY = re.compile(
+    rf"CONSTRAINT {NAME} FOREIGN KEY .*? REFERENCES (?:{NAME}\.)?{NAME} \(((?:{_PART}(?:, ?)?)+)\)"
+)
+_NAMES = re.compile(NAME)
 _FIRST_COLUMN = re.compile(rf"\(\s*{NAME}")
 _AUTO_INCREMENT = re.compile(rf"\s*{NAME} .* AUTO_INCREMENT\b")
 
@@ -57,6 +61,7 @@ class ForeignKey:
     definition: str
     parent_schema: str | None
     parent_table: str
+    parent_columns: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +86,14 @@ def split_table(text: str, *, key: Sequence[str]) -> TableParts:
     for line in body:
         definition = line.strip()
         if match := _FOREIGN_KEY.match(definition):
-            parent = (match[2], match[3])
+            name, schema, parent, columns = match.groups()
+            referred = frozenset(unquote(column) for column in _NAMES.findall(columns))
             foreign_keys.append(
-                ForeignKey(unquote(match[1]), definition, parent[0] and unquote(parent[0]), unquote(parent[1]))
+                ForeignKey(unquote(name), definition, schema and unquote(schema), unquote(parent), referred)
             )
         elif match := KEY.match(definition):
-            columns = _FIRST_COLUMN.search(definition, match.end())
-            first = columns[1] if columns else ""
+            part = _FIRST_COLUMN.search(definition, match.end())
+            first = part[1] if part else ""
             is_needed = (counted is not None and first == counted) or (
                 not has_primary and match[1] == "UNIQUE " and bool(key) and unquote(first) == key[0]
             )

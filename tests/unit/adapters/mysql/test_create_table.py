@@ -48,7 +48,7 @@ def test_indexes_wait_for_the_rows_unless_they_are_needed(
     assert all(f"  {line}" in parts.create for line in stays)
     assert parts.slow_indexes == ("FULLTEXT KEY `ft` (`x`) /*!50100 WITH PARSER `ngram` */", "SPATIAL KEY `sp` (`g`)")
     definition = "CONSTRAINT `f``k` FOREIGN KEY (`n`) REFERENCES `other`.`p` (`id`) ON DELETE SET NULL"
-    assert parts.foreign_keys == (ForeignKey("f`k", definition, "other", "p"),)
+    assert parts.foreign_keys == (ForeignKey("f`k", definition, "other", "p", frozenset({"id"})),)
     assert "\n  CONSTRAINT `c` CHECK ((`id` > 0))\n) ENGINE=InnoDB COMMENT='x\\n) y'\n/*!50100 PART" in parts.create
     assert parts.create.endswith("COMMENT = 'a\n) b' ENGINE = InnoDB) */")
 
