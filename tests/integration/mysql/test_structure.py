@@ -135,7 +135,6 @@ TOLD = {
         "FK CONSTRAINT loose_child.loose_up: refers to columns that are no unique key",
         "INDEX own.whole: left out",
         "INDEX plain.place: helps no query on the target",
-        "INDEX store.place: helps no query on the target",
         "SEQUENCE numbers: not moved",
         "TABLE own: is without `PAGE_COMPRESSED`='1'",
         "VIEW view details: creating view",
@@ -178,7 +177,7 @@ def runs(
 def test_structure_arrives_or_is_told(runs: MysqlRuns) -> None:
     source, target = runs.source, MysqlDatabase(runs.target, runs.source.name)
     pair = (source.server.product, target.server.product)
-    source.execute(*COMMON, *OWN[pair[0]], *MYSQL_SAMPLES)
+    source.execute(*COMMON, *OWN[pair[0]], *(MYSQL_SAMPLES if pair[0] is pair[1] else ()))
     outcome = runs.run_to_the_end()
     notes = sorted(note.replace(f"{source.name}.", "") for note in outcome["notes"])
     told = [note for note in notes if not re.search(r": created disabled|_ci is utf8mb4_\w+_ci on the target", note)]
