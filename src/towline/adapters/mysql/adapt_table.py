@@ -32,6 +32,9 @@ _COLUMN: Final = re.compile(rf"\s*{NAME} (?P<type>\w+)(?:\((?P<length>\d+)\))?")
 _CHECK: Final = re.compile(rf"\s*CONSTRAINT {NAME} CHECK ")
 _CHARSET: Final = re.compile(r" CHARACTER SET (\w+)")
 _TABLE_CHARSET: Final = re.compile(r" DEFAULT CHARSET=(\w+)")
+_WITHOUT_COLLATION: Final = re.compile(
+    rf"{QUOTED}|(?P<words> (?:DEFAULT CHARSET=|CHARACTER SET )(?P<charset>utf8mb4|utf8|ucs2|utf16|utf32)\b)(?! COLLATE)"
+)
 _QUOTED: Final = re.compile(QUOTED)
 _PARENTHESIS: Final = re.compile(rf"{QUOTED}|[()]")
 _EXPRESSION_PART: Final = re.compile(r"[(,]\s*\(")
@@ -62,6 +65,8 @@ _BYTES_PER_CHARACTER: Final = {"latin1": 1, "ascii": 1, "utf8": 3, "utf8mb3": 3,
 def adapt_table(text: str, source: Flavor, target: Flavor) -> tuple[str, tuple[Finding, ...]]:
     """SHOW CREATE TABLE's text as the target can hold it, and what is different there."""
     head, body, tail = split_definitions(text)
+    if not source.is_mariadb and not source.is_mysql_from(8):
+        body, tail = [_say_collations(line) for line in body], _say_collations(tail)
     adapting = _Adapting(source, target, _TABLE_CHARSET.search(_QUOTED.sub("", tail)))
     kept = [line for each in body if (line := adapting.definition(each)) is not None]
     tail = adapting.options(tail)
@@ -213,6 +218,18 @@ class _Adapting:
 
     def _tell(self, kind: str, part: str, why: str) -> None:
         self.findings.append((kind, part, why))
+
+
+def _say_collations(text: str) -> str:
+    """MySQL before 8.0 leaves out the collation that its character set has by default; newer servers have others."""
+
+    def say(match: re.Match[str]) -> str:
+        if match["words"] is None:
+            return match[0]
+        sign = "=" if "=" in match["words"] else " "
+        return f"{match[0]} COLLATE{sign}{match['charset']}_general_ci"
+
+    return _WITHOUT_COLLATION.sub(say, text)
 
 
 def _enclose_default(line: str, *, takes_constants: bool) -> str:

@@ -15,8 +15,8 @@ from towline.adapters.mysql.flavor import Flavor
 
 _PART = r"`(?:[^`]|``)*`"
 NAME: Final = r"`((?:[^`]|``)*)`"
-# A text or a name, as the servers write them.
-QUOTED: Final = r"'(?:[^'\\]|''|\\.)*'|`(?:[^`]|``)*`"
+# A text or a name, as the servers write them; there is one way to read it, so that a search never tries others.
+QUOTED: Final = r"'(?:[^'\\]|''|\\.)*+'|`(?:[^`]|``)*+`"
 KEY: Final = re.compile(rf"(UNIQUE |FULLTEXT |SPATIAL |VECTOR )?KEY {NAME}")
 # In code that people wrote there are comments and other quotes, too; a collation may be quoted.
 _TOLD_APART = re.compile(

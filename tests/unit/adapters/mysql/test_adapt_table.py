@@ -214,3 +214,18 @@ def test_older_server_of_the_same_product() -> None:
 def test_partitions_that_mariadb_reads_in_comments_stay() -> None:
     text, _ = adapt_table(PARTITIONED, MYSQL, MARIADB)
     assert text.endswith(PARTITIONED[PARTITIONED.index(OPTIONS) :])
+
+
+@pytest.mark.parametrize("target", [MYSQL, MARIADB])
+def test_collations_that_an_old_source_leaves_out(target: Flavor) -> None:
+    body = (
+        "`a` varchar(9) DEFAULT 'x CHARACTER SET utf8mb4'",
+        "`b` varchar(9) CHARACTER SET utf8{} NOT NULL COMMENT ' DEFAULT CHARSET=utf8mb4'",
+        "`c` varchar(9) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+        "`d` varchar(9) CHARACTER SET latin1",
+    )
+    shown = table(*(line.format("") for line in body), options=") ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COMMENT='x'")
+    options = ") ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_general_ci COMMENT='x'"
+    said = table(*(line.format(" COLLATE utf8_general_ci") for line in body), options=options)
+    assert adapt_table(shown, MYSQL_57, target) == (said, ())
+    assert adapt_table(shown, Flavor.parse("8.0.30"), MYSQL) == (shown, ())
