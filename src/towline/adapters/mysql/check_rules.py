@@ -42,6 +42,7 @@ def judge_source(facts: SourceFacts, *, mode: TaskMode) -> list[PrecheckItem]:
         _judge_engines(facts),
         _judge_parents(facts),
         _judge_routines(facts),
+        _judge_versioning(facts, follows=mode is not TaskMode.FULL),
     ]
     if mode is not TaskMode.FULL:
         items += [
@@ -269,6 +270,20 @@ def _judge_cascades(facts: SourceFacts) -> PrecheckItem:
     message = f"Foreign keys change rows of these tables without a word in the binlog: {_names(list(facts.cascading))}."
     remedy = "Leave these tables out, give their keys ON DELETE and ON UPDATE RESTRICT, or copy without following."
     return _failed(item, _PARAMS, "SRC_FOREIGN_KEY_CASCADES", message, remedy)
+
+
+def _judge_versioning(facts: SourceFacts, *, follows: bool) -> PrecheckItem:
+    """Old rows of such a table look like new ones in the binlog, and only those of now are copied."""
+    item = "srcSystemVersioningCheck"
+    versioned = facts.features.versioned
+    if not versioned:
+        return _passed(item)
+    if follows:
+        message = f"Changes of tables with system versioning cannot be followed: {_names(versioned)}."
+        remedy = "Leave these tables out, drop their system versioning, or copy without following."
+        return _failed(item, _PARAMS, "SRC_HAS_SYSTEM_VERSIONING", message, remedy)
+    message = f"Only the rows of now are moved of tables with system versioning: {_names(versioned)}."
+    return _warning(item, _PARAMS, "SRC_HISTORY_NOT_MOVED", message, "Keep the source for as long as old rows count.")
 
 
 def _judge_parents(facts: SourceFacts) -> PrecheckItem:
@@ -507,14 +522,11 @@ def _judge_features(source: SourceFacts, target: Flavor) -> PrecheckItem:
         message = f"{target} does not know what the source's tables use: {_names(in_the_way)}."
         remedy = "Change these tables on the source, or leave them out."
         return _failed(item, _VERSION, "DST_FEATURES_MISSING", message, remedy)
-    left_out = [] if target.is_mysql_from(8, 0, 13) else [f"index {name}" for name in features.expression_indexes]
-    left_out += [f"old rows of {table}" for table in features.versioned]
-    if not left_out:
+    if not features.expression_indexes or target.is_mysql_from(8, 0, 13):
         return _passed(item, _VERSION)
-    message = f"The job leaves out what {target} cannot be given: {_names(left_out)}."
-    remedy = (
-        "Give a generated column an index in place of an expression; keep the source for as long as old rows count."
-    )
+    message = f"The job leaves out indexes of expressions, which {target} does not know: "
+    message += f"{_names(features.expression_indexes)}."
+    remedy = "Give a generated column an index in place of the expression, if queries need it."
     return _warning(item, _VERSION, "DST_FEATURES_LEFT_OUT", message, remedy)
 
 

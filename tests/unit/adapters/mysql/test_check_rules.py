@@ -85,7 +85,7 @@ VERSIONED = Features(versioned=(TableName("d", "t"),))
         (EXPRESSION, MYSQL, ""),
         (EXPRESSION, MARIADB, "DST_FEATURES_LEFT_OUT"),
         (EXPRESSION, "5.7.44", "DST_FEATURES_LEFT_OUT"),
-        (VERSIONED, MARIADB, "DST_FEATURES_LEFT_OUT"),
+        (VERSIONED, MARIADB, ""),
         (VERSIONED, MYSQL, "DST_FEATURES_MISSING"),
         (Features(types=(("uuid", "d.t.c"),)), MARIADB, ""),
         (Features(types=(("uuid", "d.t.c"),)), "10.6.20-MariaDB", "DST_FEATURES_MISSING"),
@@ -102,3 +102,19 @@ def test_what_the_target_does_not_know(features: Features, there: str, reason: s
     item = items["dstFeaturesMeetRequirement"]
     assert item.reason == reason
     assert ("d.t" in item.message) == bool(reason) == bool(item.remedy)
+
+
+@pytest.mark.parametrize(
+    ("features", "mode", "reason"),
+    [
+        (Features(), TaskMode.FULL_AND_STREAM, ""),
+        (VERSIONED, TaskMode.FULL, "SRC_HISTORY_NOT_MOVED"),
+        (VERSIONED, TaskMode.FULL_AND_STREAM, "SRC_HAS_SYSTEM_VERSIONING"),
+        (VERSIONED, TaskMode.STREAM, "SRC_HAS_SYSTEM_VERSIONING"),
+    ],
+)
+def test_system_versioning_is_named_before_its_rows_come_in_the_binlog(
+    features: Features, mode: TaskMode, reason: str
+) -> None:
+    items = judge_source(replace(source(), features=features), mode=mode)
+    assert {item.item: item.reason for item in items}["srcSystemVersioningCheck"] == reason
