@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.servers.mysql import MysqlDatabase, MysqlServer
+from tests.servers.mysql import MysqlDatabase, MysqlServer, Product
+from tests.servers.mysql_fixtures import GetServer
 from towline.adapters.mysql.checks import run_prechecks
 from towline.adapters.mysql.copy_target import MyCopyTarget
 from towline.adapters.mysql.structure_source import MyStructureSource
@@ -106,6 +107,36 @@ async def test_what_differs_between_the_servers_is_warned_of(
     assert items["dstDbDiskSize"].verdict is Verdict.PASSED
     keyless = items["srcHasNoPkTableWhenTgtHasInvisiblePk"].reason
     assert keyless == ("DST_REQUIRES_PRIMARY_KEY" if requires_keys else "")
+
+
+async def test_what_the_other_product_does_not_know(
+    spec: JobSpec, mysql_database: MysqlDatabase, mysql_servers: GetServer
+):
+    is_mariadb = mysql_database.server.is_mariadb
+    other = mysql_servers(Product.MYSQL if is_mariadb else Product.MARIADB, "second")
+    spec = replace(spec, target=Endpoint("mysql", other.host, other.port, other.user, other.password))
+    mysql_database.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, a int) WITH SYSTEM VERSIONING"
+        if is_mariadb
+        else "CREATE TABLE t (id int PRIMARY KEY, a int, KEY sums ((id + a)), UNIQUE KEY differences (a, (id - a)))"
+    )
+    collation = "utf8mb4_general_nopad_ci" if is_mariadb else "utf8mb4_ja_0900_as_cs"
+    mysql_database.execute(f"CREATE TABLE texts (c varchar(9) CHARACTER SET utf8mb4 COLLATE {collation})")
+    items = {item.item: item for item in await run_prechecks(spec)}
+    assert collation in items["dbCharacterSetConsistency"].message
+    assert items["srcSystemVersioningCheck"].reason == ("SRC_HAS_SYSTEM_VERSIONING" if is_mariadb else "")
+    item = items["dstFeaturesMeetRequirement"]
+    name = mysql_database.name
+    if is_mariadb:
+        assert item.reason == "DST_FEATURES_MISSING"
+        assert f"{name}.t (system versioning)" in item.message
+        mysql_database.execute("DROP TABLE t", "CREATE TABLE t (id int PRIMARY KEY, a uuid, b inet6)")
+        item = {item.item: item for item in await run_prechecks(spec)}["dstFeaturesMeetRequirement"]
+        assert item.reason == "DST_FEATURES_MISSING"
+        assert f"{name}.t.a (uuid), {name}.t.b (inet6)" in item.message
+    else:
+        assert item.reason == "DST_FEATURES_LEFT_OUT"
+        assert f"{name}.t.differences, {name}.t.sums" in item.message
 
 
 async def test_what_joins_a_job_is_checked_and_what_it_has_is_not(

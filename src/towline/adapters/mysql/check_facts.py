@@ -99,6 +99,23 @@ class KnownObjects:
 
 
 NOTHING_KNOWN: Final = KnownObjects()
+# Of columns; not every server has them.
+_RARE_TYPES: Final = ("uuid", "inet4", "inet6", "vector")
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What of the selected tables a target may not know.
+
+    `types`: of columns that not both products have, with their columns in full.  `expression_indexes` in full, too.
+    """
+
+    types: tuple[tuple[str, str], ...] = ()
+    expression_indexes: tuple[str, ...] = ()
+    versioned: tuple[TableName, ...] = ()
+
+
+NO_FEATURES: Final = Features()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +135,7 @@ class SourceFacts:
     names: NameMap = SAME_NAMES
     known: frozenset[TableName] = frozenset()  # selected tables that the job has already; they are in nothing above
     unreadable_tables: tuple[TableName, ...] = ()  # the account may not SELECT all that it sees of them
+    features: Features = NO_FEATURES
 
     def names_there(self) -> dict[TableName, TableName]:
         """What each table will be called on the target."""
@@ -204,6 +222,10 @@ async def read_source(
         f"""SELECT COUNT(*) FROM information_schema.routines
             WHERE routine_schema IN ({listed}) AND routine_definition IS NULL AND routine_body = 'SQL'"""
     )
+    of_columns = await session.query(
+        f"""SELECT DISTINCT table_schema, table_name, collation_name FROM information_schema.columns
+            WHERE table_schema IN ({listed}) AND collation_name IS NOT NULL"""
+    )
     chosen = {table.name for table in tables}
     pairs = [(TableName(*row[:2]), TableName(*row[2:])) for row in parents]
     return SourceFacts(
@@ -215,13 +237,38 @@ async def read_source(
         int(code or 0),
         definers,
         int(unreadable or 0),
-        frozenset(row[3] for row in engines if row[3]),
+        frozenset(row[3] for row in engines if row[3])
+        | {collation for *row, collation in of_columns if TableName(*row) in chosen},
         tuple(sorted(selection.schemas - set(schemas)) + sorted(map(str, selection.tables - there))),
         tuple(name for name in cascading if name in chosen),
         await _read_objects(session, whole, selection.names, passed_over=known.tables) - known.objects,
         selection.names,
         frozenset(there - chosen),
         tuple(name for name in await _read_unreadable(session, server, listed) if name in chosen),
+        await _read_features(session, listed, chosen),
+    )
+
+
+async def _read_features(session: Session, listed: str, chosen: Collection[TableName]) -> Features:
+    types = await session.query(
+        f"""SELECT table_schema, table_name, column_name, LOWER(data_type) FROM information_schema.columns
+            WHERE table_schema IN ({listed}) AND data_type IN ({", ".join(map(quote_literal, _RARE_TYPES))})
+            ORDER BY table_schema, table_name, ordinal_position"""
+    )
+    indexes: list[Any] = []
+    if session.flavor.is_mysql_from(8, 0, 13):
+        indexes = await session.query(
+            f"""SELECT DISTINCT table_schema, table_name, index_name FROM information_schema.statistics
+                WHERE table_schema IN ({listed}) AND expression IS NOT NULL ORDER BY 1, 2, 3"""
+        )
+    versioned = await session.query(
+        f"""SELECT table_schema, table_name FROM information_schema.tables
+            WHERE table_schema IN ({listed}) AND table_type = 'SYSTEM VERSIONED' ORDER BY 1, 2"""
+    )
+    return Features(
+        tuple((kind, f"{TableName(*row)}.{name}") for *row, name, kind in types if TableName(*row) in chosen),
+        tuple(f"{TableName(*row)}.{name}" for *row, name in indexes if TableName(*row) in chosen),
+        tuple(TableName(*row) for row in versioned if TableName(*row) in chosen),
     )
 
 

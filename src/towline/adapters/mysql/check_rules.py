@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from towline.adapters.mysql.check_facts import ServerFacts, SourceFacts, TargetFacts
 from towline.adapters.mysql.collations import Collations, find_looser_keys
 from towline.adapters.mysql.create_table import adapt
+from towline.adapters.mysql.flavor import Flavor
 from towline.domain.jobs import TaskMode
 from towline.domain.pair_checks import judge_clocks, judge_room
 from towline.domain.prechecks import PrecheckItem, Verdict
@@ -28,6 +29,8 @@ _PARAMETERS = (
 )
 # What it takes to create the objects of a kind; nothing of it is needed before the rows are there.
 _CREATING = {"view": "CREATE VIEW", "function": "CREATE ROUTINE", "procedure": "CREATE ROUTINE", "event": "EVENT"}
+# Since when MariaDB has the types that MySQL does not.
+_MARIADB_TYPES = {"inet6": (10, 5), "uuid": (10, 7), "inet4": (10, 10)}
 _WRITING = ("CREATE", "DROP", "ALTER", "INSERT", "UPDATE", "DELETE", "SELECT", "INDEX", "REFERENCES")
 
 
@@ -40,6 +43,7 @@ def judge_source(facts: SourceFacts, *, mode: TaskMode) -> list[PrecheckItem]:
         _judge_engines(facts),
         _judge_parents(facts),
         _judge_routines(facts),
+        _judge_versioning(facts, follows=mode is not TaskMode.FULL),
     ]
     if mode is not TaskMode.FULL:
         items += [
@@ -105,6 +109,7 @@ def judge_both(
             _judge_keyless(source, target.server),
             _judge_creating(source, target.server),
             _judge_creators(source, target.server),
+            _judge_features(source, target.server.flavor),
         ]
     return items
 
@@ -277,6 +282,20 @@ def _judge_cascades(facts: SourceFacts) -> PrecheckItem:
     return _failed(item, _PARAMS, "SRC_FOREIGN_KEY_CASCADES", message, remedy)
 
 
+def _judge_versioning(facts: SourceFacts, *, follows: bool) -> PrecheckItem:
+    """Old rows of such a table look like new ones in the binlog, and only those of now are copied."""
+    item = "srcSystemVersioningCheck"
+    versioned = facts.features.versioned
+    if not versioned:
+        return _passed(item)
+    if follows:
+        message = f"Changes of tables with system versioning cannot be followed: {_names(versioned)}."
+        remedy = "Leave these tables out, drop their system versioning, or copy without following."
+        return _failed(item, _PARAMS, "SRC_HAS_SYSTEM_VERSIONING", message, remedy)
+    message = f"Only the rows of now are moved of tables with system versioning: {_names(versioned)}."
+    return _warning(item, _PARAMS, "SRC_HISTORY_NOT_MOVED", message, "Keep the source for as long as old rows count.")
+
+
 def _judge_parents(facts: SourceFacts) -> PrecheckItem:
     item = "hasForeignKeyOnUnselectedTable"
     if not facts.foreign_parents:
@@ -353,7 +372,10 @@ def _judge_version_pair(source: ServerFacts, target: ServerFacts) -> PrecheckIte
     same = source.flavor.is_mariadb == target.flavor.is_mariadb
     if same and source.flavor.version[:2] <= target.flavor.version[:2]:
         return _passed(item, _VERSION)
-    message = f"From {source.flavor} to {target.flavor}: what the target does not know stops the job and is named."
+    message = (
+        f"From {source.flavor} to {target.flavor}: what the target does not know stops the job while it creates"
+        " tables, or is left out and reported."
+    )
     return _warning(
         item, _VERSION, "TARGET_OLDER_OR_OTHER_PRODUCT", message, "Try the structure on an empty target first."
     )
@@ -550,6 +572,30 @@ def _judge_creators(source: SourceFacts, target: ServerFacts) -> PrecheckItem:
     message = "The target's account may not create triggers and functions while its server writes a binlog."
     remedy = "SET GLOBAL log_bin_trust_function_creators = ON on the target."
     return _warning(item, _PARAMS, "DST_TRUSTS_NO_CREATORS", message, remedy)
+
+
+def _judge_features(source: SourceFacts, target: Flavor) -> PrecheckItem:
+    """What of the tables the target cannot hold; the job would find it out itself, table by table."""
+    item = "dstFeaturesMeetRequirement"
+    features = source.features
+    in_the_way = [f"{column} ({kind})" for kind, column in features.types if not _has_type(target, kind)]
+    in_the_way += [f"{table} (system versioning)" for table in features.versioned if not target.is_mariadb]
+    if in_the_way:
+        message = f"{target} does not know what the source's tables use: {_names(in_the_way)}."
+        remedy = "Change these tables on the source, or leave them out."
+        return _failed(item, _VERSION, "DST_FEATURES_MISSING", message, remedy)
+    if not features.expression_indexes or target.is_mysql_from(8, 0, 13):
+        return _passed(item, _VERSION)
+    message = f"The job leaves out indexes of expressions, which {target} does not know: "
+    message += f"{_names(features.expression_indexes)}."
+    remedy = "Give a generated column an index in place of the expression, if queries need it."
+    return _warning(item, _VERSION, "DST_FEATURES_LEFT_OUT", message, remedy)
+
+
+def _has_type(target: Flavor, kind: str) -> bool:
+    if kind == "vector":
+        return target.is_mysql_from(9) or target.is_mariadb_from(11, 7)
+    return target.is_mariadb_from(*_MARIADB_TYPES[kind])
 
 
 def _compare_isolation(source: ServerFacts, target: ServerFacts) -> PrecheckItem:

@@ -19,7 +19,7 @@ from towline.adapters.mysql.catalog import ColumnType, read_column_types, read_p
 from towline.adapters.mysql.connection import connect
 from towline.adapters.mysql.fold_writer import save_reject
 from towline.adapters.mysql.gtid import BinlogPosition
-from towline.adapters.mysql.load_data import OWN_FORM, LoadForm, LoadMisfit, load_rows
+from towline.adapters.mysql.load_data import OWN_FORM, LoadForm, LoadMisfit, load_rows, says_too_much
 from towline.adapters.mysql.quoting import qualified
 from towline.adapters.mysql.session import Session
 from towline.adapters.mysql.structure_target import insert_items, insert_report
@@ -314,6 +314,7 @@ class MyChunkWriter:
         self._policy = policy
         self._types: dict[TableName, dict[str, ColumnType]] = {}
         self._packet_bytes = 0
+        self._is_quiet = False
 
     async def write(
         self,
@@ -340,6 +341,7 @@ class MyChunkWriter:
                 counted = Counted(blocks, table, on_bytes)
                 # I4: rows of a 'changed' chunk replace older versions only, see `engine/snapshot.py`.
                 is_changed = chunk.kind == "changed"
+                await self._choose_notes(says_too_much(table, self._types[table.name]))
                 try:
                     rows = await load_rows(
                         session,
@@ -369,6 +371,12 @@ class MyChunkWriter:
             session.terminate()
             raise
         return done
+
+    async def _choose_notes(self, is_quiet: bool) -> None:
+        """A server that has more to say than it counts could hide something."""
+        if is_quiet is not self._is_quiet:
+            await self._session.execute(f"SET SESSION sql_notes = {0 if is_quiet else 1}")
+            self._is_quiet = is_quiet
 
     async def _list_left_out(self, table: Table, keys: Sequence[str]) -> None:
         """In the transaction of the chunk, so that each is listed once (I5)."""

@@ -7,23 +7,33 @@ server wrote it: engine, row format, partitions, comments, generated and invisib
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from towline.adapters.mysql.flavor import Flavor
 
-_NAME = r"`((?:[^`]|``)*)`"
-_KEY = re.compile(rf"(UNIQUE |FULLTEXT |SPATIAL |VECTOR )?KEY {_NAME}")
-_FOREIGN_KEY = re.compile(rf"CONSTRAINT {_NAME} FOREIGN KEY .*? REFERENCES (?:{_NAME}\.)?{_NAME}")
-_FIRST_COLUMN = re.compile(rf"\(\s*{_NAME}")
-_AUTO_INCREMENT = re.compile(rf"\s*{_NAME} .* AUTO_INCREMENT\b")
+_PART = r"`(?:[^`]|``)*`"
+NAME: Final = r"`((?:[^`]|``)*)`"
+# A text or a name, as the servers write them; there is one way to read it, so that a search never tries others.
+QUOTED: Final = r"'(?:[^'\\]|''|\\.)*+'|`(?:[^`]|``)*+`"
+KEY: Final = re.compile(rf"(UNIQUE |FULLTEXT |SPATIAL |VECTOR )?KEY {NAME}")
+# In code that people wrote there are comments and other quotes, too; a collation may be quoted.
+_TOLD_APART = re.compile(
+    rf"""(?P<collation>\bCOLLATE\s+['"`]\w+['"`])
+    | {QUOTED} | "(?:[^"\\]|""|\\.)*" | --[\s][^\n]* | \#[^\n]* | /\*(?!M?!).*?\*/""",
+    re.VERBOSE | re.DOTALL | re.IGNORECASE,
+)
+_FOREIGN_KEY = re.compile(
+    rf"CONSTRAINT {NAME} FOREIGN KEY .*? REFERENCES (?:{NAME}\.)?{NAME} \(((?:{_PART}(?:, ?)?)+)\)"
+)
+_NAMES = re.compile(NAME)
+_FIRST_COLUMN = re.compile(rf"\(\s*{NAME}")
+_AUTO_INCREMENT = re.compile(rf"\s*{NAME} .* AUTO_INCREMENT\b")
 
 # Collations that only one of the products has, by pattern, with the nearest one of the other.  In those that MySQL
 # calls 0900 a space at the end counts, so that values differ which a padding collation would take for the same key.
-_TO_ANY_MARIADB = (
-    (re.compile(r"\butf8mb4_0900_bin\b"), "utf8mb4_nopad_bin"),
-    (re.compile(r"/\*!80023 INVISIBLE \*/"), "INVISIBLE"),
-)
+_TO_ANY_MARIADB = ((re.compile(r"\butf8mb4_0900_bin\b"), "utf8mb4_nopad_bin"),)
 _TO_MARIADB = (
     (re.compile(r"\butf8mb4_0900_ai_ci\b"), "utf8mb4_uca1400_nopad_ai_ci"),
     (re.compile(r"\butf8mb4_0900_as_ci\b"), "utf8mb4_uca1400_nopad_as_ci"),
@@ -40,7 +50,6 @@ _TO_MYSQL = (
     (re.compile(r"\b(?:utf8mb4_)?uca1400_(?:nopad_)?as_ci\b"), "utf8mb4_0900_as_ci"),
     (re.compile(r"\b(?:utf8mb4_)?uca1400_(?:nopad_)?as_cs\b"), "utf8mb4_0900_as_cs"),
     (re.compile(r"\butf8mb4_nopad_bin\b"), "utf8mb4_0900_bin"),
-    (re.compile(r" DEFAULT uuid\(\)"), " DEFAULT (uuid())"),
 )
 
 
@@ -52,6 +61,7 @@ class ForeignKey:
     definition: str
     parent_schema: str | None
     parent_table: str
+    parent_columns: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +76,7 @@ class TableParts:
 
 def split_table(text: str, *, key: Sequence[str]) -> TableParts:
     """`key`: the columns that the stream identifies rows by; their index stays with the table."""
-    lines = text.split("\n")
-    end = max(number for number, line in enumerate(lines) if line.startswith(")"))
-    body = [line.rstrip(",") for line in lines[1:end]]
+    head, body, tail = split_definitions(text)
     has_primary = any(line.lstrip().startswith("PRIMARY KEY") for line in body)
     counted = next((match[1] for line in body if (match := _AUTO_INCREMENT.match(line))), None)
     kept: list[str] = []
@@ -78,15 +86,16 @@ def split_table(text: str, *, key: Sequence[str]) -> TableParts:
     for line in body:
         definition = line.strip()
         if match := _FOREIGN_KEY.match(definition):
-            parent = (match[2], match[3])
+            name, schema, parent, columns = match.groups()
+            referred = frozenset(unquote(column) for column in _NAMES.findall(columns))
             foreign_keys.append(
-                ForeignKey(_unquote(match[1]), definition, parent[0] and _unquote(parent[0]), _unquote(parent[1]))
+                ForeignKey(unquote(name), definition, schema and unquote(schema), unquote(parent), referred)
             )
-        elif match := _KEY.match(definition):
-            columns = _FIRST_COLUMN.search(definition, match.end())
-            first = columns[1] if columns else ""
+        elif match := KEY.match(definition):
+            part = _FIRST_COLUMN.search(definition, match.end())
+            first = part[1] if part else ""
             is_needed = (counted is not None and first == counted) or (
-                not has_primary and match[1] == "UNIQUE " and bool(key) and _unquote(first) == key[0]
+                not has_primary and match[1] == "UNIQUE " and bool(key) and unquote(first) == key[0]
             )
             if is_needed:
                 kept.append(line)
@@ -96,21 +105,45 @@ def split_table(text: str, *, key: Sequence[str]) -> TableParts:
                 slow.append(definition)
         else:
             kept.append(line)
-    create = "\n".join([lines[0], ",\n".join(kept), *lines[end:]])
+    create = "\n".join([head, ",\n".join(kept), tail])
     return TableParts(create, tuple(indexes), tuple(slow), tuple(foreign_keys))
 
 
+def split_definitions(text: str) -> tuple[str, list[str], str]:
+    """The first line, the lines of columns, indexes and constraints without commas, and all that follows them."""
+    lines = text.split("\n")
+    end = next(number for number, line in enumerate(lines) if line.startswith(")"))
+    return lines[0], [line.rstrip(",") for line in lines[1:end]], "\n".join(lines[end:])
+
+
 def adapt(text: str, source: Flavor, target: Flavor) -> tuple[str, tuple[str, ...]]:
-    """The statement for the other product where that is certain, and what was changed."""
+    """The statement with the other product's collations, outside of texts and names, and what was changed."""
     if source.is_mariadb == target.is_mariadb:
         return text, ()
     changes = []
     for pattern, replacement in _replacements(source, target):
-        match = pattern.search(text)
-        if match is not None:
-            text = pattern.sub(replacement, text)
-            changes.append(f"{match[0].strip()} is {replacement.strip()} on the target")
+        found = ""
+
+        def replace(match: re.Match[str], to: str = replacement) -> str:
+            nonlocal found
+            found = found or match[0]
+            return to
+
+        text = "".join(part if is_kept else pattern.sub(replace, part) for part, is_kept in _tell_apart(text))
+        if found:
+            changes.append(f"{found} is {replacement} on the target")
     return text, tuple(changes)
+
+
+def _tell_apart(text: str) -> Iterator[tuple[str, bool]]:
+    """The text in pieces, each with whether it is a text, a name or a comment, and so stays what it is."""
+    end = 0
+    for match in _TOLD_APART.finditer(text):
+        if match["collation"] is None:
+            yield text[end : match.start()], False
+            yield match[0], True
+            end = match.end()
+    yield text[end:], False
 
 
 def _replacements(source: Flavor, target: Flavor) -> Sequence[tuple[re.Pattern[str], str]]:
@@ -119,5 +152,5 @@ def _replacements(source: Flavor, target: Flavor) -> Sequence[tuple[re.Pattern[s
     return _TO_MARIADB if target.is_mariadb_from(10, 10) else _TO_OLD_MARIADB
 
 
-def _unquote(name: str) -> str:
+def unquote(name: str) -> str:
     return name.replace("``", "`")

@@ -18,7 +18,7 @@ from towline.adapters.mysql.errors import clean_message
 from towline.adapters.mysql.foreign_rows import NO_FOREIGN_ROWS, ForeignRows
 from towline.adapters.mysql.quoting import qualified
 from towline.adapters.mysql.session import Session
-from towline.adapters.mysql.writing import read_warnings, require_all_named
+from towline.adapters.mysql.writing import TRUNCATED, is_about_computed, read_warnings, require_all_named
 from towline.domain.changes import DELETE, TRUNCATE, Relation, RowChange, has_unchanged
 from towline.domain.errors import (
     RowConflict,
@@ -36,7 +36,6 @@ Reject = tuple[str, TableName, str, str, str | None]
 """Job, table, kind, reason, key; the key must not be logged (I7)."""
 
 _COUNT_OF_CHANGED: Final = 2
-_TRUNCATED: Final = 1265
 _SAVE_REJECT: Final = """
 INSERT INTO towline.reject (job_id, table_schema, table_name, kind, reason, key_values) VALUES (%s, %s, %s, %s, %s, %s)
 """
@@ -218,10 +217,10 @@ class FoldWriter:
     async def _require_uncut(self, relation: Relation, warnings: int) -> None:
         """In strict mode, too, the server cuts spaces at the end of a text and rounds a DECIMAL, and only says so."""
         named = await read_warnings(self._session)
-        for _, number, message in named:
-            if number == _TRUNCATED:
+        for level, number, message in named:
+            if number == TRUNCATED and not is_about_computed(level, number, message, relation.columns):
                 raise UnrepresentableValue(
-                    f"{relation.table}: {clean_message(message, _TRUNCATED)} (error {_TRUNCATED})",
+                    f"{relation.table}: {clean_message(message, TRUNCATED)} (error {TRUNCATED})",
                     side=Side.TARGET,
                     schema=relation.table.schema,
                     table=relation.table.name,

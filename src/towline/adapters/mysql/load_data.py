@@ -16,7 +16,13 @@ from towline.adapters.mysql.errors import clean_message, is_data_error
 from towline.adapters.mysql.quoting import qualified, quote_ident
 from towline.adapters.mysql.session import COM_QUERY, Session, Wire
 from towline.adapters.mysql.text_rows import FORMAT_SQL, LAST_LINE_END
-from towline.adapters.mysql.writing import MAX_COUNTED, read_warnings, require_all_named
+from towline.adapters.mysql.writing import (
+    COLUMN_IN_MESSAGE,
+    MAX_COUNTED,
+    is_about_computed,
+    read_warnings,
+    require_all_named,
+)
 from towline.domain.errors import DataError, InvariantBroken, RowConflict, Side, UnrepresentableValue
 from towline.domain.tables import Column, Table
 
@@ -46,6 +52,7 @@ class LoadForm:
 
 OWN_FORM: Final = LoadForm(FORMAT_SQL, LAST_LINE_END, assign_text_only)
 """What `text_rows` makes of the rows of a MySQL source."""
+_WIDTH = re.compile(r"\b(\w*int|year)\(\d+\)")
 _ROW = re.compile(r"at row (\d+)")
 _DUPLICATES: Final = frozenset({1062, 1022, 1586})
 _DUPLICATE_KEY = re.compile(r"Duplicate entry '(.*)' for key ", re.DOTALL)
@@ -71,7 +78,7 @@ class LoadMisfit(Exception):
         kind = RowConflict if number in _DUPLICATES else UnrepresentableValue
         more = f" and {len(self.warnings) - 1} more" if len(self.warnings) > 1 else ""
         # The last one: the name stands behind the message where values were taken out of it.
-        columns = re.findall(r"for column (?:'([^']*)'|\S*`([^`]*)`)", message)
+        columns = COLUMN_IN_MESSAGE.findall(message)
         return kind(
             f"{table.name}: {message}{more} (error {number})",
             side=Side.TARGET,
@@ -115,8 +122,26 @@ async def load_rows(
         raise
     rows, warnings = await session.run(lambda wire: _finish(wire, b"" if is_empty else form.ending), what=what)
     if warnings:
-        await _require_harmless(session, rows, warnings, what=what)
+        await _require_harmless(session, table, rows, warnings, what=what)
     return rows
+
+
+def says_too_much(table: Table, types: Mapping[str, ColumnType]) -> bool:
+    """Whether remarks would only be about columns that the target computes, maybe one for each row. Pure.
+
+    The columns that are written have the source's types, so that nothing is cut or rounded in them.
+    """
+    if len(types) == len(table.columns):
+        return False
+    return all(
+        column.name in types and _bare(column.type_sql) == _bare(types[column.name].type_sql)
+        for column in table.columns
+    )
+
+
+def _bare(type_sql: str) -> str:
+    """The type as both products show it."""
+    return "longtext" if type_sql == "json" else _WIDTH.sub(r"\1", type_sql)
 
 
 def render_load(
@@ -173,9 +198,14 @@ def _read_number(packet: bytes, at: int) -> tuple[int, int]:
     return int.from_bytes(packet[at + 1 : at + 1 + width], "little"), at + 1 + width
 
 
-async def _require_harmless(session: Session, rows: int, warnings: int, *, what: str) -> None:
+async def _require_harmless(session: Session, table: Table, rows: int, warnings: int, *, what: str) -> None:
     named = await read_warnings(session)
-    said = [(number, message) for level, number, message in named if level != "Note" or is_data_error(number)]
+    written = [column.name for column in table.columns]
+    said = [
+        (number, message)
+        for level, number, message in named
+        if (level != "Note" or is_data_error(number)) and not is_about_computed(level, number, message, written)
+    ]
     if not said:
         require_all_named(len(named), warnings, what=what)
         return

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from towline.adapters.mysql.accounts import read_grants
+from towline.adapters.mysql.adapt_table import adapt_table
 from towline.adapters.mysql.build_progress import FULLTEXT_SHARE_IN_MARIADB, FULLTEXT_SHARE_IN_MYSQL
-from towline.adapters.mysql.catalog import read_schemas, read_tables
+from towline.adapters.mysql.catalog import read_schemas, read_tables, read_unique_keys
 from towline.adapters.mysql.code_text import is_enabled_event, remove_definer
 from towline.adapters.mysql.connection import connect
 from towline.adapters.mysql.counters import read_counters
@@ -40,6 +41,11 @@ _EVENTS = "SELECT event_name FROM information_schema.events WHERE event_schema =
 _OTHERS = """
 SELECT table_name, table_type FROM information_schema.tables
 WHERE table_schema = %s AND table_type NOT IN ('BASE TABLE', 'VIEW', 'SYSTEM VERSIONED') ORDER BY 1
+"""
+_TAKE_LOOSE_KEYS: Final = "SET SESSION restrict_fk_on_non_standard_key = OFF"
+_SRIDS: Final = """
+SELECT f_table_name, g_geometry_column, srid FROM information_schema.geometry_columns
+WHERE f_table_schema = %s AND srid <> 0 ORDER BY 1, 2
 """
 
 # The size of an index as a share of its table's rows, where nothing tells.
@@ -117,10 +123,13 @@ class _Reading:
         self._session = session
         self._selection = selection
         self._target = target
+        # What people wrote in SQL the other product may not read: that is no reason to give up all rows.
+        self._is_foreign = session.flavor.is_mariadb != target.is_mariadb
         self._report = on_report
         self._follows = follows
         self._items: list[StructureItem] = []
         self._tables: dict[TableName, int] = {}
+        self._unique_keys: dict[TableName, set[frozenset[str]]] = {}
 
     async def read(self) -> list[StructureItem]:
         schemas = await read_schemas(self._session, self._selection)
@@ -128,16 +137,14 @@ class _Reading:
         for there, schema in self._homes(schemas, tables).items():
             await self._add_schema(schema, there)
         parts = [(table, await self._read_parts(table)) for table in tables]
+        if self._session.flavor.is_mariadb:
+            await self._report_srids(tables)
         for table, part in parts:
-            statement = rename_created_table(part.create, self._there(table.name))
-            number = self._add(
-                Section.BEFORE_DATA, "TABLE", table.name.name, table.name.schema, (statement,), table.name
-            )
-            self._tables[table.name] = number
+            self._tables[table.name] = self._add_table(table, part)
         for table, part in parts:
             self._add_indexes(table, part)
         for table, part in parts:
-            self._add_foreign_keys(table, part)
+            await self._add_foreign_keys(table, part)
         whole = [name for name in schemas if self._selection.is_everything or name in self._selection.schemas]
         for schema in whole:
             await self._add_routines(schema)
@@ -180,8 +187,29 @@ class _Reading:
 
     async def _read_parts(self, table: Table) -> TableParts:
         row = await self._session.query_one(f"SHOW CREATE TABLE {qualified(table.name)}")
-        text = self._adapt(str(row[1]) if row else "", "TABLE", str(table.name))
-        return split_table(text, key=table.key)
+        text, findings = adapt_table(str(row[1]) if row else "", self._session.flavor, self._target)
+        for kind, part, reason in findings:
+            self._report(StructureReport(kind, f"{table.name}{part}", reason))
+        return split_table(self._adapt(text, "TABLE", str(table.name)), key=table.key)
+
+    def _add_table(self, table: Table, part: TableParts) -> int:
+        there = self._there(table.name)
+        statements = [rename_created_table(part.create, there)]
+        if self._is_foreign:
+            # Without a database, MySQL says of a function that it does not have that there is no database.
+            statements.insert(0, f"USE {quote_ident(there.schema)}")
+        return self._add(
+            Section.BEFORE_DATA, "TABLE", table.name.name, table.name.schema, tuple(statements), table.name
+        )
+
+    async def _report_srids(self, tables: Sequence[Table]) -> None:
+        """MariaDB does not show them with the table, and holds nobody to them."""
+        moved = {table.name for table in tables}
+        for schema in sorted({name.schema for name in moved}):
+            for name, column, srid in await self._session.query(_SRIDS, schema):
+                if TableName(schema, name) in moved:
+                    reason = f"is without REF_SYSTEM_ID={srid}, which SHOW CREATE TABLE leaves out"
+                    self._report(StructureReport("COLUMN", f"{schema}.{name}.{column}", reason))
 
     def _add_indexes(self, table: Table, part: TableParts) -> None:
         plain_bytes = table.index_bytes or int(table.size_bytes * _USUAL_INDEX_SHARE * len(part.indexes))
@@ -209,7 +237,7 @@ class _Reading:
             depends=depends,
         )
 
-    def _add_foreign_keys(self, table: Table, part: TableParts) -> None:
+    async def _add_foreign_keys(self, table: Table, part: TableParts) -> None:
         for key in part.foreign_keys:
             parent = TableName(key.parent_schema or table.name.schema, key.parent_table)
             if not self._selection.covers(parent):
@@ -222,16 +250,29 @@ class _Reading:
                     definition, self._there(parent) if self._selection.covers(parent) else parent
                 )
             # Unqualified parents are looked for in the table's own database.
-            statements = (f"USE {quote_ident(there.schema)}", f"ALTER TABLE {qualified(there)} ADD {definition}")
+            statements = [f"USE {quote_ident(there.schema)}", f"ALTER TABLE {qualified(there)} ADD {definition}"]
+            if await self._is_loose(parent, key.parent_columns):
+                reason = "refers to columns that are no unique key of their own; MySQL calls that deprecated"
+                self._report(StructureReport("FK CONSTRAINT", f"{table.name}.{key.name}", reason))
+                statements.insert(0, _TAKE_LOOSE_KEYS)
             self._add(
                 Section.AFTER_DATA,
                 "FK CONSTRAINT",
                 key.name,
                 table.name.schema,
-                statements,
+                tuple(statements),
                 table.name,
                 depends=depends,
             )
+
+    async def _is_loose(self, parent: TableName, columns: frozenset[str]) -> bool:
+        """Whether the target makes a foreign key to these columns only when it is told to."""
+        if not self._target.is_mysql_from(8, 4) or parent not in self._tables:
+            return False
+        if parent not in self._unique_keys:
+            keys = await read_unique_keys(self._session, parent)
+            self._unique_keys[parent] = {frozenset(name.lower() for name in key) for key in keys}
+        return frozenset(name.lower() for name in columns) not in self._unique_keys[parent]
 
     # --- code ---------------------------------------------------------------------------------------
 
@@ -248,7 +289,8 @@ class _Reading:
                 self._report(StructureReport(kind, f"{schema}.{name}", "the account may not read it"))
                 continue
             self._report_mentioned(kind, f"{schema}.{name}", str(text))
-            self._add(Section.AFTER_DATA, kind, name, schema, self._render_code(schema, row, str(text)), None)
+            statements = self._render_code(kind, schema, name, row, str(text))
+            self._add(Section.AFTER_DATA, kind, name, schema, statements, None, is_optional=self._is_foreign)
 
     async def _add_views(self, schemas: Sequence[str]) -> None:
         texts: dict[TableName, str] = {}
@@ -270,7 +312,9 @@ class _Reading:
                 self._report(StructureReport("VIEW", str(view), reason))
                 continue
             statements = (f"USE {quote_ident(self._names.target_schema(view.schema))}", self._owned(text))
-            self._add(Section.AFTER_DATA, "VIEW", view.name, view.schema, statements, None)
+            self._add(
+                Section.AFTER_DATA, "VIEW", view.name, view.schema, statements, None, is_optional=self._is_foreign
+            )
 
     async def _add_triggers(self, schema: str) -> None:
         for name, table, timing, event in await self._session.query(_TRIGGERS, schema):
@@ -289,8 +333,8 @@ class _Reading:
             if self._follows:
                 self._report(StructureReport("TRIGGER", f"{schema}.{name}", "comes when the job ends"))
             self._report_mentioned("TRIGGER", f"{schema}.{name}", text)
-            statements = self._render_code(schema, row, text)
-            self._add(Section.AFTER_DATA, "TRIGGER", name, schema, statements, TableName(schema, table))
+            statements = self._render_code("TRIGGER", schema, name, row, text)
+            self._add(Section.AFTER_DATA, "TRIGGER", name, schema, statements, source, is_optional=self._is_foreign)
 
     async def _add_events(self, schema: str) -> None:
         for (name,) in await self._session.query(_EVENTS, schema):
@@ -301,9 +345,9 @@ class _Reading:
                 self._report(StructureReport("EVENT", f"{schema}.{name}", reason))
             self._report_mentioned("EVENT", f"{schema}.{name}", text)
             zone = f"SET SESSION time_zone = {quote_literal(str(row['time_zone']))}"
-            *settings, text = self._render_code(schema, row, text)
+            *settings, text = self._render_code("EVENT", schema, name, row, text)
             statements = (*settings, zone, text)
-            self._add(Section.AFTER_DATA, "EVENT", name, schema, statements, None)
+            self._add(Section.AFTER_DATA, "EVENT", name, schema, statements, None, is_optional=self._is_foreign)
 
     async def _add_grants(self) -> None:
         if not self._accounts:
@@ -317,7 +361,7 @@ class _Reading:
                 Section.AFTER_DATA, "GRANT", grant.account, grant.schema, statements, grant.table, is_optional=True
             )
 
-    def _render_code(self, schema: str, row: dict[str, Any], text: str) -> tuple[str, ...]:
+    def _render_code(self, kind: str, schema: str, name: str, row: dict[str, Any], text: str) -> tuple[str, ...]:
         """With the settings that the object was made under, which stay with it."""
         mode = ",".join(
             part for part in str(row["sql_mode"]).split(",") if self._target.is_mariadb or part != "NO_AUTO_CREATE_USER"
@@ -325,7 +369,7 @@ class _Reading:
         return (
             f"USE {quote_ident(self._names.target_schema(schema))}",
             f"SET SESSION sql_mode = {quote_literal(mode)}",
-            self._owned(self._adapt(text, "CODE", schema)),
+            self._owned(self._adapt(text, kind, f"{schema}.{name}")),
         )
 
     def _owned(self, text: str) -> str:

@@ -51,6 +51,10 @@ Report = Callable[[StructureReport], None]
 
 HELD: Final = "held back until the job ends"
 _SETTINGS: Final = {"foreign_key_checks": "0"}
+# In the database that the item's first statement went to.
+_IS_THERE: Final = """
+SELECT COUNT(*) FROM information_schema.triggers WHERE trigger_schema = DATABASE() AND trigger_name = %s
+"""
 _RESET: Final = f"SET SESSION sql_mode = '{SQL_MODE}', SESSION time_zone = '+00:00'"
 # Database, table, key, routine, trigger, event, foreign key (its two numbers) exist already.
 _EXISTS: Final = frozenset({1007, 1050, 1061, 1304, 1359, 1537, 1826})
@@ -156,7 +160,12 @@ class MyStructureTarget:
             texts = tuple(json.loads(statements))
             item = StructureItem(number, Section.AFTER_DATA, "TRIGGER", name, schema, None, texts)
             # One that is there was made before a crash, or by hand.
-            await self._run(session, item, was_begun=True, on_report=None)
+            try:
+                await self._run(session, item, was_begun=True, on_report=None)
+            except StructureFailed:
+                # The server reads the whole statement, and may refuse it, before it looks whether the trigger is there.
+                if not await session.query_value(_IS_THERE, name):
+                    raise
 
     async def enable_events(self, session: Session) -> None:
         """For the end of a job, as `create_held_triggers`: enable the events that were enabled on the source.
@@ -291,7 +300,7 @@ class MyStructureTarget:
             exists = is_there_already(error)
             if exists and was_begun:
                 return None
-            if item.is_optional:
+            if item.is_optional and not exists:
                 report = StructureReport(item.kind, _describe(item), error.message)
                 await self._remember(session, report, on_report)
                 return error.message

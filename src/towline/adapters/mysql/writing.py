@@ -6,6 +6,8 @@ lets only accounts with SESSION_VARIABLES_ADMIN choose that number, so what was 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final
 
@@ -15,6 +17,8 @@ from towline.domain.errors import MissingPrivilege, SetupError, Side
 
 MAX_COUNTED: Final = 0xFFFF
 """The protocol has no room for more; so many may be more."""
+TRUNCATED: Final = 1265
+COLUMN_IN_MESSAGE: Final = re.compile(r"for column (?:'([^']*)'|\S*`([^`]*)`)")
 
 
 async def prepare_writer(session: Session, *, job_id: str) -> None:
@@ -27,6 +31,17 @@ async def prepare_writer(session: Session, *, job_id: str) -> None:
 async def read_warnings(session: Session) -> list[tuple[str, int, str]]:
     """Level, error number and message of those about the last statement that the server names."""
     return [(str(level), int(number), str(text)) for level, number, text in await session.query("SHOW WARNINGS")]
+
+
+def is_about_computed(level: str, number: int, message: str, written: Iterable[str]) -> bool:
+    """Whether a remark is about a column that the statement does not write. Pure.
+
+    The server computes it, and rounded it on the source, too.
+    """
+    found = COLUMN_IN_MESSAGE.findall(message)
+    if level != "Note" or number != TRUNCATED or not found:
+        return False
+    return "".join(found[-1]).lower() not in {name.lower() for name in written}
 
 
 def require_all_named(named: int, counted: int, *, what: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from towline.adapters.mysql.check_facts import ServerFacts, SourceFacts, TargetFacts
+from towline.adapters.mysql.check_facts import Features, ServerFacts, SourceFacts, TargetFacts
 from towline.adapters.mysql.check_rules import (
     judge_both,
     judge_case_of_names,
@@ -126,8 +126,12 @@ RENAMED_TWICE = {
     "names": NameMap(tables=(TableRename(T, TableName("d", "x")), TableRename(OTHER, TableName("d", "x"))))
 }
 WRITER = {"CREATE", "DROP", "ALTER", "INSERT", "UPDATE", "DELETE", "SELECT", "INDEX", "REFERENCES", "SET USER"}
+EXPRESSION = Features(expression_indexes=("d.t.lowered",))
+VERSIONED = Features(versioned=(T,))
 CASES = [
     Case("srcDbVersionSupport", FAILED, "SRC_VERSION_NOT_SUPPORTED", source("10.5.9-MariaDB")),
+    Case("srcSystemVersioningCheck", FAILED, "SRC_HAS_SYSTEM_VERSIONING", source(facts={"features": VERSIONED})),
+    Case("dstFeaturesMeetRequirement", WARNING, "DST_FEATURES_LEFT_OUT", source(facts={"features": EXPRESSION})),
     Case("userSelectObjectsCheck", FAILED, "SELECTED_OBJECTS_MISSING", source(facts={"missing": ("d.gone",)})),
     Case("renamedObjectsCheck", FAILED, "RENAMED_OBJECT_MISSING", source(facts=RENAMED_TWICE)),
     Case("srcDbPrivilegesIsEnough", FAILED, "SRC_TABLES_NOT_READABLE", source(facts={"unreadable_tables": (T,)})),
@@ -375,3 +379,41 @@ def test_keys_that_the_target_compares_more_loosely(mine: str, there: str, is_lo
         assert found.remedy
         assert f"d.t.a ({there})" in found.message
         assert judge_key_collations(own, other, has_job=True).verdict is Verdict.WARNING
+
+
+@pytest.mark.parametrize(
+    ("features", "there", "reason"),
+    [
+        (Features(), MARIADB, ""),
+        (EXPRESSION, MYSQL, ""),
+        (EXPRESSION, MARIADB, "DST_FEATURES_LEFT_OUT"),
+        (EXPRESSION, "5.7.44", "DST_FEATURES_LEFT_OUT"),
+        (VERSIONED, MARIADB, ""),
+        (VERSIONED, MYSQL, "DST_FEATURES_MISSING"),
+        (Features(types=(("uuid", "d.t.c"),)), MARIADB, ""),
+        (Features(types=(("uuid", "d.t.c"),)), "10.6.20-MariaDB", "DST_FEATURES_MISSING"),
+        (Features(types=(("inet6", "d.t.c"),)), MYSQL, "DST_FEATURES_MISSING"),
+        (Features(types=(("vector", "d.t.c"),)), "9.7.0", ""),
+        (Features(types=(("vector", "d.t.c"),)), MARIADB, "DST_FEATURES_MISSING"),
+        (Features(types=(("vector", "d.t.c"),)), "11.7.2-MariaDB", ""),
+    ],
+)
+def test_what_the_target_does_not_know(features: Features, there: str, reason: str) -> None:
+    item = judge(source(facts={"features": features}), target(there), TaskMode.FULL)["dstFeaturesMeetRequirement"]
+    assert item.reason == reason
+    assert ("d.t" in item.message) == bool(reason) == bool(item.remedy)
+
+
+@pytest.mark.parametrize(
+    ("features", "mode", "reason"),
+    [
+        (Features(), TaskMode.FULL_AND_STREAM, ""),
+        (VERSIONED, TaskMode.FULL, "SRC_HISTORY_NOT_MOVED"),
+        (VERSIONED, TaskMode.FULL_AND_STREAM, "SRC_HAS_SYSTEM_VERSIONING"),
+        (VERSIONED, TaskMode.STREAM, "SRC_HAS_SYSTEM_VERSIONING"),
+    ],
+)
+def test_system_versioning_is_named_before_its_rows_come_in_the_binlog(
+    features: Features, mode: TaskMode, reason: str
+) -> None:
+    assert judge(source(facts={"features": features}), target(), mode)["srcSystemVersioningCheck"].reason == reason
