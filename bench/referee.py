@@ -24,6 +24,7 @@ import argparse
 import asyncio
 import dataclasses
 import json
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -65,8 +66,10 @@ def _prepared(database: Database, situation: Situation) -> Iterator[tuple[Server
             yield None
             return
         prepared[1].set_offset(situation.clock_offset_s)
-        yield prepared
-        prepared[1].set_offset(0)
+        try:
+            yield prepared
+        finally:
+            prepared[1].set_offset(0)
     elif situation.needs is Needs.ZONES:
         with database.apart_zones():
             yield database.source, None
@@ -109,6 +112,8 @@ async def run_situation(
                 await situation.play(stage)
                 last_claim = len(record.claims)
                 in_step_s = await watcher.until_in_step(claimed_below_s=IN_STEP_S, timeout_s=COME_BACK_LIMIT_S)
+                # A frozen worker must do no harm when it wakes, and must not keep what the job's end needs.
+                service.signal_workers(signal.SIGCONT)
                 await asyncio.sleep(1)
             # The way back has errors of its own; steady load is judged alone.
             is_steady = situation.name == "steady"
@@ -152,6 +157,18 @@ async def _until_ended(service: Service, job_id: str) -> None:
         await asyncio.sleep(0.2)
 
 
+async def _line_of(situation: Situation, database: Database, service: Service, *, is_short: bool) -> dict[str, Any]:
+    """What cannot be told is bad, and no reason to leave out the situations that follow."""
+    try:
+        with _prepared(database, situation) as prepared:
+            if prepared is not None:
+                return await run_situation(situation, database, service, prepared, is_short=is_short)
+            fault = "left out: libfaketime is not installed"
+    except SystemExit as error:
+        fault = str(error)
+    return {"situation": situation.name, "database": database.label, **_verdict([fault])}
+
+
 async def run(order: argparse.Namespace, kinds: list[str], chosen: list[Situation]) -> bool:
     """Whether all was good."""
     all_good = True
@@ -160,12 +177,7 @@ async def run(order: argparse.Namespace, kinds: list[str], chosen: list[Situatio
             database = open_database(kind, stack, order)
             async with serving(order.log) as service:
                 for situation in chosen:
-                    with _prepared(database, situation) as prepared:
-                        if prepared is None:
-                            left_out = {"situation": situation.name, "database": database.label}
-                            line = {**left_out, **_verdict(["left out: libfaketime is not installed"])}
-                        else:
-                            line = await run_situation(situation, database, service, prepared, is_short=order.short)
+                    line = await _line_of(situation, database, service, is_short=order.short)
                     print(json.dumps(line), flush=True)
                     all_good = all_good and line["is_good"]
     return all_good

@@ -130,14 +130,20 @@ class Supervisor:
 
     async def _look_for_work(self) -> None:
         try:
+            # Before anything is written: a worker that was stopped inside a write keeps all others from writing into a
+            # store that is a file, and goes on to do so until it is ended.
+            free = self._settings.max_workers - len(self._tasks)
+            found = await self._store.find_waiting(limit=max(0, free), zone=self._settings.zone)
+            for waiting in found:
+                self._end_stale(waiting.job.job_id)
+            for waiting in found:
+                await self._take(waiting)
+            for job_id in await self._store.start_due():
+                log.info("scheduled_start", job_id=job_id)
+                self._poked.set()
             if self._clock.monotonic_s() >= self._zone_due_s:
                 await self._store.see_zone(self._settings.zone)
                 self._zone_due_s = self._clock.monotonic_s() + ZONE_SEEN_EVERY_S
-            for job_id in await self._store.start_due():
-                log.info("scheduled_start", job_id=job_id)
-            free = self._settings.max_workers - len(self._tasks)
-            for waiting in await self._store.find_waiting(limit=max(0, free), zone=self._settings.zone):
-                await self._take(waiting)
         except TransientError as error:
             # The store may be back at the next look; running workers go on by themselves meanwhile.
             log.warning("store_not_reached", error=error.code)
@@ -145,17 +151,18 @@ class Supervisor:
             # A row that cannot be read must not end the supervision of all the others.
             log.error("supervisor_defect", error=type(error).__name__, exc_info=error)
 
-    async def _take(self, waiting: Waiting) -> None:
-        job_id = waiting.job.job_id
+    def _end_stale(self, job_id: str) -> None:
+        """Its lease has run out although its process is there: it hangs, and could only be in the way."""
         stale = self._workers.get(job_id)
         if stale is not None:
-            # Its lease has run out although its process is there: it hangs, and could only be in the way.
             log.warning("stale_worker_killed", job_id=job_id)
             stale.kill()
-        lease = await self._store.take_lease(job_id, self._owner, ttl_s=self._settings.ttl_s)
+
+    async def _take(self, waiting: Waiting) -> None:
+        lease = await self._store.take_lease(waiting.job.job_id, self._owner, ttl_s=self._settings.ttl_s)
         if lease is None:
             return
-        task = asyncio.create_task(self._act(waiting, lease), name=f"job {job_id}")
+        task = asyncio.create_task(self._act(waiting, lease), name=f"job {lease.job_id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

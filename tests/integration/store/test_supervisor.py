@@ -183,6 +183,16 @@ async def stop_outside_of_a_write(pid: int, store_url: str) -> None:
         await asyncio.sleep(0.05)
 
 
+async def stop_inside_of_a_write(pid: int, store_url: str) -> None:
+    """SIGSTOP while the process holds SQLite's one write lock; anywhere where there is none."""
+    while True:
+        os.kill(pid, signal.SIGSTOP)
+        if not store_url.startswith("sqlite") or not is_writable(store_url.removeprefix("sqlite:///")):
+            return
+        os.kill(pid, signal.SIGCONT)
+        await asyncio.sleep(0.01)
+
+
 def is_writable(path: str) -> bool:
     with closing(sqlite3.connect(path, timeout=0.1, isolation_level=None)) as connection:
         try:
@@ -222,13 +232,15 @@ async def test_i6_a_stalled_worker_cannot_write_when_it_wakes(yard: Yard):
     assert [note[1] for note in begins(yard.notes())] == ["1", "2"]
 
 
-async def test_i6_a_hanging_worker_is_replaced_by_its_own_supervisor(yard: Yard):
+async def test_i6_a_hanging_worker_is_replaced_by_its_own_supervisor(yard: Yard, monkeypatch: pytest.MonkeyPatch):
+    # The supervisor has something to write before the lease is over, and cannot.
+    monkeypatch.setattr("towline.worker.supervisor.ZONE_SEEN_EVERY_S", 1.0)
     # Longer than a new process takes on a busy machine until it renews its lease for the first time.
     async with yard.supervised(yard.supervisor("stream", ttl_s=8.0)):
         job_id = await yard.start()
         await yard.until(job_id, JobStatus.STREAMING)
         ((_, epoch, pid),) = begins(yard.notes())
-        await stop_outside_of_a_write(int(pid), yard.store_url)
+        await stop_inside_of_a_write(int(pid), yard.store_url)
         notes = await yard.until_noted(lambda notes: len(begins(notes)) == 2)
         await yard.until(job_id, JobStatus.STREAMING)
     assert int(begins(notes)[1][1]) == int(epoch) + 1
