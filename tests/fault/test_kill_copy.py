@@ -65,14 +65,11 @@ INSERT INTO child (keyed_id) VALUES (1 + {k});
     [
         (points.SNAPSHOT_SLOT_CREATED, 1),
         (points.STRUCTURE_BEFORE_COMMIT, 1),
-        (points.COPY_IN_CHUNK, 1),
         (points.COPY_IN_CHUNK, 100),
         (points.COPY_BEFORE_LEDGER, 2),
         (points.COPY_BEFORE_COMMIT, 2),
-        (points.COPY_AFTER_COMMIT, 1),
         (points.COPY_AFTER_COMMIT, 3),
         (points.INDEX_IN_BUILD, 1),
-        (points.HANDOFF_BEFORE_STREAM, 1),
     ],
 )
 @pytest.mark.postgres(source=18, target=18)

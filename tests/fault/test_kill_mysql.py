@@ -79,7 +79,6 @@ def pair(source: Product, target: Product, *values: object) -> object:
     ("point", "times"),
     [
         pair(MYSQL, MYSQL, points.STRUCTURE_BEFORE_COMMIT, 3),
-        pair(MARIADB, MARIADB, points.COPY_IN_CHUNK, 4),
         pair(MYSQL, MARIADB, points.COPY_AFTER_COMMIT, 2),
         pair(MARIADB, MYSQL, points.COPY_AFTER_COMMIT, 2),
         pair(MARIADB, MARIADB, points.INDEX_IN_BUILD, 1),
