@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from towline.domain.diagnosis import SourceFacts
+from towline.domain.pace import TargetPace
 from towline.domain.progress import Phase, Progress
 from towline.domain.structure import Section, StructureItem
 from towline.domain.tables import Table, TableName
@@ -63,6 +64,9 @@ class JobFigures:
         self._first_log: tuple[int, int] | None = None  # when the source was seen first, and where its log ended
         self._row_rate = RateMeter()
         self._wire_rate = RateMeter()
+
+    def know_target(self, pace: TargetPace) -> None:
+        self._forecaster.target = pace
 
     def plan_structure(self, items: Sequence[StructureItem], done: frozenset[int]) -> None:
         self._items = list(items)
@@ -202,7 +206,7 @@ class JobFigures:
         for item in self._items:
             if item.section is not Section.BEFORE_DATA:
                 rows, live_share = expected.get(item.table, (0, 1.0)) if item.table else (0, 1.0)
-                cost = index_cost(item, rows=rows, live_share=live_share)
+                cost = index_cost(item, rows=rows, live_share=live_share, pace=self._forecaster.target)
                 total += cost
                 left += cost * (1 - self._fractions.get(item.number, 0.0))
         return total, left

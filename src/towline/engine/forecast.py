@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from towline.domain.pace import USUAL_PACE, TargetPace
 from towline.domain.structure import StructureItem
 
 _MIN_EVIDENCE_S: Final = 1.5
@@ -31,20 +32,15 @@ _RECENT_S: Final = 20.0
 _WARM_UP_S: Final = 3.0
 _MAX_SAMPLES: Final = 512
 _IN_STEP_S: Final = 5.0
-# How many bytes of rows are copied in the time that an index takes: for each of its bytes, and at least for each row of
-# its table, as equal keys take no room.  Before anything is measured.
-_PER_INDEX_BYTE: Final = 2.2
+# How many bytes of rows are copied in the time that an index takes, beside `TargetPace`: at least so many for each row
+# of its table, as equal keys take no room.  Before anything is measured.
 _PER_ROW: Final = {"gin": 350.0, "gist": 500.0, "spgist": 300.0, "brin": 15.0}
 _PER_ROW_PLAIN: Final = 50.0
-# InnoDB builds all plain indexes of a table while it reads it once.
-_PER_INNODB_BYTE, _PER_FULLTEXT_BYTE = 0.9, 6.0
+_PER_FULLTEXT_BYTE: Final = 6.0
 # What is no index weighs what it reads of a table.
 _READING_COST: Final = {"STATISTICS DATA": 1.0, "FK CONSTRAINT": 0.4, "MATERIALIZED VIEW DATA": 2.0}
 # From the last index until a first proof, on a source that writes nothing.
 _FIRST_PROOF_S: Final = 1.0
-# How many bytes of rows are copied in the time that a byte of the source's log is applied: rows come one by one there,
-# anywhere in their tables, and into indexes that are built.  Before anything is measured.
-_PER_LOG_BYTE: Final = 5.0
 # Changes are applied by one session, however many the copy had.
 _MAX_APPLY_BYTES_PER_S: Final = 30_000_000.0
 # The most of the log that is due to a changed row, index entries included, besides twice a row's size.
@@ -111,7 +107,7 @@ class Pace:
         return max(0.0, done - first) / max(now_s - first_s, 1e-3)
 
 
-def index_cost(item: StructureItem, *, rows: int, live_share: float) -> float:
+def index_cost(item: StructureItem, *, rows: int, live_share: float, pace: TargetPace) -> float:
     """Bytes of rows that are copied in the time that the item takes to build: a guess.
 
     `rows`: of its table; `live_share`: of what the table takes on the source. Its indexes there hold the dead, too.
@@ -122,11 +118,11 @@ def index_cost(item: StructureItem, *, rows: int, live_share: float) -> float:
         return _SMALL_COST
     if item.kind == "INDEX" and item.statements and item.statements[0].startswith("ALTER TABLE "):
         is_fulltext = " ADD FULLTEXT " in item.statements[0]
-        return _SMALL_COST + item.weight_bytes * (_PER_FULLTEXT_BYTE if is_fulltext else _PER_INNODB_BYTE)
+        return _SMALL_COST + item.weight_bytes * (_PER_FULLTEXT_BYTE if is_fulltext else pace.index_byte)
     text = item.statements[0].lower() if item.kind == "INDEX" and item.statements else ""
     method = next((name for name in _PER_ROW if f" using {name} " in text), "")
     return _SMALL_COST + max(
-        item.weight_bytes * live_share * _PER_INDEX_BYTE, rows * _PER_ROW.get(method, _PER_ROW_PLAIN)
+        item.weight_bytes * live_share * pace.index_byte, rows * _PER_ROW.get(method, _PER_ROW_PLAIN)
     )
 
 
@@ -160,9 +156,10 @@ class SourceLog:
 
 
 class Forecaster:
-    """Gathers the paces of one run."""
+    """Gathers the paces of one run. `target`: what is known of its target before anything is measured."""
 
     def __init__(self) -> None:
+        self.target = USUAL_PACE
         self.data = Pace()
         self.index = Pace()
         self._index_begun: tuple[float, float] | None = None  # when, and what was built then
@@ -260,7 +257,7 @@ class Forecaster:
         held = log.uncounted_bytes + (log.held_bytes - log.uncounted_bytes) * _change_share(first, log)
         backlog = held + per_s * (log.unseen_s + until_then_s)
         copy_rate = self.data.per_s(math.inf)
-        apply_rate = min(_MAX_APPLY_BYTES_PER_S, math.inf if copy_rate is None else copy_rate / _PER_LOG_BYTE)
+        apply_rate = min(_MAX_APPLY_BYTES_PER_S, math.inf if copy_rate is None else copy_rate / self.target.log_byte)
         if per_s >= apply_rate * 0.9:
             return None
         return _FIRST_PROOF_S + backlog / (apply_rate - per_s)

@@ -99,6 +99,7 @@ async def run_pipeline(
         try:
             sides = await open_sides()
             was_open = True
+            figures.know_target(sides.target_pace)
             try:
                 run = Run(spec, sides, control, reporter, clock, figures)
                 return await _Attempt(run, until_caught_up, ReplacedNotes(run, told)).to_the_goal()

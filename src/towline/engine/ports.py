@@ -15,6 +15,7 @@ from typing import Protocol, runtime_checkable
 from towline.domain.changes import RowChange
 from towline.domain.conversion import ReplacedValues
 from towline.domain.diagnosis import SourceFacts, TargetFacts
+from towline.domain.pace import TargetPace
 from towline.domain.positions import Position
 from towline.domain.prechecks import PrecheckItem
 from towline.domain.progress import Progress
@@ -533,6 +534,11 @@ class Sides(Protocol):
     @property
     def epoch(self) -> int:
         """Of this worker: as long as it is the job's newest, nobody else writes (I6)."""
+        ...
+
+    @property
+    def target_pace(self) -> TargetPace:
+        """What the target is like before anything is measured."""
         ...
 
     @property

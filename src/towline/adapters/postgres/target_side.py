@@ -13,10 +13,13 @@ from towline.adapters.postgres.structure_target import PgStructureTarget
 from towline.domain.errors import Side
 from towline.domain.failover import FindObstacle, no_other_server
 from towline.domain.jobs import JobSpec
+from towline.domain.pace import USUAL_PACE
 
 
 class PgTargetSide:
     """The half of `engine.ports.Sides` that is the same for every source."""
+
+    target_pace = USUAL_PACE
 
     def __init__(self, spec: JobSpec, *, structure_target: PgStructureTarget, copy_target: PgCopyTarget) -> None:
         self._target = spec.target
