@@ -54,7 +54,6 @@ INSERT INTO keyless VALUES ({k}, 'late');
 MYSQL, MARIADB = Product.MYSQL, Product.MARIADB
 # A run costs seconds, and `tests/contract` kills at these points, too: the rest is for `make test-crossing`.
 ALL = bool(os.environ.get("TOWLINE_ALL_POINTS"))
-skip_usually = pytest.mark.skipif(not ALL, reason="make test-crossing")
 
 
 @pytest.fixture
@@ -82,14 +81,15 @@ def writing(runs: CrossRuns) -> AbstractContextManager[None]:
     return repeating(runs.source.connect, write, rounds=90)
 
 
+@pytest.mark.skipif(not ALL, reason="make test-crossing")
 @pytest.mark.parametrize(
     ("point", "times"),
     [
-        pytest.param(points.COPY_AFTER_COMMIT, 2, marks=[pytest.mark.mysql_pair(MYSQL), skip_usually]),
-        pytest.param(points.COPY_BEFORE_COMMIT, 3, marks=[pytest.mark.mysql_pair(MARIADB), skip_usually]),
-        pytest.param(points.APPLY_AFTER_COMMIT, 2, marks=[pytest.mark.mysql_pair(MARIADB), skip_usually]),
-        pytest.param(points.APPLY_IN_BATCH, 3, marks=[pytest.mark.mysql_pair(MARIADB), skip_usually]),
-        pytest.param(points.HANDOFF_BEFORE_STREAM, 1, marks=[pytest.mark.mysql_pair(MYSQL), skip_usually]),
+        pytest.param(points.COPY_AFTER_COMMIT, 2, marks=pytest.mark.mysql_pair(MYSQL)),
+        pytest.param(points.COPY_BEFORE_COMMIT, 3, marks=pytest.mark.mysql_pair(MARIADB)),
+        pytest.param(points.APPLY_AFTER_COMMIT, 2, marks=pytest.mark.mysql_pair(MARIADB)),
+        pytest.param(points.APPLY_IN_BATCH, 3, marks=pytest.mark.mysql_pair(MARIADB)),
+        pytest.param(points.HANDOFF_BEFORE_STREAM, 1, marks=pytest.mark.mysql_pair(MYSQL)),
     ],
 )
 def test_i1_i4_i5_killed_job_resumes_and_ends_equal(runs: CrossRuns, point: str, times: int) -> None:

@@ -20,7 +20,7 @@ from towline.crossing.wished_types import judge_types
 from towline.domain.conversion import Collation, Conversion
 from towline.domain.errors import Side, TowlineError
 from towline.domain.jobs import JobSpec, TaskMode
-from towline.domain.pair_checks import judge_clocks, judge_room
+from towline.domain.pair_checks import judge_clocks, judge_connection, judge_room
 from towline.domain.prechecks import PrecheckItem, Verdict
 from towline.domain.tables import Table
 
@@ -40,7 +40,7 @@ async def run_prechecks(spec: JobSpec) -> list[PrecheckItem]:
     source = await _look_at_source(spec)
     tables = source.facts.tables if isinstance(source, _Source) else ()
     target = await _look_at_target(spec, tables)
-    items = [_judge_connection(source, Side.SOURCE), _judge_connection(target, Side.TARGET)]
+    items = [judge_connection(source, Side.SOURCE), judge_connection(target, Side.TARGET)]
     if isinstance(source, _Source):
         items += [_for_postgres(item) for item in judge_source(source.facts, mode=spec.mode)]
         items.append(judge_types(source.problems))
@@ -123,14 +123,6 @@ def _for_postgres(item: PrecheckItem) -> PrecheckItem:
         remedy = "Write what they do anew on the target before the switch-over."
         return PrecheckItem(item.item, item.group, item.verdict, item.reason, message, remedy)
     return item
-
-
-def _judge_connection(facts: object, side: Side) -> PrecheckItem:
-    item = "srcDbConnection" if side is Side.SOURCE else "dstDbConnection"
-    if isinstance(facts, TowlineError):
-        prefix = "SRC" if side is Side.SOURCE else "DST"
-        return PrecheckItem(item, "network", Verdict.FAILED, f"{prefix}_{facts.code}", facts.message, facts.advice)
-    return PrecheckItem(item, "network", Verdict.PASSED)
 
 
 def _judge_encoding(target: TargetFacts) -> PrecheckItem:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 import asyncpg
@@ -27,7 +26,7 @@ from towline.crossing.to_mysql_structure import find_impossible_names
 from towline.crossing.wished_types import judge_types
 from towline.domain.errors import Side, TowlineError
 from towline.domain.jobs import JobSpec, TaskMode
-from towline.domain.pair_checks import judge_clocks, judge_room
+from towline.domain.pair_checks import judge_clocks, judge_connection, judge_room, judge_unread_keys
 from towline.domain.prechecks import PrecheckItem, Verdict
 
 T = TypeVar("T")
@@ -46,7 +45,7 @@ async def run_prechecks(spec: JobSpec) -> list[PrecheckItem]:
     tables = tuple(found.table for found in source[1]) if isinstance(source, tuple) else ()
     names = [spec.selection.names.target_name(table.name) for table in tables]
     target = await _look_at_target(spec, lambda s: read_target(s, names, job_id=spec.job_id, now_s=time.time()))
-    items = [_judge_connection(source, Side.SOURCE), _judge_connection(target, Side.TARGET)]
+    items = [judge_connection(source, Side.SOURCE), judge_connection(target, Side.TARGET)]
     if isinstance(source, tuple):
         facts, found = source
         items += judge_source(facts, mode=spec.mode, missing_program="")
@@ -110,23 +109,11 @@ async def _check_keys(spec: JobSpec, tables: Sequence[SourceTable], target: Targ
     keys = await _look_at_target(spec, lambda s: read_key_collations(s, target.present, target.server))
     loose = await _look_at_source(spec, read_loose_columns)
     if isinstance(keys, TowlineError):
-        return _unread_keys(keys, Side.TARGET)
+        return judge_unread_keys(keys, Side.TARGET)
     if isinstance(loose, TowlineError):
-        return _unread_keys(loose, Side.SOURCE)
+        return judge_unread_keys(loose, Side.SOURCE)
     by_target = {spec.selection.names.target_name(found.table.name): key_collations(found, loose) for found in tables}
     return judge_key_collations(by_target, keys, has_job=target.has_job)
-
-
-def _unread_keys(error: TowlineError, side: Side) -> PrecheckItem:
-    return replace(_judge_connection(error, side), item="dstKeyCollationCheck", group=_PARAMS)
-
-
-def _judge_connection(facts: object, side: Side) -> PrecheckItem:
-    item = "srcDbConnection" if side is Side.SOURCE else "dstDbConnection"
-    if isinstance(facts, TowlineError):
-        prefix = "SRC" if side is Side.SOURCE else "DST"
-        return PrecheckItem(item, "network", Verdict.FAILED, f"{prefix}_{facts.code}", facts.message, facts.advice)
-    return PrecheckItem(item, "network", Verdict.PASSED)
 
 
 def _judge_names(tables: list[SourceTable]) -> PrecheckItem:

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
+from towline.domain.errors import Side, TowlineError
 from towline.domain.prechecks import PrecheckItem, Verdict
 
+KEY_COLLATIONS: Final = "dstKeyCollationCheck"
 _PARAMS: Final = "db_params"
 _CLOCK_LIMIT_S: Final = 60
 # A copy needs room for the rows, and as much again for indexes in the making and the target's own logs.
 _ROOM_FACTOR: Final = 2
 _SMALL_BYTES: Final = 1024 * 1024 * 1024
+
+
+def judge_connection(facts: object, side: Side) -> PrecheckItem:
+    """`facts`: what a look at the side gave, or the error that it ended with."""
+    is_source = side is Side.SOURCE
+    item, group = "srcDbConnection" if is_source else "dstDbConnection", "network"
+    if isinstance(facts, TowlineError):
+        reason = f"{'SRC' if is_source else 'DST'}_{facts.code}"
+        return PrecheckItem(item, group, Verdict.FAILED, reason, facts.message, facts.advice)
+    return PrecheckItem(item, group, Verdict.PASSED)
+
+
+def judge_unread_keys(error: TowlineError, side: Side) -> PrecheckItem:
+    """The item of key collations, for a side that could not be looked at again."""
+    return replace(judge_connection(error, side), item=KEY_COLLATIONS, group=_PARAMS)
 
 
 def judge_clocks(source_ahead_s: float, target_ahead_s: float) -> PrecheckItem:

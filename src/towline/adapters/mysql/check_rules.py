@@ -9,7 +9,7 @@ from towline.adapters.mysql.collations import Collations, find_looser_keys
 from towline.adapters.mysql.create_table import adapt
 from towline.adapters.mysql.flavor import Flavor
 from towline.domain.jobs import TaskMode
-from towline.domain.pair_checks import judge_clocks, judge_room
+from towline.domain.pair_checks import KEY_COLLATIONS, judge_clocks, judge_room
 from towline.domain.prechecks import PrecheckItem, Verdict
 from towline.domain.renames import judge_renames
 from towline.domain.tables import TableName
@@ -429,7 +429,7 @@ def judge_key_collations(
 
     `has_job`: they are the job's own. The source may have altered its keys since, which the stream will bring.
     """
-    item = "dstKeyCollationCheck"
+    item = KEY_COLLATIONS
     loose = [
         f"{table}.{column} ({target[table][column]})"
         for table in sorted(target)

@@ -23,7 +23,8 @@ from towline.adapters.mysql.connection import connect
 from towline.adapters.mysql.session import Session
 from towline.domain.errors import Side, TowlineError
 from towline.domain.jobs import Endpoint, JobSpec
-from towline.domain.prechecks import PrecheckItem, Verdict
+from towline.domain.pair_checks import judge_connection, judge_unread_keys
+from towline.domain.prechecks import PrecheckItem
 from towline.domain.tables import TableName
 
 T = TypeVar("T")
@@ -42,7 +43,7 @@ async def run_prechecks(spec: JobSpec, *, only_joining: bool = False) -> list[Pr
         # First: what an earlier edit makes in between is then in the way, at worst, rather than looked at by nobody.
         found = await _look(spec.target, spec.job_id, Side.TARGET, lambda s: _read_known(s, spec))
         if isinstance(found, TowlineError):
-            return [_judge_connection(found, Side.TARGET)]
+            return [judge_connection(found, Side.TARGET)]
         known = found
     source, target = await asyncio.gather(
         _look(spec.source, spec.job_id, Side.SOURCE, lambda s: _read_source(s, spec, known)),
@@ -51,7 +52,7 @@ async def run_prechecks(spec: JobSpec, *, only_joining: bool = False) -> list[Pr
     if isinstance(source, SourceFacts) and isinstance(target, TargetFacts):
         names = source.new_names_there()
         target = await _look(spec.target, spec.job_id, Side.TARGET, lambda s: _read_target(s, spec, names))
-    items = [_judge_connection(source, Side.SOURCE), _judge_connection(target, Side.TARGET)]
+    items = [judge_connection(source, Side.SOURCE), judge_connection(target, Side.TARGET)]
     if only_joining:
         if not isinstance(source, SourceFacts) or not (source.tables or source.objects or source.missing):
             return items
@@ -77,9 +78,9 @@ async def _check_keys(spec: JobSpec, source: SourceFacts, target: TargetFacts) -
         _look(spec.target, spec.job_id, Side.TARGET, lambda s: read_key_collations(s, target.present, target.server)),
     )
     if isinstance(mine, TowlineError):
-        return _unread_keys(mine, Side.SOURCE)
+        return judge_unread_keys(mine, Side.SOURCE)
     if isinstance(other, TowlineError):
-        return _unread_keys(other, Side.TARGET)
+        return judge_unread_keys(other, Side.TARGET)
     return judge_key_collations({there[name]: keys for name, keys in mine.items()}, other, has_job=target.has_job)
 
 
@@ -108,15 +109,3 @@ async def _look(
         return error
     finally:
         session.terminate()
-
-
-def _judge_connection(facts: object, side: Side) -> PrecheckItem:
-    item = "srcDbConnection" if side is Side.SOURCE else "dstDbConnection"
-    if isinstance(facts, TowlineError):
-        prefix = "SRC" if side is Side.SOURCE else "DST"
-        return PrecheckItem(item, "network", Verdict.FAILED, f"{prefix}_{facts.code}", facts.message, facts.advice)
-    return PrecheckItem(item, "network", Verdict.PASSED)
-
-
-def _unread_keys(error: TowlineError, side: Side) -> PrecheckItem:
-    return replace(_judge_connection(error, side), item="dstKeyCollationCheck", group="db_params")

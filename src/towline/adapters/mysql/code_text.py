@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_QUOTED: Final = r"`(?:[^`]|``)*`"
+from towline.adapters.mysql.create_table import QUOTED_NAME
+
 # MariaDB has roles as definers, too, which have no host.
-_ACCOUNT: Final = rf"{_QUOTED}(?:@{_QUOTED})?"
+_ACCOUNT: Final = rf"{QUOTED_NAME}(?:@{QUOTED_NAME})?"
 _DEFINER: Final = re.compile(rf"\A(CREATE[A-Z= ]*) DEFINER=({_ACCOUNT})")
 _ENABLED: Final = re.compile(
-    rf"(\ACREATE(?: DEFINER={_ACCOUNT})? EVENT {_QUOTED} ON SCHEDULE .*? ON COMPLETION (?:NOT )?PRESERVE) ENABLE\b",
+    rf"(\ACREATE(?: DEFINER={_ACCOUNT})? EVENT {QUOTED_NAME} ON SCHEDULE .*? ON COMPLETION (?:NOT )?PRESERVE) ENABLE\b",
     re.DOTALL,
 )
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from towline.adapters.mysql.flavor import Flavor
 
-_PART = r"`(?:[^`]|``)*`"
+QUOTED_NAME: Final = r"`(?:[^`]|``)*`"
 NAME: Final = r"`((?:[^`]|``)*)`"
 # A text or a name, as the servers write them; there is one way to read it, so that a search never tries others.
 QUOTED: Final = r"'(?:[^'\\]|''|\\.)*+'|`(?:[^`]|``)*+`"
@@ -25,7 +25,7 @@ _TOLD_APART = re.compile(
     re.VERBOSE | re.DOTALL | re.IGNORECASE,
 )
 _FOREIGN_KEY = re.compile(
-    rf"CONSTRAINT {NAME} FOREIGN KEY .*? REFERENCES (?:{NAME}\.)?{NAME} \(((?:{_PART}(?:, ?)?)+)\)"
+    rf"CONSTRAINT {NAME} FOREIGN KEY .*? REFERENCES (?:{NAME}\.)?{NAME} \(((?:{QUOTED_NAME}(?:, ?)?)+)\)"
 )
 _NAMES = re.compile(NAME)
 _FIRST_COLUMN = re.compile(rf"\(\s*{NAME}")

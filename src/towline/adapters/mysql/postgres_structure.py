@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, Final
 
-from towline.adapters.mysql.catalog import FRESH_STATISTICS, read_schemas, read_tables
+from towline.adapters.mysql.catalog import read_schemas, read_tables
 from towline.adapters.mysql.connection import connect
+from towline.adapters.mysql.counters import read_counters
 from towline.adapters.mysql.postgres_collations import choose_collation
 from towline.adapters.mysql.postgres_ddl import (
     ColumnFacts,
@@ -31,14 +32,13 @@ from towline.domain.tables import ObjectSelection, Table, TableName
 
 Report = Callable[[StructureReport], None]
 
-
 _COLUMNS: Final = """
 SELECT table_schema, table_name, column_name, column_type, character_set_name, collation_name, is_nullable,
        column_default, extra, coalesce(generation_expression, '') <> '', column_comment
 FROM information_schema.columns WHERE table_schema IN ({schemas}) ORDER BY table_schema, table_name, ordinal_position
 """
 _TABLES: Final = """
-SELECT table_schema, table_name, table_comment, create_options, auto_increment
+SELECT table_schema, table_name, table_comment, create_options
 FROM information_schema.tables WHERE table_schema IN ({schemas}) AND table_type IN ('BASE TABLE', 'SYSTEM VERSIONED')
 """
 _INDEXES: Final = """
@@ -115,10 +115,7 @@ class MyStructureForPostgres:
             schemas = await read_schemas(session, selection)
             if not schemas:
                 return []
-            if session.flavor.is_mysql_from(8, 0):
-                await session.execute(FRESH_STATISTICS)
-            rows = await session.query(_TABLES.format(schemas=_listed(schemas)))
-            counters = {TableName(row[0], row[1]): int(row[4]) for row in rows if row[4] is not None}
+            counters = await read_counters(session, schemas)
             columns = await session.query(_COLUMNS.format(schemas=_listed(schemas)))
         finally:
             session.terminate()

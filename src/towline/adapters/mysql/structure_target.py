@@ -31,7 +31,7 @@ from towline.adapters.mysql.build_progress import Course, begin_course, read_sha
 from towline.adapters.mysql.code_text import disable_event, find_definer, is_enabled_event, remove_definer
 from towline.adapters.mysql.connection import SQL_MODE, connect
 from towline.adapters.mysql.counters import find_late, read_counters
-from towline.adapters.mysql.errors import number_of
+from towline.adapters.mysql.errors import NO_SUCH_TABLE, number_of
 from towline.adapters.mysql.quoting import qualified, quote_ident
 from towline.adapters.mysql.session import Session
 from towline.domain.errors import (
@@ -61,7 +61,6 @@ _EXISTS: Final = frozenset({1007, 1050, 1061, 1304, 1359, 1537, 1826})
 # MariaDB says "cannot create" for all that can go wrong with a foreign key; 121 is a name that is taken.
 _CANNOT_CREATE: Final = 1005
 _NAME_TAKEN: Final = re.compile(r"errno: 121\b")
-_NO_SUCH_TABLE: Final = 1146
 _SHORT_WAIT_S: Final = 2
 _WATCHED_BYTES: Final = 16 * 1024 * 1024
 _NO_SUCH_USER: Final = 1449
@@ -227,7 +226,7 @@ class MyStructureTarget:
                 try:
                     await session.execute(f"ALTER TABLE {qualified(table)} AUTO_INCREMENT = {self._counters[table]}")
                 except TowlineError as error:
-                    if number_of(error) != _NO_SUCH_TABLE:  # dropped meanwhile, with the stream
+                    if number_of(error) != NO_SUCH_TABLE:  # dropped meanwhile, with the stream
                         raise
             await session.execute("SET SESSION lock_wait_timeout = DEFAULT")
 

@@ -25,6 +25,7 @@ from towline.adapters.postgres.row_filters import check_row_filter
 from towline.adapters.postgres.slots import feed_prefix
 from towline.domain.errors import PgDumpMissing, Side, TowlineError
 from towline.domain.jobs import Endpoint, JobSpec, TaskMode
+from towline.domain.pair_checks import judge_connection
 from towline.domain.prechecks import PrecheckItem, Verdict
 from towline.domain.tables import TableName
 
@@ -76,7 +77,7 @@ async def _check(
     there = source_facts.names_there() if isinstance(source_facts, SourceFacts) else {}
     names = [name for own_name, name in there.items() if own_name not in known.made]
     target_facts = await _look_at_target(spec, target, names)
-    items = [_judge_connection(source_facts, Side.SOURCE), _judge_connection(target_facts, Side.TARGET)]
+    items = [judge_connection(source_facts, Side.SOURCE), judge_connection(target_facts, Side.TARGET)]
     if only_joining:
         if not isinstance(source_facts, SourceFacts) or not (source_facts.relations or source_facts.unknown):
             return items
@@ -156,14 +157,6 @@ async def _check_row_filters(spec: JobSpec) -> list[PrecheckItem]:
         except TowlineError as error:
             return [PrecheckItem(item, group, Verdict.FAILED, f"SRC_{error.code}", error.message, error.advice)]
     return [PrecheckItem(item, group, Verdict.PASSED)]
-
-
-def _judge_connection(facts: SourceFacts | TargetFacts | TowlineError, side: Side) -> PrecheckItem:
-    item = "srcDbConnection" if side is Side.SOURCE else "dstDbConnection"
-    if isinstance(facts, TowlineError):
-        prefix = "SRC" if side is Side.SOURCE else "DST"
-        return PrecheckItem(item, "network", Verdict.FAILED, f"{prefix}_{facts.code}", facts.message, facts.advice)
-    return PrecheckItem(item, "network", Verdict.PASSED)
 
 
 def _find_missing_program(major: int) -> str:
