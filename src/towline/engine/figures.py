@@ -19,8 +19,8 @@ from towline.engine.ports import ChunkDone, Clock, StreamFigures
 from towline.engine.progress import CopyFigures, FullPhase, RateMeter
 
 _MIN_ITEM_BYTES = 16 * 1024
-# Nearer than this a target is in step: nothing remains but to follow.
-_IN_STEP_S = 10.0
+# Once it has come as near as this, a target is in step: nothing remains but to follow. It stays so in a burst.
+_IN_STEP_S, _OUT_OF_STEP_S = 2.0, 10.0
 _NOTHING_LEFT = Forecast(0, 0, 0)
 # What an open transaction has changed is not in the source's total; in short ones that makes no difference.
 _LONG_TRANSACTION_S = 2.0
@@ -59,6 +59,7 @@ class JobFigures:
         self._finished: set[str] = set()
         self._percent = 0
         self._follows = follows
+        self._is_in_step = False
         self._forecaster = Forecaster()
         self._fractions: dict[int, float] = {}
         self._first_log: tuple[int, int] | None = None  # when the source was seen first, and where its log ended
@@ -245,8 +246,10 @@ class JobFigures:
         if not full.is_finished:
             return self._forecaster.full_phase(left, follows=self._follows)
         delay_s = self._delay_s(now_us)
-        if self.phase is Phase.STREAM and delay_s is not None and delay_s < _IN_STEP_S:
-            return _NOTHING_LEFT
+        if self.phase is Phase.STREAM and delay_s is not None:
+            self._is_in_step = delay_s < (_OUT_OF_STEP_S if self._is_in_step else _IN_STEP_S)
+            if self._is_in_step:
+                return _NOTHING_LEFT
         return self._forecaster.catch_up(delay_s)
 
     def _delay_s(self, now_us: int) -> float | None:

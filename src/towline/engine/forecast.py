@@ -25,13 +25,14 @@ from typing import Final
 from towline.domain.pace import USUAL_PACE, TargetPace
 from towline.domain.structure import StructureItem
 
-_MIN_EVIDENCE_S: Final = 1.5
+_MIN_EVIDENCE_S: Final = 1.0
 _SMALL_COST: Final = 64 * 1024
 _RECENT_S: Final = 20.0
 # Caches fill and files grow at first: of a longer time this much is left out.
 _WARM_UP_S: Final = 3.0
 _MAX_SAMPLES: Final = 512
-_IN_STEP_S: Final = 5.0
+# So near, the target is there in a moment, whatever its speed.
+_NEAR_S: Final = 5.0
 # How many bytes of rows are copied in the time that an index takes, beside `TargetPace`: at least so many for each row
 # of its table, as equal keys take no room.  Before anything is measured.
 _PER_ROW: Final = {"gin": 350.0, "gist": 500.0, "spgist": 300.0, "brin": 15.0}
@@ -220,14 +221,14 @@ class Forecaster:
 
     def catch_up(self, delay_s: float | None) -> Forecast | None:
         """Until the target is in step, while the stream runs; None when it does not come nearer."""
-        if delay_s is not None and delay_s <= _IN_STEP_S:
-            return Forecast(1, 0, int(_IN_STEP_S))
         if delay_s is None or self._proven.elapsed_s < _MIN_EVIDENCE_S:
-            return self._catch_up_as_thought()
-        speed = self._proven.per_s(delay_s)  # seconds of the source per second
-        if speed is None or speed <= 1.05:
-            return None
-        return _forecast([(delay_s / (speed - 1), 0.4)])
+            known = self._catch_up_as_thought()
+        else:
+            speed = self._proven.per_s(delay_s)  # seconds of the source per second
+            known = None if speed is None or speed <= 1.05 else _forecast([(delay_s / (speed - 1), 0.4)])
+        if known is None and delay_s is not None and delay_s <= _NEAR_S:
+            return Forecast(1, 0, int(_NEAR_S))
+        return known
 
     def _index_s(self, left: Left, data_rate: float | None) -> float | None:
         if left.is_index_finished:

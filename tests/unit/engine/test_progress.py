@@ -261,3 +261,19 @@ def test_a_job_that_follows_has_time_left_until_it_is_in_step() -> None:
     assert figures.progress().remaining_s == 0
     clock.s += 60  # and now the target is locked
     assert figures.progress().remaining_s is None
+
+
+def test_nothing_remains_once_the_target_is_two_seconds_behind_and_until_it_is_ten() -> None:
+    """A first proof may be of long ago: the source went on while it was being reached."""
+    clock = FakeClock()
+    figures = JobFigures(clock, follows=True)
+    for part in ("structure", "data", "index"):
+        figures.finish(part)
+    figures.phase = Phase.CATCH_UP
+    figures.stream = stream = Stream(clock)
+    said = []
+    for behind_s in (8.0, 4.0, 2.1, 1.9, 9.9, 10.1, 2.1, 0.5):
+        clock.s += 0.1
+        stream.prove(clock.now_us() - int(behind_s * 1e6), is_caught_up=True)
+        said.append(figures.progress().remaining_s == 0)
+    assert said == [False, False, False, True, True, False, False, True]
