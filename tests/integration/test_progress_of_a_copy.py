@@ -11,17 +11,21 @@ from pathlib import Path
 
 import pytest
 
+from tests.fault.mysql_jobs import url_of
 from tests.servers.databases import Database
+from tests.servers.mysql import MysqlServer
+from tests.servers.mysql_fixtures import MysqlDatabaseFactory
 from towline import bootstrap
-from towline.adapters.postgres.connection import parse_url
 from towline.clock import SystemClock
 from towline.domain.jobs import JobSpec, TaskMode
 from towline.domain.progress import Phase, Progress
 from towline.domain.structure import StructureReport
 from towline.domain.tables import TotalOrigin
 from towline.engine.pipeline import RunResult, run_pipeline
+from towline.engine.ports import Sides, TablePlan
 
 MOST_JUMP = 10
+MOST_BEFORE_ROWS = 5  # percent
 
 
 class Collector:
@@ -31,6 +35,7 @@ class Collector:
 
     def __init__(self) -> None:
         self.seen: list[Progress] = []
+        self.has_looked = asyncio.Event()
         self._take: Callable[[], Progress] | None = None
 
     def report(self, progress: Progress) -> None:
@@ -49,10 +54,15 @@ class Collector:
     async def deliver(self) -> None:
         pass  # what is noted is there
 
+    async def wait_for_look(self) -> None:
+        self.has_looked.clear()
+        await self.has_looked.wait()
+
     async def look(self) -> None:
         while True:
             if self._take is not None:
                 self.seen.append(self._take())
+                self.has_looked.set()
             await asyncio.sleep(self.interval_s)
 
 
@@ -69,19 +79,33 @@ class NoWishes:
         await asyncio.Event().wait()
 
 
-async def copy(source: Database, target: Database, work_dir: Path) -> list[Progress]:
+async def copy(source: str, target: str, work_dir: Path) -> list[Progress]:
+    """Of URLs."""
     spec = JobSpec(
         job_id="11111111-2222-3333-4444-5555555ejb01",
         mode=TaskMode.FULL,
-        source=parse_url(source.url),
-        target=parse_url(target.url),
+        source=bootstrap.parse_url(source),
+        target=bootstrap.parse_url(target),
     )
     collector = Collector()
+
+    async def open_sides() -> Sides:
+        """Cutting tables takes long enough to be seen."""
+        sides = await bootstrap.open_sides(spec, epoch=None, work_dir=work_dir)
+        save_plan = sides.copy_target.save_plan
+
+        async def seen_and_saved(plans: Sequence[TablePlan]) -> None:
+            await collector.wait_for_look()
+            await save_plan(plans)
+
+        sides.copy_target.save_plan = seen_and_saved  # type: ignore[method-assign]
+        return sides
+
     looking = asyncio.create_task(collector.look())
     try:
         result = await run_pipeline(
             spec,
-            lambda: bootstrap.open_sides(spec, epoch=None, work_dir=work_dir),
+            open_sides,
             control=NoWishes(),
             reporter=collector,
             clock=SystemClock(),
@@ -114,7 +138,7 @@ async def test_percent_is_true_to_the_end(
 ):
     source_database.execute(tables)
 
-    seen = await copy(source_database, target_database, tmp_path)
+    seen = await copy(source_database.url, target_database.url, tmp_path)
 
     percents = [progress.percent for progress in seen]
     assert percents == sorted(percents)
@@ -122,7 +146,36 @@ async def test_percent_is_true_to_the_end(
     assert 100 - below[-1].percent < MOST_JUMP
     assert all(progress.remaining_s != 0 for progress in below)
     assert {progress.phase for progress in seen if progress.percent == 100} <= {Phase.INDEXES, Phase.DONE}
+    _require_little_before_rows(seen)
     last = seen[-1]
     assert (last.percent, last.remaining_s, last.rows_copied) == (100, 0, rows)
     assert all(table.origin is TotalOrigin.EXACT for table in last.tables)
     assert sum(table.rows_total for table in last.tables) == rows
+
+
+async def test_percent_waits_for_rows_where_there_is_nothing_but_rows(
+    mysql_server: MysqlServer,
+    mysql_server_second: MysqlServer,
+    fresh_mysql_database: MysqlDatabaseFactory,
+    tmp_path: Path,
+):
+    """A table of InnoDB with no more than its primary key has no index of its own to build."""
+    source = fresh_mysql_database(mysql_server)
+    source.execute(
+        "CREATE TABLE plain (id int AUTO_INCREMENT PRIMARY KEY, note varchar(200))",
+        "INSERT INTO plain (note) VALUES (repeat('x', 200)), (repeat('y', 200)), (repeat('z', 200))",
+        *(["INSERT INTO plain (note) SELECT note FROM plain"] * 12),
+        "ANALYZE TABLE plain",
+    )
+
+    seen = await copy(url_of(mysql_server, source.name), url_of(mysql_server_second), tmp_path)
+    mysql_server_second.execute(f"DROP DATABASE `{source.name}`")
+
+    _require_little_before_rows(seen)
+    assert seen[-1].rows_copied == 3 * 2**12
+
+
+def _require_little_before_rows(seen: Sequence[Progress]) -> None:
+    before = [progress for progress in seen if progress.structure.is_finished and not progress.bytes_copied]
+    assert before
+    assert max(progress.percent for progress in before) < MOST_BEFORE_ROWS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from towline.domain.errors import LeaseLost, Side, SourceChanged, SourceDdl
 from towline.domain.progress import Phase
@@ -38,6 +38,10 @@ async def run_full_phase(
     figures.phase = Phase.STRUCTURE
     if run.follows and run.sides.copy_source.cuts_by_key and not facts.is_copied:
         require_same_form(tables, facts)
+    # Before the structure's: what is done of it would be a share of nothing else.
+    planned = {plan.table for plan in facts.plans} if facts.is_planned else {table.name for table in tables}
+    known = [table for table in tables if table.name in planned]
+    _begin_figures(run, known, facts, unfinished=() if facts.is_copied else planned)
     snapshot = None if facts.is_copied else await _open_snapshot(run, tables, facts)
     try:
         items = await _plan_structure(run)
@@ -163,7 +167,8 @@ async def _copy(run: Run, tables: Sequence[Table], snapshot: Snapshot) -> None:
         untouched = {table.name for table in present} - copied
         await require_same_values(target, present, fresh=untouched, note=run.reporter.note)
     run.figures.board.take_copy(facts)
-    left = _begin_figures(run, present, facts, plan)
+    left = Counter(chunk.table for _, chunk in plan.work)
+    _begin_figures(run, present, facts, unfinished=left)
 
     def count_down(name: TableName) -> None:
         left[name] -= 1
@@ -187,7 +192,7 @@ async def _copy(run: Run, tables: Sequence[Table], snapshot: Snapshot) -> None:
 
 def show_copied(run: Run, tables: Sequence[Table], facts: CopyFacts) -> None:
     """Let the figures be about these tables, all copied, whatever the job had when its last figures were written."""
-    _begin_figures(run, tables, facts, CopyPlan((), {}, ()))
+    _begin_figures(run, tables, facts, unfinished=())
 
 
 async def start_over(run: Run, name: TableName, tables: Sequence[Table]) -> None:
@@ -280,14 +285,14 @@ async def cut(run: Run, tables: Sequence[Table]) -> list[TablePlan]:
     return plans
 
 
-def _begin_figures(run: Run, tables: Sequence[Table], facts: CopyFacts, plan: CopyPlan) -> Counter[TableName]:
-    """Set the figures to what earlier runs did; returns how many chunks each table still needs."""
+def _begin_figures(run: Run, tables: Sequence[Table], facts: CopyFacts, *, unfinished: Collection[TableName]) -> None:
+    """Set the figures to what earlier runs did; a table that has not been cut yet has the size that it has now."""
     by_name = {entry.table: entry for entry in facts.plans}
-    as_cut = {table.name: as_planned(table, by_name[table.name]) for table in tables}
+    as_cut = {
+        table.name: as_planned(table, by_name[table.name]) if table.name in by_name else table for table in tables
+    }
     run.figures.plan_copy([(table, table.size_bytes) for table in as_cut.values()])
     run.figures.restore_copy(as_cut, facts.done)
-    left = Counter(chunk.table for _, chunk in plan.work)
     for name in as_cut:
-        if name not in left:
+        if name not in unfinished:
             run.figures.copy.finish_table(name)
-    return left
