@@ -1,16 +1,17 @@
 """Are progress and remaining time true? Jobs between real servers whose tables deceive, watched through the API.
 
 Prints one JSON line per situation: `situation`, `database`, `went_backwards`, `max_percent`, `final_jump`,
-`done_at_100`, `remaining_error_after_a_tenth`, `first_error_after_a_tenth`, `unknown_share`, `tenth_s`, `took_s`,
-`said_over_after_s` (see `progress_judge.Comparison`), `faults` (what is wrong, in words), `is_good` (nothing is).  The
-last line of each database is what Towline says of itself (`towline progress --score`).
+`done_at_100`, `percent_at_a_tenth`, `remaining_error_after_a_tenth`, `first_error_after_a_tenth`, `unknown_share`,
+`tenth_s`, `took_s`, `said_over_after_s` (see `progress_judge.Comparison`), `faults` (what is wrong, in words),
+`is_good` (nothing is).  The last line of each database is what Towline says of itself (`towline progress --score`).
 
 The end and the first tenth of the work come from the outside: a marker row that is written on the source and looked for
 on the target, and the bytes that lie there.
 
-Bad is: backwards, above 100, 100 before all was on the target, a final jump of 10 points or more, a median error of
-30 % or more, more than 10 % of the answers unknown after a tenth of the work, or nothing left to do said before the end
-or long after it.  The exit code is then 1.  Of Towline's code only the starter of local PostgreSQL servers is used.
+Bad is: backwards, above 100, 100 before all was on the target, more than 35 with a tenth of it there, a final jump of
+10 points or more, a median error of 30 % or more, more than 10 % of the answers unknown after a tenth of the work, or
+nothing left to do said before the end or long after it.  The exit code is then 1.  Of Towline's code only the starter
+of local PostgreSQL servers is used.
 Usage: python bench/progress.py [--database postgresql,mysql,mariadb] [--only NAME,...] [--scale 3] [--trace FILE]
 """
 

@@ -18,6 +18,8 @@ IN_STEP_S = 1.0
 # Nearer to the end the smallest error is a large share of what is left.
 MIN_LEFT_S = 2.0
 MAX_JUMP = 10
+# With a tenth of the bytes; a percent weighs what is on the source, and counts index builds that are not seen yet.
+MAX_PERCENT_AT_A_TENTH = 35
 MAX_ERROR = 0.30
 MAX_UNKNOWN_SHARE = 0.10
 # Of the bytes; the stream adds some, and the target is looked at four times a second.
@@ -78,9 +80,10 @@ class Comparison:
     """Answers beside what happened.
 
     `final_jump`: points from the last percent below 100 to 100.  `done_at_100`: share of the bytes that were on the
-    target when 100 was first said; None: it was not said.  `remaining_error_after_a_tenth`: median over the answers
-    after a tenth of the work of |said - true| / true; `first_error_after_a_tenth`: of the first of them.
-    `unknown_share`: of these answers, those that were "-1".  All three are None without an answer to compare.
+    target when 100 was first said; None: it was not said.  `percent_at_a_tenth`: the most that was said until a
+    tenth of the work was done; None without an answer until then.  `remaining_error_after_a_tenth`: median over the
+    answers after a tenth of the work of |said - true| / true; `first_error_after_a_tenth`: of the first of them.
+    `unknown_share`: of these answers, those that were "-1".  These three are None without an answer to compare.
     `tenth_s`: when a tenth of the work was done; `took_s`: until the end; `said_over_after_s`: from the end until
     nothing was said to remain, below 0 if that was said before it; None: it was not said.
     """
@@ -89,6 +92,7 @@ class Comparison:
     max_percent: int
     final_jump: int
     done_at_100: float | None
+    percent_at_a_tenth: int | None
     remaining_error_after_a_tenth: float | None
     first_error_after_a_tenth: float | None
     unknown_share: float | None
@@ -118,6 +122,7 @@ def compare_answers_with_truth(answers: Sequence[Answer], outside: Outside) -> C
         max_percent=max(percents),
         final_jump=100 - below[-1] if below else 100,
         done_at_100=None if at_100_s is None else round(outside.done_share(at_100_s), 3),
+        percent_at_a_tenth=max((answer.percent for answer in answers if answer.at_s <= tenth_s), default=None),
         remaining_error_after_a_tenth=round(statistics.median(errors), 3) if errors else None,
         first_error_after_a_tenth=round(errors[0], 3) if errors else None,
         unknown_share=round(1 - len(errors) / len(after), 3) if after else None,
@@ -138,6 +143,8 @@ def find_faults(compared: Comparison) -> list[str]:
         faults.append(f"the last jump of the percent was not below {MAX_JUMP} points")
     if compared.done_at_100 is not None and compared.done_at_100 < MIN_DONE_AT_100:
         faults.append("100 % was said before all was on the target")
+    if compared.percent_at_a_tenth is not None and compared.percent_at_a_tenth > MAX_PERCENT_AT_A_TENTH:
+        faults.append(f"more than {MAX_PERCENT_AT_A_TENTH} % was said with a tenth of the work done")
     error = compared.remaining_error_after_a_tenth
     if error is None:
         faults.append("no remaining time could be compared")

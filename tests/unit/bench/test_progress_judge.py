@@ -95,6 +95,7 @@ def test_honest_answers_have_no_fault():
     assert find_faults(compared) == []
     assert compared.remaining_error_after_a_tenth == pytest.approx(0.0, abs=0.02)
     assert (compared.final_jump, compared.done_at_100, compared.unknown_share) == (1, 1.0, 0.0)
+    assert compared.percent_at_a_tenth == 25
     assert compared.took_s == pytest.approx(ENDED_S, abs=0.1)
 
 
@@ -116,6 +117,12 @@ def never_100(at_s: float) -> tuple[int, int | None]:
 def jumps(at_s: float) -> tuple[int, int | None]:
     percent, left_s = honest(at_s)
     return (percent if percent == 100 else min(90, percent)), left_s
+
+
+def ahead(at_s: float) -> tuple[int, int | None]:
+    """As soon as the structure is there, and true of the time after."""
+    percent, left_s = honest(at_s)
+    return max(36, percent) if at_s > 2 else 0, left_s
 
 
 def done_too_early(at_s: float) -> tuple[int, int | None]:
@@ -165,6 +172,7 @@ LATE = "long after the end something was said to remain"
         (above_100, ["the percent went above 100"]),
         (never_100, ["the percent never was 100"]),
         (jumps, ["the last jump of the percent was not below 10 points"]),
+        (ahead, ["more than 35 % was said with a tenth of the work done"]),
         (done_too_early, ["100 % was said before all was on the target"]),
         (always_unknown, ["no remaining time could be compared", UNKNOWN, LATE]),
         (unknown_for_long, [UNKNOWN]),
