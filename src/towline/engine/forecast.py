@@ -8,8 +8,9 @@ Three amounts are left, each with a speed of its own, and each with an uncertain
   by the speed at which they are built;
 - the catch-up of a job that follows: what the source writes meanwhile, by the log that it keeps for the job, at a speed
   that is told by the copy's, as both show what the target can take; once it runs by how fast the proven source time
-  moves.  Of the log that is written meanwhile only as much counts as the rows that were changed can account for, where
-  the source counts them: PostgreSQL logs whole pages when they are first read after a change, or vacuumed.
+  moves.  Of the log that is written meanwhile only as much is changes as the rows that were changed can account for,
+  where the source counts them: PostgreSQL logs whole pages when they are first read after a change, or vacuumed.  The
+  rest is read and passed over by the source, which is quick, but such pages can be as much as all tables.
 
 What has no evidence is not known, and neither is a sum with such a part in it.
 """
@@ -44,10 +45,13 @@ _READING_COST: Final = {"STATISTICS DATA": 1.0, "FK CONSTRAINT": 0.4, "MATERIALI
 _FIRST_PROOF_S: Final = 1.0
 # Changes are applied by one session, however many the copy had.
 _MAX_APPLY_BYTES_PER_S: Final = 30_000_000.0
+# Log without changes: the source's own reading of it.
+_PASSED_BYTES_PER_S: Final = 400_000_000.0
 # The most of the log that is due to a changed row, index entries included, besides twice a row's size.
 _MAX_LOG_BYTES_PER_CHANGE: Final = 1024
-# Servers are ahead or behind with what they tell of an index, so the guess is given up only when so much is built.
-_INDEX_PRIOR_SHARE: Final = 0.4
+# Servers are ahead or behind with what they tell of an index, and a log is not as dense everywhere, so a guess is given
+# up only when so much is done.
+_PRIOR_SHARE: Final = 0.4
 # What took so long already, and longer than was thought, takes some more.
 _WAITED_SHARE: Final = 0.25
 # Ten years: what would take longer hardly moves, and nobody knows when it ends.
@@ -86,6 +90,11 @@ class Pace:
     @property
     def elapsed_s(self) -> float:
         return 0.0 if self._newest is None else self._newest[0] - self._samples[0][0]
+
+    @property
+    def grown(self) -> float:
+        """Since the first sample."""
+        return 0.0 if self._newest is None else self._newest[1] - self._samples[0][1]
 
     def per_s(self, left: float) -> float | None:
         """The speed that `left` more units will be done with; None without evidence, or if nothing moves any more.
@@ -214,21 +223,24 @@ class Forecaster:
         return _forecast(
             [
                 (data_s, 0.15 + 0.25 * (1 - seen)),
-                (index_s, 0.25 if built > _INDEX_PRIOR_SHARE else 0.5),
+                (index_s, 0.25 if built > _PRIOR_SHARE else 0.5),
                 (catch_up_s, 0.7),
             ]
         )
 
     def catch_up(self, delay_s: float | None) -> Forecast | None:
         """Until the target is in step, while the stream runs; None when it does not come nearer."""
-        if delay_s is None or self._proven.elapsed_s < _MIN_EVIDENCE_S:
-            known = self._catch_up_as_thought()
-        else:
+        left_s, doubt = self._catch_up_as_thought_s(), 0.7
+        if delay_s is not None and self._proven.elapsed_s >= _MIN_EVIDENCE_S:
             speed = self._proven.per_s(delay_s)  # seconds of the source per second
-            known = None if speed is None or speed <= 1.05 else _forecast([(delay_s / (speed - 1), 0.4)])
-        if known is None and delay_s is not None and delay_s <= _NEAR_S:
-            return Forecast(1, 0, int(_NEAR_S))
-        return known
+            measured_s, doubt = None if speed is None or speed <= 1.05 else delay_s / (speed - 1), 0.4
+            if measured_s is not None and left_s is not None:
+                left_s = _blend(measured_s, left_s, done=self._proven.grown / (self._proven.grown + delay_s))
+            else:
+                left_s = measured_s
+        if left_s is not None:
+            return _forecast([(left_s, doubt)])
+        return Forecast(1, 0, int(_NEAR_S)) if delay_s is not None and delay_s <= _NEAR_S else None
 
     def _index_s(self, left: Left, data_rate: float | None) -> float | None:
         if left.is_index_finished:
@@ -245,36 +257,45 @@ class Forecaster:
         measured = left.index / rate
         if guessed is None:
             return measured
-        trust = min(1.0, (1 - share) / _INDEX_PRIOR_SHARE)
-        # Either may be wrong by a factor; a mean of seconds would follow whichever is too large.
-        return float(measured**trust * guessed ** (1 - trust))
+        return _blend(measured, guessed, done=1 - share)
 
     def _catch_up_ahead_s(self, until_then_s: float) -> float | None:
         """How long the catch-up will take that begins in `until_then_s`; None if the target would never get there."""
         log, first = self._log, self._first_log
         if log is None or first is None:
             return _FIRST_PROOF_S  # the source has not said yet; most write little beside a migration
-        per_s = self._log_per_s() or 0.0
-        held = log.uncounted_bytes + (log.held_bytes - log.uncounted_bytes) * _change_share(first, log)
-        backlog = held + per_s * (log.unseen_s + until_then_s)
+        share, grown_per_s = _change_share(first, log), self._log_per_s() or 0.0
+        more = grown_per_s * (log.unseen_s + until_then_s)
+        changes = log.uncounted_bytes + (log.held_bytes - log.uncounted_bytes + more) * share
+        passed = log.held_bytes + more - changes
+        changes_per_s = grown_per_s * share
         copy_rate = self.data.per_s(math.inf)
         apply_rate = min(_MAX_APPLY_BYTES_PER_S, math.inf if copy_rate is None else copy_rate / self.target.log_byte)
-        if per_s >= apply_rate * 0.9:
+        if changes_per_s >= apply_rate * 0.9:
             return None
-        return _FIRST_PROOF_S + backlog / (apply_rate - per_s)
+        return _FIRST_PROOF_S + changes / (apply_rate - changes_per_s) + passed / _PASSED_BYTES_PER_S
 
     def _log_per_s(self) -> float | None:
-        """Bytes of the source's log that are changes; None without evidence."""
+        """Bytes that the source's log grows by; None without evidence."""
         log, first = self._log, self._first_log
         if log is None or first is None or log.at_s - first.at_s < _MIN_EVIDENCE_S:
             return None
-        return max(0, log.end_bytes - first.end_bytes) * _change_share(first, log) / (log.at_s - first.at_s)
+        return max(0, log.end_bytes - first.end_bytes) / (log.at_s - first.at_s)
 
-    def _catch_up_as_thought(self) -> Forecast | None:
+    def _catch_up_as_thought_s(self) -> float | None:
         """Before it is seen how fast the stream is; None once it takes longer than was thought."""
         thought_s = 0.0 if self._catch_up_begun is None else self._catch_up_begun[1]
         left_s = thought_s - self._catch_up_s
-        return _forecast([(left_s, 0.7)]) if left_s > 0 else None
+        return left_s if left_s > 0 else None
+
+
+def _blend(measured_s: float, thought_s: float, *, done: float) -> float:
+    """Of what was measured and what was thought before, when a share of the work is done.
+
+    Either may be wrong by a factor; a mean of seconds would follow whichever is too large.
+    """
+    trust = min(1.0, done / _PRIOR_SHARE)
+    return float(measured_s**trust * thought_s ** (1 - trust))
 
 
 def _change_share(first: SourceLog, log: SourceLog) -> float:
