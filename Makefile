@@ -70,10 +70,12 @@ bench-pg: $(TEST_READY) ## Measure PostgreSQL jobs against other tools, one JSON
 	@scripts/system-packages bench
 	@$(BIN)/python bench/pg.py $(ARGS)
 
-bench-mysql: $(TEST_READY) ## Measure MariaDB jobs against other tools, one JSON line per case
+bench-mysql: $(TEST_READY) ## Measure MariaDB jobs against other tools; without ARGS also bench-to-pg and bench-mysql-decode
 	@scripts/system-packages test
 	@scripts/system-packages bench
 	@$(BIN)/python bench/mysql.py $(ARGS)
+	@[ -n "$(ARGS)" ] || $(BIN)/python bench/to_pg.py
+	@[ -n "$(ARGS)" ] || $(BIN)/python bench/mysql_decode.py
 
 bench-mysql-decode: $(TEST_READY) ## Measure the binlog decoder alone, one JSON line per case and product
 	@scripts/system-packages test
