@@ -43,6 +43,16 @@ _JOB_WITH_PROGRESS = tables.job.outerjoin(tables.progress, tables.job.c.job_id =
 HEALTH_COLUMNS = (*_PROGRESS_COLUMNS, tables.diagnosis.c.body.label("diagnosis"))
 JOB_WITH_HEALTH = _JOB_WITH_PROGRESS.outerjoin(tables.diagnosis, tables.job.c.job_id == tables.diagnosis.c.job_id)
 
+_LINE_TEXTS = (
+    tables.job.c.job_id,
+    tables.job.c.mode,
+    tables.job.c.status,
+    func.coalesce(tables.job.c.failure, ""),
+    func.coalesce(tables.progress.c.body, ""),
+)
+# A line with its row takes about 2 kB.
+_MAX_LINES = 20_000
+
 _MAX_SCORES = 2_000
 
 
@@ -53,13 +63,12 @@ class SqlJobStore:
         self._database = database
         self._keyring = keyring
         self._clock = clock
-        self._progress_query = (
-            select(*_PROGRESS_COLUMNS)
-            .select_from(_JOB_WITH_PROGRESS)
-            .where(
-                database.is_one_of_given(tables.job.c.job_id, "ids"),
-                database.is_in_project(tables.job.c.project_id, bindparam("project_id")),
-            )
+        self._lines = codec.JobLines(max_lines=_MAX_LINES)
+        self._lines_query = database.at_once(
+            _LINE_TEXTS,
+            _JOB_WITH_PROGRESS,
+            database.is_one_of_given(tables.job.c.job_id, "ids"),
+            database.is_in_project(tables.job.c.project_id, bindparam("project_id")),
         )
         # Every scrape of the metrics asks for them, and they change only when a job is done or deleted.
         self._scores: tuple[tuple[int, int | None], dict[str, Score]] | None = None
@@ -139,7 +148,7 @@ class SqlJobStore:
 
     async def load_progress(self, job_ids: JobIds, *, project_id: str) -> dict[str, JobLine]:
         given = {"ids": self._database.ids_value(job_ids), "project_id": project_id}
-        return {row[0]: codec.decode_job_line(row) for row in await self._database.fetch(self._progress_query, given)}
+        return self._lines.decode(await self._database.fetch_at_once(self._lines_query, given))
 
     async def load_all_progress(self) -> list[JobProgress]:
         query = (

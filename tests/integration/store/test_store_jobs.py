@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from sqlalchemy import event
@@ -16,13 +17,14 @@ from tests.integration.store.conftest import (
     draft,
     read_job,
 )
+from towline.clock import SystemClock
 from towline.domain.errors import IllegalTransition, JobDeleted, JobNameTaken, JobNotFound
-from towline.domain.jobs import JobStatus, SpeedWindow, TaskMode
+from towline.domain.jobs import Failure, JobStatus, SpeedWindow, TaskMode
 from towline.domain.progress import PartProgress, Phase, Progress, TableProgress
 from towline.domain.tables import ObjectSelection, TableName, TotalOrigin
 from towline.service.jobs import JobService
 from towline.service.ports import Caller, Job, JobEdit, JobFilter, JobLine
-from towline.store.opening import Store
+from towline.store.opening import Store, opened_store
 
 
 def as_status(status: JobStatus):
@@ -157,6 +159,42 @@ async def test_progress_of_many_jobs_is_one_query_in_request_order(store: Store,
     assert (seen.at_us, seen.phase, seen.percent, seen.data) == (8, Phase.COPY, 7, PartProgress())
 
 
+async def test_what_other_processes_write_is_seen_by_the_next_read(
+    store: Store, store_url: str, data_dir: Path, service: JobService, caller: Caller
+):
+    """Lines are kept while their rows stay as they are; several servers and all workers write the rows."""
+    job = await create_job(service, caller)
+    still = await create_job(service, caller, "still")
+    message = 'a "failure"\x1e\x1f\n'
+
+    async def read() -> tuple[JobLine, JobLine]:
+        _, lines = await service.progress(caller, [job.job_id, still.job_id])
+        assert isinstance(lines[0], JobLine)
+        assert isinstance(lines[1], JobLine)
+        return lines[0], lines[1]
+
+    before, untouched = await read()
+    assert before.progress is None
+    async with opened_store(store_url, data_dir, clock=SystemClock()) as other:
+        for percent in (3, 4):  # of the same moment, as a clock that was set may tell it twice
+            await run_once(other, job.job_id, Progress(at_us=7, phase=Phase.COPY, percent=percent))
+            line, same = await read()
+            assert line.progress is not None
+            assert line.progress.percent == percent
+            assert same is untouched
+        await other.jobs.edit(job.job_id, as_status(JobStatus.STARTING), project_id=None)
+        assert (await read())[0].status is JobStatus.STARTING
+        failure = Failure("TL1", message, "remedy", "source")
+        await other.jobs.edit(
+            job.job_id,
+            lambda seen: JobEdit(replace(seen, status=JobStatus.START_FAILED, failure=failure)),
+            project_id=None,
+        )
+        assert (await read())[0].failure == failure
+        await other.jobs.forget(job.job_id)
+        assert (await read())[0].progress is None
+
+
 # On PostgreSQL the plan of so few rows says nothing.
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 async def test_progress_reads_by_index(store: Store, service: JobService, caller: Caller):
@@ -164,7 +202,7 @@ async def test_progress_reads_by_index(store: Store, service: JobService, caller
     plans: list[str] = []
 
     def explain(conn, cursor, statement, parameters, *rest):
-        if statement.startswith("SELECT job.job_id"):
+        if "FROM job LEFT OUTER JOIN progress" in statement:
             cursor.execute("EXPLAIN QUERY PLAN " + statement, parameters)
             plans.extend(row[3] for row in cursor.fetchall())
 
