@@ -48,8 +48,7 @@ MOVING_JOBS = {"postgresql": 1_000, "sqlite": 100}  # each writes once a second
 _FLEET_START_S = 10
 _COUNTED_S = 1.0
 POOL_SIZE = 5  # what the server has
-_SELECT = """SELECT j.job_id, j.mode, j.status, j.failure, p.body FROM job j LEFT JOIN progress p USING (job_id)
-             WHERE {project} AND j.job_id {is_one_of}"""
+_SELECT = "SELECT job_id, mode, status, failure, body FROM progress WHERE {project} AND job_id {is_one_of}"
 
 Call = Callable[[int], Awaitable[None]]
 """The number of the caller."""
@@ -119,11 +118,11 @@ class Limit:
     async def read(self, ids: list[str]) -> bytes:
         async with self._connections.one() as connection:
             if self._is_sqlite:
-                query = _SELECT.format(project="+j.project_id = ?", is_one_of="IN (SELECT value FROM json_each(?))")
+                query = _SELECT.format(project="+project_id = ?", is_one_of="IN (SELECT value FROM json_each(?))")
                 rows = await connection.execute_fetchall(query, (self._project_id, json.dumps(ids)))
             else:
                 rows = await connection.fetch(
-                    _SELECT.format(project="j.project_id || '' = $1", is_one_of="IN (SELECT unnest($2::text[]))"),
+                    _SELECT.format(project="project_id || '' = $1", is_one_of="IN (SELECT unnest($2::text[]))"),
                     self._project_id,
                     ids,
                 )

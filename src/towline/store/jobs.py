@@ -44,10 +44,10 @@ HEALTH_COLUMNS = (*_PROGRESS_COLUMNS, tables.diagnosis.c.body.label("diagnosis")
 JOB_WITH_HEALTH = _JOB_WITH_PROGRESS.outerjoin(tables.diagnosis, tables.job.c.job_id == tables.diagnosis.c.job_id)
 
 _LINE_TEXTS = (
-    tables.job.c.job_id,
-    tables.job.c.mode,
-    tables.job.c.status,
-    func.coalesce(tables.job.c.failure, ""),
+    tables.progress.c.job_id,
+    tables.progress.c.mode,
+    tables.progress.c.status,
+    func.coalesce(tables.progress.c.failure, ""),
     func.coalesce(tables.progress.c.body, ""),
 )
 # A line with its row takes about 2 kB.
@@ -66,9 +66,9 @@ class SqlJobStore:
         self._lines = codec.JobLines(max_lines=_MAX_LINES)
         self._lines_query = database.at_once(
             _LINE_TEXTS,
-            _JOB_WITH_PROGRESS,
-            database.is_one_of_given(tables.job.c.job_id, "ids"),
-            database.is_in_project(tables.job.c.project_id, bindparam("project_id")),
+            tables.progress,
+            database.is_one_of_given(tables.progress.c.job_id, "ids"),
+            database.is_in_project(tables.progress.c.project_id, bindparam("project_id")),
         )
         # Every scrape of the metrics asks for them, and they change only when a job is done or deleted.
         self._scores: tuple[tuple[int, int | None], dict[str, Score]] | None = None
@@ -205,7 +205,7 @@ class SqlJobStore:
         )
         async with self._database.reading() as connection:
             row = (await connection.execute(query)).one_or_none()
-        if row is None:
+        if row is None or row.body is None:
             return None
         progress = codec.decode_progress(row.body)
         if row.tables_body is None:
@@ -249,8 +249,16 @@ class SqlJobStore:
 
     async def forget(self, job_id: str) -> None:
         async with self._database.writing() as connection:
+            # The job before its progress, as whoever changes a status does.
+            await connection.execute(
+                update(tables.job)
+                .where(tables.job.c.job_id == job_id)
+                .values(source_secret=None, target_secret=None, accounts_secret=None)
+            )
+            await connection.execute(
+                update(tables.progress).where(tables.progress.c.job_id == job_id).values(body=None)
+            )
             for table in (
-                tables.progress,
                 tables.table_progress,
                 tables.diagnosis,
                 tables.precheck,
@@ -259,11 +267,6 @@ class SqlJobStore:
                 tables.forecast,
             ):
                 await connection.execute(delete(table).where(table.c.job_id == job_id))
-            await connection.execute(
-                update(tables.job)
-                .where(tables.job.c.job_id == job_id)
-                .values(source_secret=None, target_secret=None, accounts_secret=None)
-            )
 
     # --- prechecks ------------------------------------------------------------------------------
 
