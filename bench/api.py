@@ -36,6 +36,7 @@ import msgspec
 from api_judge import Case, count_recent, find_asked, find_missed
 from fleet import fill, job_id
 from servers import COMPILED, fresh_database, local_pair, towline
+from turns import Turns
 
 from towline.clock import SystemClock
 from towline.store.opening import opened_store
@@ -47,8 +48,7 @@ MOVING_JOBS = {"postgresql": 1_000, "sqlite": 100}  # each writes once a second
 _FLEET_START_S = 10
 _COUNTED_S = 1.0
 POOL_SIZE = 5  # what the server has
-_SELECT = """SELECT j.job_id, j.mode, j.status, j.failure, p.body FROM job j LEFT JOIN progress p USING (job_id)
-             WHERE {project} AND j.job_id {is_one_of}"""
+_SELECT = "SELECT job_id, mode, status, failure, body FROM progress WHERE {project} AND job_id {is_one_of}"
 
 Call = Callable[[int], Awaitable[None]]
 """The number of the caller."""
@@ -103,53 +103,46 @@ class Limit:
     def __init__(self, url: str, project_id: str) -> None:
         self._url = url
         self._project_id = project_id
-        self._free: asyncio.Queue[Any] = asyncio.Queue()
         self._is_sqlite = url.startswith("sqlite")
 
     async def open(self) -> None:
-        for _ in range(POOL_SIZE):
-            connection: Any
-            if self._is_sqlite:
-                connection = await aiosqlite.connect(self._url.removeprefix("sqlite:///"))
-                connection.row_factory = aiosqlite.Row
-            else:
-                connection = await asyncpg.connect(self._url)
-            self._free.put_nowait(connection)
+        self._connections = Turns([await self._connect() for _ in range(POOL_SIZE)])
+
+    async def _connect(self) -> Any:
+        if not self._is_sqlite:
+            return await asyncpg.connect(self._url)
+        connection = await aiosqlite.connect(self._url.removeprefix("sqlite:///"))
+        connection.row_factory = aiosqlite.Row
+        return connection
 
     async def read(self, ids: list[str]) -> bytes:
-        connection = await self._free.get()
-        try:
+        async with self._connections.one() as connection:
             if self._is_sqlite:
-                query = _SELECT.format(project="+j.project_id = ?", is_one_of="IN (SELECT value FROM json_each(?))")
+                query = _SELECT.format(project="+project_id = ?", is_one_of="IN (SELECT value FROM json_each(?))")
                 rows = await connection.execute_fetchall(query, (self._project_id, json.dumps(ids)))
             else:
                 rows = await connection.fetch(
-                    _SELECT.format(project="j.project_id || '' = $1", is_one_of="IN (SELECT unnest($2::text[]))"),
+                    _SELECT.format(project="project_id || '' = $1", is_one_of="IN (SELECT unnest($2::text[]))"),
                     self._project_id,
                     ids,
                 )
             return msgspec.json.encode({"count": len(rows), "results": [dict(row) for row in rows]})
-        finally:
-            self._free.put_nowait(connection)
 
     async def count_writes_per_s(self, jobs: int) -> float:
         """Of the first `jobs` jobs of the fleet in the last second, from their rows; each writes about once in it."""
         ids = [job_id(number) for number in range(jobs)]
-        connection = await self._free.get()
-        try:
+        async with self._connections.one() as connection:
             if self._is_sqlite:
                 query = "SELECT at_us FROM progress WHERE job_id IN (SELECT value FROM json_each(?))"
                 rows = await connection.execute_fetchall(query, (json.dumps(ids),))
             else:
                 query = "SELECT at_us FROM progress WHERE job_id IN (SELECT unnest($1::text[]))"
                 rows = await connection.fetch(query, ids)
-        finally:
-            self._free.put_nowait(connection)
         return count_recent([row[0] for row in rows], now_us=time.time_ns() // 1000, seconds=_COUNTED_S)
 
     async def close(self) -> None:
-        while not self._free.empty():
-            await self._free.get_nowait().close()
+        for connection in self._connections.take_all():
+            await connection.close()
 
 
 class Site:

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Iterator
 
 import asyncpg
-from sqlalchemy import insert
+from sqlalchemy import bindparam, insert, update
 from sqlalchemy.engine import make_url
 
 from towline.domain.jobs import ConflictPolicy, Endpoint, JobStatus, TaskMode
@@ -88,6 +88,8 @@ def progress_of(number: int, now_us: int) -> Progress:
 async def fill(store: Store, project_id: str, *, first: int, end: int) -> None:
     """Write the jobs `first`..`end`-1 with their leases and progress rows."""
     now_us = time.time_ns() // 1000
+    report = update(tables.progress).where(tables.progress.c.job_id == bindparam("of_job"))
+    report = report.values({name: bindparam(name) for name in ("epoch", "at_us", "body")})
     for numbers in _batches(first, end):
         jobs = [codec.encode_job(_job(number, project_id, now_us)) for number in numbers]
         leases = [
@@ -102,12 +104,12 @@ async def fill(store: Store, project_id: str, *, first: int, end: int) -> None:
             for number in numbers
         ]
         rows = [
-            {"job_id": job_id(number), "epoch": 1, "at_us": now_us, "body": _body(number, now_us)} for number in numbers
+            {"of_job": job_id(number), "epoch": 1, "at_us": now_us, "body": _body(number, now_us)} for number in numbers
         ]
         async with store.database.writing() as connection:
             await connection.execute(insert(tables.job), jobs)
             await connection.execute(insert(tables.lease), leases)
-            await connection.execute(insert(tables.progress), rows)
+            await connection.execute(report, rows)
 
 
 def _batches(first: int, end: int) -> Iterator[range]:

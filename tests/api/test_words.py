@@ -10,11 +10,11 @@ import pytest
 from towline.api.routes.unbuilt import UNBUILT
 from towline.api.wire import words
 from towline.api.wire.errors import as_api_error
-from towline.api.wire.progress import _SHOWN, render_record, splice_record
+from towline.api.wire.progress import _SHOWN, STALE_AFTER_US, SplicedRecords, render_record, splice_record
 from towline.api.wire.texts import TEXTS, Language, parse_language, render_text
 from towline.domain import errors
 from towline.domain.errors import TowlineError
-from towline.domain.jobs import ConflictPolicy, JobStatus, PauseMode, TaskMode
+from towline.domain.jobs import ConflictPolicy, Failure, JobStatus, PauseMode, TaskMode
 from towline.domain.prechecks import Verdict
 from towline.domain.progress import PartProgress, Phase, Progress
 from towline.service.ports import JobLine
@@ -77,6 +77,49 @@ def test_no_call_is_in_the_table_of_missing_calls_twice() -> None:
 
 
 @pytest.mark.parametrize("status", list(JobStatus))
+@pytest.mark.parametrize("phase", list(Phase))
+def test_text_of_a_record_is_the_record_at_every_moment(status: JobStatus, phase: Phase) -> None:
+    """What is kept of one moment never shows in another: delays grow, and estimates end with their worker."""
+    at_us = 2_000_000_000_000_000
+    figures = Progress(
+        at_us=at_us,
+        phase=phase,
+        percent=40,
+        remaining_s=9,
+        proven_source_time_us=at_us - 1_500_000,
+        apply_rows_per_s=10.0,
+        structure=PartProgress(3, 3, is_finished=True),
+        data=PartProgress(3, 10, remaining_s=7),
+    )
+    failure = Failure("TL1", 'a "message"\x1e\n', "remedy", "source")
+    jobs = [
+        JobLine(f"{number:036}", TaskMode.FULL_AND_STREAM, status, progress, why)
+        for number, (progress, why) in enumerate(
+            (progress, why)
+            for progress in (figures, replace(figures, proven_source_time_us=None), None)
+            for why in (None, failure)
+        )
+    ]
+    spliced = SplicedRecords(max_records=100)
+    ages_us = [0, 999, 1_000, 5_000_000, STALE_AFTER_US, STALE_AFTER_US + 1, 3_600_000_000]
+    # In order, backwards as a clock may be set, and over the border again and again.
+    for now_us in [at_us + age_us for age_us in (*ages_us, *reversed(ages_us), -2_000_000, *ages_us[4:6] * 2)]:
+        assert spliced.texts(jobs, now_us=now_us) == {
+            job.job_id: msgspec.json.encode(render_record(job.job_id, job, now_us=now_us)).decode() for job in jobs
+        }
+
+
+def test_text_of_a_record_is_that_of_the_newest_line() -> None:
+    spliced = SplicedRecords(max_records=2)
+    for number in range(20):
+        job_id, percent = f"{number % 5:036}", number % 3
+        figures = Progress(at_us=1, phase=Phase.COPY, percent=percent)
+        line = JobLine(job_id, TaskMode.FULL, JobStatus.COPYING, figures, None)
+        assert f'"progress":"{percent}"' in spliced.texts([line], now_us=1)[job_id]
+        assert len(spliced) <= 3
+
+
+@pytest.mark.parametrize("status", list(JobStatus))
 @pytest.mark.parametrize("phase", [None, *Phase])
 @pytest.mark.parametrize("mode", list(TaskMode))
 def test_record_never_contradicts_itself(status: JobStatus, phase: Phase | None, mode: TaskMode) -> None:
@@ -96,7 +139,7 @@ def test_record_never_contradicts_itself(status: JobStatus, phase: Phase | None,
     for progress in (None, figures, replace(figures, percent=0, remaining_s=None)):
         job = JobLine("id", mode, status, progress if phase else None, None)
         record = render_record("id", job, now_us=now_us)
-        assert splice_record("id", job, now_us=now_us) == msgspec.json.encode(record)
+        assert splice_record(job, now_us=now_us).text(now_us).encode() == msgspec.json.encode(record)
         word = record.transfer_status
         percent = int(record.progress or "x")
         assert 0 <= percent <= 100

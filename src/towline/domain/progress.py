@@ -175,10 +175,18 @@ def delay_ms(progress: Figures, *, now_us: int) -> int | None:
 
     delay = now - T, with T moved from the source's clock to ours.  Never negative.
     """
-    here_us = proven_here_us(progress)
-    if here_us is None or progress.phase not in (Phase.CATCH_UP, Phase.STREAM):
-        return None
-    return max(0, now_us - here_us) // 1000
+    since_us = delay_since_us(progress)
+    return None if since_us is None else grown_ms(since_us, now_us)
+
+
+def delay_since_us(progress: Figures) -> int | None:
+    """T on our clock, from which the delay is counted; None when there is no delay, see `delay_ms`."""
+    return proven_here_us(progress) if progress.phase in (Phase.CATCH_UP, Phase.STREAM) else None
+
+
+def grown_ms(since_us: int, now_us: int) -> int:
+    """The delay at `now_us` that is counted from `since_us`."""
+    return max(0, now_us - since_us) // 1000
 
 
 def split_delay(progress: Progress, *, now_us: int) -> DelaySplit | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
@@ -189,12 +189,42 @@ _MODES = {mode.value: mode for mode in TaskMode}
 _STATUSES = {status.value: status for status in JobStatus}
 
 
-def decode_job_line(row: Sequence[Any]) -> JobLine:
-    """From the columns job_id, mode, status, failure, body, in this order."""
-    job_id, mode, status, failure, body = row
-    progress = None if body is None else _line.decode(body)
+class JobLines:
+    """Decodes what is read for batch-progress, and anew only what is not word for word as it was read last.
+
+    A line is kept beside the row that it was decoded from and given for nothing but this same row, so it cannot be
+    older than what was read, whoever wrote that.
+    """
+
+    def __init__(self, *, max_lines: int) -> None:
+        self._max_lines = max_lines
+        self._known: dict[str, tuple[tuple[str, ...], JobLine]] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def decode(self, rows: Iterable[tuple[str, ...]]) -> dict[str, JobLine]:
+        """By job, from job_id, mode, status, failure and body, in this order; the last two may be empty."""
+        if len(self._known) > self._max_lines:
+            self._known = {}
+        known = self._known
+        lines = {}
+        for row in rows:
+            job_id = row[0]
+            seen = known.get(job_id)
+            if seen is None or seen[0] != row:
+                seen = known[job_id] = row, _decode_job_line(*row)
+            lines[job_id] = seen[1]
+        return lines
+
+
+def _decode_job_line(job_id: str, mode: str, status: str, failure: str, body: str) -> JobLine:
     return JobLine(
-        job_id, _MODES[mode], _STATUSES[status], progress, None if failure is None else decode_failure(failure)
+        job_id,
+        _MODES[mode],
+        _STATUSES[status],
+        _line.decode(body) if body else None,
+        _failure.decode(failure) if failure else None,
     )
 
 

@@ -43,6 +43,16 @@ _JOB_WITH_PROGRESS = tables.job.outerjoin(tables.progress, tables.job.c.job_id =
 HEALTH_COLUMNS = (*_PROGRESS_COLUMNS, tables.diagnosis.c.body.label("diagnosis"))
 JOB_WITH_HEALTH = _JOB_WITH_PROGRESS.outerjoin(tables.diagnosis, tables.job.c.job_id == tables.diagnosis.c.job_id)
 
+_LINE_TEXTS = (
+    tables.progress.c.job_id,
+    tables.progress.c.mode,
+    tables.progress.c.status,
+    func.coalesce(tables.progress.c.failure, ""),
+    func.coalesce(tables.progress.c.body, ""),
+)
+# A line with its row takes about 2 kB.
+_MAX_LINES = 20_000
+
 _MAX_SCORES = 2_000
 
 
@@ -53,13 +63,12 @@ class SqlJobStore:
         self._database = database
         self._keyring = keyring
         self._clock = clock
-        self._progress_query = (
-            select(*_PROGRESS_COLUMNS)
-            .select_from(_JOB_WITH_PROGRESS)
-            .where(
-                database.is_one_of_given(tables.job.c.job_id, "ids"),
-                database.is_in_project(tables.job.c.project_id, bindparam("project_id")),
-            )
+        self._lines = codec.JobLines(max_lines=_MAX_LINES)
+        self._lines_query = database.at_once(
+            _LINE_TEXTS,
+            tables.progress,
+            database.is_one_of_given(tables.progress.c.job_id, "ids"),
+            database.is_in_project(tables.progress.c.project_id, bindparam("project_id")),
         )
         # Every scrape of the metrics asks for them, and they change only when a job is done or deleted.
         self._scores: tuple[tuple[int, int | None], dict[str, Score]] | None = None
@@ -139,7 +148,7 @@ class SqlJobStore:
 
     async def load_progress(self, job_ids: JobIds, *, project_id: str) -> dict[str, JobLine]:
         given = {"ids": self._database.ids_value(job_ids), "project_id": project_id}
-        return {row[0]: codec.decode_job_line(row) for row in await self._database.fetch(self._progress_query, given)}
+        return self._lines.decode(await self._database.fetch_at_once(self._lines_query, given))
 
     async def load_all_progress(self) -> list[JobProgress]:
         query = (
@@ -196,7 +205,7 @@ class SqlJobStore:
         )
         async with self._database.reading() as connection:
             row = (await connection.execute(query)).one_or_none()
-        if row is None:
+        if row is None or row.body is None:
             return None
         progress = codec.decode_progress(row.body)
         if row.tables_body is None:
@@ -240,8 +249,16 @@ class SqlJobStore:
 
     async def forget(self, job_id: str) -> None:
         async with self._database.writing() as connection:
+            # The job before its progress, as whoever changes a status does.
+            await connection.execute(
+                update(tables.job)
+                .where(tables.job.c.job_id == job_id)
+                .values(source_secret=None, target_secret=None, accounts_secret=None)
+            )
+            await connection.execute(
+                update(tables.progress).where(tables.progress.c.job_id == job_id).values(body=None)
+            )
             for table in (
-                tables.progress,
                 tables.table_progress,
                 tables.diagnosis,
                 tables.precheck,
@@ -250,11 +267,6 @@ class SqlJobStore:
                 tables.forecast,
             ):
                 await connection.execute(delete(table).where(table.c.job_id == job_id))
-            await connection.execute(
-                update(tables.job)
-                .where(tables.job.c.job_id == job_id)
-                .values(source_secret=None, target_secret=None, accounts_secret=None)
-            )
 
     # --- prechecks ------------------------------------------------------------------------------
 

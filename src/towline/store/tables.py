@@ -167,14 +167,20 @@ lease = Table(
     ),
 )
 
-# The hot table: one row per job, rewritten at most once a second, read by batch-progress.
+# The hot table: one row per job, rewritten at most once a second, and all that batch-progress reads.
 progress = Table(
     "progress",
     metadata,
     Column("job_id", ForeignKey("job.job_id"), primary_key=True),
     Column("epoch", BigInteger, nullable=False),
     Column("at_us", BigInteger, nullable=False),
-    Column("body", Text, nullable=False),  # domain.progress.Progress without tables and diagnosis
+    Column("body", Text),  # domain.progress.Progress without tables and diagnosis; NULL before a worker has reported
+    # Copies of the job's, so that no join is needed. Triggers on `job` make the row and keep them, whoever writes; a
+    # migration that makes `job` anew has to make them anew, too.
+    Column("project_id", Text),
+    Column("mode", Text),
+    Column("status", Text),
+    Column("failure", Text),
     _by_hash("progress"),
 )
 

@@ -175,6 +175,8 @@ class SqlWorkStore:
     ) -> Job:
         async with self._database.writing() as connection:
             await self._require(connection, lease)
+            # The job before its progress: who changes the status from elsewhere comes to both in this order, too.
+            job = await self._edit(connection, lease, decide or JobEdit)
             query = select(tables.progress.c.body).where(tables.progress.c.job_id == lease.job_id)
             body = await connection.scalar(query)
             known = None if body is None else codec.decode_progress(body)
@@ -193,7 +195,7 @@ class SqlWorkStore:
             if track is not None:
                 row = codec.encode_track(track, at_us=progress.at_us)
                 await connection.execute(self._database.upsert(tables.forecast, lease.job_id, row))
-            return await self._edit(connection, lease, decide or JobEdit)
+            return job
 
     async def _edit(self, connection: AsyncConnection, lease: Lease, decide: DecideJob) -> Job:
         return await edit_job(

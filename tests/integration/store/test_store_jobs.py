@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from sqlalchemy import event
@@ -16,13 +17,14 @@ from tests.integration.store.conftest import (
     draft,
     read_job,
 )
+from towline.clock import SystemClock
 from towline.domain.errors import IllegalTransition, JobDeleted, JobNameTaken, JobNotFound
-from towline.domain.jobs import JobStatus, SpeedWindow, TaskMode
+from towline.domain.jobs import Failure, JobStatus, SpeedWindow, TaskMode
 from towline.domain.progress import PartProgress, Phase, Progress, TableProgress
 from towline.domain.tables import ObjectSelection, TableName, TotalOrigin
 from towline.service.jobs import JobService
 from towline.service.ports import Caller, Job, JobEdit, JobFilter, JobLine
-from towline.store.opening import Store
+from towline.store.opening import Store, opened_store
 
 
 def as_status(status: JobStatus):
@@ -157,6 +159,42 @@ async def test_progress_of_many_jobs_is_one_query_in_request_order(store: Store,
     assert (seen.at_us, seen.phase, seen.percent, seen.data) == (8, Phase.COPY, 7, PartProgress())
 
 
+async def test_what_other_processes_write_is_seen_by_the_next_read(
+    store: Store, store_url: str, data_dir: Path, service: JobService, caller: Caller
+):
+    """Lines are kept while their rows stay as they are; several servers and all workers write the rows."""
+    job = await create_job(service, caller)
+    still = await create_job(service, caller, "still")
+    message = 'a "failure"\x1e\x1f\n'
+
+    async def read() -> tuple[JobLine, JobLine]:
+        _, lines = await service.progress(caller, [job.job_id, still.job_id])
+        assert isinstance(lines[0], JobLine)
+        assert isinstance(lines[1], JobLine)
+        return lines[0], lines[1]
+
+    before, untouched = await read()
+    assert before.progress is None
+    async with opened_store(store_url, data_dir, clock=SystemClock()) as other:
+        for percent in (3, 4):  # of the same moment, as a clock that was set may tell it twice
+            await run_once(other, job.job_id, Progress(at_us=7, phase=Phase.COPY, percent=percent))
+            line, same = await read()
+            assert line.progress is not None
+            assert line.progress.percent == percent
+            assert same is untouched
+        await other.jobs.edit(job.job_id, as_status(JobStatus.STARTING), project_id=None)
+        assert (await read())[0].status is JobStatus.STARTING
+        failure = Failure("TL1", message, "remedy", "source")
+        await other.jobs.edit(
+            job.job_id,
+            lambda seen: JobEdit(replace(seen, status=JobStatus.START_FAILED, failure=failure)),
+            project_id=None,
+        )
+        assert (await read())[0].failure == failure
+        await other.jobs.forget(job.job_id)
+        assert (await read())[0].progress is None
+
+
 # On PostgreSQL the plan of so few rows says nothing.
 @pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 async def test_progress_reads_by_index(store: Store, service: JobService, caller: Caller):
@@ -164,7 +202,7 @@ async def test_progress_reads_by_index(store: Store, service: JobService, caller
     plans: list[str] = []
 
     def explain(conn, cursor, statement, parameters, *rest):
-        if statement.startswith("SELECT job.job_id"):
+        if "FROM progress" in statement:
             cursor.execute("EXPLAIN QUERY PLAN " + statement, parameters)
             plans.extend(row[3] for row in cursor.fetchall())
 
@@ -264,3 +302,73 @@ async def test_a_full_job_keeps_its_mode(service: JobService, caller: Caller):
     job = await create_job(service, caller, mode=TaskMode.FULL)
     assert job.status is JobStatus.CREATING
     assert (await read_job(service, caller, job.job_id)).mode is TaskMode.FULL
+
+
+async def test_lines_follow_every_change_of_their_job(store: Store, service: JobService, caller: Caller):
+    """What batch-progress says of a job is a copy; it is the same whoever writes, and whether there are figures."""
+    fresh = await create_job(service, caller, "fresh")
+    reported = await create_job(service, caller, "reported")
+    await run_once(store, reported.job_id, Progress(at_us=1, phase=Phase.COPY, percent=3))
+    failure = Failure("TL1", "message", "remedy", "source")
+
+    async def require_same() -> None:
+        lines = await store.jobs.load_progress([fresh.job_id, reported.job_id], project_id=caller.project_id)
+        jobs = await store.jobs.load([fresh.job_id, reported.job_id], project_id=caller.project_id)
+        assert len(jobs) == 2
+        assert {line.job_id: (line.mode, line.status, line.failure) for line in lines.values()} == {
+            job.job_id: (job.mode, job.status, job.failure) for job in jobs.values()
+        }
+
+    await require_same()
+    for change in (
+        {"status": JobStatus.SCHEDULED, "scheduled_us": 1},
+        {"mode": TaskMode.FULL},
+        {"status": JobStatus.STARTING},
+        {"status": JobStatus.START_FAILED, "failure": failure},
+        {"status": JobStatus.STARTING, "failure": None},
+    ):
+        for job in (fresh, reported):
+            await store.jobs.edit(job.job_id, lambda seen: JobEdit(replace(seen, **change)), project_id=None)  # noqa: B023
+        await require_same()
+    await store.jobs.forget(reported.job_id)
+    await require_same()
+
+
+async def test_a_due_job_is_said_to_start(store: Store, service: JobService, caller: Caller):
+    job = await create_job(service, caller)
+    await store.jobs.edit(
+        job.job_id,
+        lambda seen: JobEdit(replace(seen, status=JobStatus.SCHEDULED, scheduled_us=1)),
+        project_id=None,
+    )
+    assert await store.work.start_due() == [job.job_id]
+    line = (await store.jobs.load_progress([job.job_id], project_id=caller.project_id))[job.job_id]
+    assert line.status is JobStatus.STARTING
+
+
+async def test_reports_and_changes_of_the_status_never_wait_for_each_other_in_a_circle(
+    store: Store, service: JobService, caller: Caller
+):
+    """Both write the job and its progress."""
+    job = await create_job(service, caller)
+    await store.jobs.edit(job.job_id, as_status(JobStatus.STARTING), project_id=None)
+    lease = await store.work.take_lease(job.job_id, "test", ttl_s=30)
+    assert lease is not None
+
+    def fail_or_start(seen: Job) -> JobEdit:
+        is_failed = seen.status is JobStatus.START_FAILED
+        return JobEdit(replace(seen, status=JobStatus.STARTING if is_failed else JobStatus.START_FAILED))
+
+    async def report() -> None:
+        for at_us in range(100):
+            await store.work.save_progress(lease, Progress(at_us=at_us, phase=Phase.COPY))
+
+    async def change() -> None:
+        for _ in range(100):
+            await store.jobs.edit(job.job_id, fail_or_start, project_id=None)
+
+    await asyncio.gather(report(), change())
+    line = (await store.jobs.load_progress([job.job_id], project_id=caller.project_id))[job.job_id]
+    assert line.status is JobStatus.STARTING
+    assert line.progress is not None
+    assert line.progress.at_us == 99

@@ -15,6 +15,7 @@ from towline.clock import SystemClock
 from towline.domain.access import Role
 from towline.domain.diagnosis import Diagnosis
 from towline.domain.errors import KeyMissing, RequestError, StoreNotReady, StoreTooNew, StoreUnavailable
+from towline.domain.jobs import JobStatus
 from towline.domain.progress import Phase, Progress
 from towline.service.identity import IdentityService
 from towline.service.jobs import JobService
@@ -56,6 +57,10 @@ async def test_a_store_of_the_first_version_is_brought_up_with_its_data(store_ur
         # 0001 had neither the table nor the newer members of a progress row.
         body = '{"at_us": 5, "phase": "copy", "percent": 42, "remaining_s": 7}'
         async with store.database.writing() as connection:
+            for trigger in ("job_made", "job_changed"):
+                kind = "TRIGGER {}" if store.database.is_sqlite else "FUNCTION {} CASCADE"
+                await connection.execute(text("DROP " + kind.format(trigger)))
+            await connection.execute(text("DELETE FROM progress"))
             await connection.execute(
                 text("INSERT INTO progress (job_id, epoch, at_us, body) VALUES (:job, 1, 5, :body)"),
                 {"job": job_id, "body": body},
@@ -68,6 +73,7 @@ async def test_a_store_of_the_first_version_is_brought_up_with_its_data(store_ur
                     f"ALTER TABLE job DROP COLUMN {name}"
                     for name in ("accounts_secret", "is_watched", "is_shipped", "zone", "standby_zone")
                 ),
+                *(f"ALTER TABLE progress DROP COLUMN {name}" for name in ("project_id", "mode", "status", "failure")),
                 "ALTER TABLE event DROP COLUMN shipped_us",
                 "DROP TABLE membership",
                 "ALTER TABLE user_account DROP COLUMN is_enabled",
@@ -80,6 +86,11 @@ async def test_a_store_of_the_first_version_is_brought_up_with_its_data(store_ur
         assert await read_schema_version(store.database) == newest_version()
         known = (await store.jobs.load_health([job_id], project_id=caller.project_id))[job_id]
         assert known.progress == Progress(at_us=5, phase=Phase.COPY, percent=42, remaining_s=7)
+        lines = await store.jobs.load_progress([asks, job_id], project_id=caller.project_id)
+        assert {line.job_id: (line.status, line.progress is None) for line in lines.values()} == {
+            job_id: (JobStatus.STARTING, False),
+            asks: (JobStatus.CONFIGURING, True),
+        }
         assert (await store.work.load_spec(job_id)).source.password == SOURCE_PASSWORD
         assert [job.job_id for job, _ in await store.outside.load_watched()] == [asks]
         # Whoever could sign in before may do everything, as before.

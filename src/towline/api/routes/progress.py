@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
@@ -18,11 +19,14 @@ from towline.api.wire.health import (
     render_rpo_and_rto,
     render_verdict_record,
 )
-from towline.api.wire.progress import ProgressAnswer, render_missing, respell, splice_answer, splice_record
+from towline.api.wire.progress import ProgressAnswer, SplicedRecords, render_missing, respell, splice_answer
 from towline.domain.access import Role
 from towline.service.jobs import JobService
 from towline.service.ports import Caller, JobHealth, JobLine, Outcome
 from towline.service.shared_reads import SharedReads
+
+# A record takes about 500 bytes.
+_MAX_RECORDS: Final = 20_000
 
 
 class ProgressRoutes:
@@ -31,6 +35,7 @@ class ProgressRoutes:
     def __init__(self, jobs: JobService) -> None:
         self._jobs = jobs
         self._records = SharedReads(self._read_records)
+        self._spliced = SplicedRecords(max_records=_MAX_RECORDS)
 
     def table(self) -> list[Route]:
         return [
@@ -69,20 +74,20 @@ class ProgressRoutes:
         requested = read_ids(body.get("req") if asked is None else asked)
         job_ids = [job_id.lower() for job_id in requested]
         records = await self._records.read(call.caller, job_ids)
+        found = map(records.__getitem__, job_ids)
         return splice_answer(
             [
-                record if asked_id == job_id and isinstance(record, bytes) else _spell(asked_id, record, call)
-                for asked_id, job_id, record in zip(requested, job_ids, map(records.__getitem__, job_ids), strict=True)
+                record if asked_id == job_id and isinstance(record, str) else _spell(asked_id, record, call)
+                for asked_id, job_id, record in zip(requested, job_ids, found, strict=True)
             ]
         )
 
-    async def _read_records(self, caller: Caller, job_ids: Sequence[str]) -> dict[str, bytes | Exception]:
+    async def _read_records(self, caller: Caller, job_ids: Sequence[str]) -> dict[str, str | Exception]:
         """The records by id, each put together once for all who ask for it."""
         now_us, lines = await self._jobs.progress(caller, job_ids)
-        return {
-            job_id: splice_record(job_id, line, now_us=now_us) if isinstance(line, JobLine) else line
-            for job_id, line in zip(job_ids, lines, strict=True)
-        }
+        texts = self._spliced.texts([line for line in lines if isinstance(line, JobLine)], now_us=now_us)
+        refusals = {job_id: line for job_id, line in zip(job_ids, lines, strict=True) if not isinstance(line, JobLine)}
+        return texts | refusals
 
     async def read_rpo_and_rto(self, call: Call) -> Answer:
         found = await self._find(call)
@@ -115,8 +120,8 @@ class ProgressRoutes:
         return list(zip(requested, outcomes, strict=True))
 
 
-def _spell(requested_id: str, record: bytes | Exception, call: Call) -> bytes:
+def _spell(requested_id: str, record: str | Exception, call: Call) -> str:
     """The record with its id as the client spelled it, or what is said of an id that has none."""
-    if isinstance(record, bytes):
+    if isinstance(record, str):
         return respell(record, requested_id)
-    return msgspec.json.encode(render_missing(requested_id, record, call.language))
+    return msgspec.json.encode(render_missing(requested_id, record, call.language)).decode()

@@ -10,7 +10,7 @@ and the figures were written in different transactions:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -20,13 +20,14 @@ import msgspec
 from towline.api.wire.errors import as_api_error, render_failure
 from towline.api.wire.texts import Language
 from towline.api.wire.words import STATUS_WORD, TASK_MODE_WORD
-from towline.domain.jobs import JobStatus
-from towline.domain.progress import Figures, PartProgress, Phase, delay_ms
+from towline.domain.jobs import Failure, JobStatus
+from towline.domain.progress import Figures, PartProgress, Phase, delay_ms, delay_since_us, grown_ms
 from towline.service.ports import JobLine, JobProgress
 
 UNKNOWN: Final = "-1"
 STALE_AFTER_US: Final = 30 * 1_000_000
 """A worker writes about once a second; after this long without a word its estimates are no longer shown."""
+_NEVER_US: Final = 1 << 62
 
 
 class ProgressInfo(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -139,51 +140,101 @@ def render_record(requested_id: str, job: JobLine | JobProgress, *, now_us: int)
     )
 
 
-def splice_record(requested_id: str, job: JobLine, *, now_us: int) -> bytes:
-    """The JSON of `render_record`, put together without the record: for a thousand jobs this is most of the answer.
+class SplicedRecord(msgspec.Struct, frozen=True, gc=False):
+    """The JSON of a job's record at any moment from `from_us` to `until_us`: nothing in it but the delay moves there.
 
-    Every member is a number or a word of ours, and an id that found a job holds no character to escape.
+    Between `head` and `tail` stands the delay, counted from `since_us`; None: `head` is all.
     """
-    _, mode, status, progress, failure = job
-    if failure is not None or progress is None:
-        return msgspec.json.encode(render_record(requested_id, job, now_us=now_us))
+
+    head: str
+    since_us: int | None
+    tail: str
+    from_us: int
+    until_us: int
+
+    def text(self, now_us: int) -> str:
+        if self.since_us is None:
+            return self.head
+        delay = grown_ms(self.since_us, now_us)
+        return f'{self.head}{delay // 1000}","incre_trans_delay_millis":"{delay}{self.tail}'
+
+
+class SplicedRecords:
+    """Records of many jobs as JSON, put together anew only where the line is another object than the last time."""
+
+    def __init__(self, *, max_records: int) -> None:
+        self._max_records = max_records
+        self._known: dict[str, tuple[JobLine, SplicedRecord]] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def texts(self, lines: Iterable[JobLine], *, now_us: int) -> dict[str, str]:
+        """By job. Each is the JSON of `render_record` at that moment."""
+        if len(self._known) > self._max_records:
+            self._known = {}
+        known = self._known
+        texts = {}
+        for line in lines:
+            job_id = line.job_id
+            seen = known.get(job_id)
+            if seen is None or seen[0] is not line or not seen[1].from_us <= now_us <= seen[1].until_us:
+                seen = known[job_id] = line, splice_record(line, now_us=now_us)
+            texts[job_id] = seen[1].text(now_us)
+        return texts
+
+
+def splice_record(job: JobLine, *, now_us: int) -> SplicedRecord:
+    """The JSON of `render_record` at this and other moments, put together without the record.
+
+    For a thousand jobs the record would be most of the answer.
+    """
+    job_id, mode, status, progress, failure = job
     shown = _SHOWN[status]
-    stage = shown.stage or _STAGE_OF_PHASE[progress.phase]
-    percent, work, behind, rates = 100, "", _NO_DELAY, _NO_RATES
-    if stage is Stage.STREAM:
-        if not shown.is_over:
-            delay = delay_ms(progress, now_us=now_us)
-            behind = _NO_DELAY if delay is None else f'"{delay // 1000}","incre_trans_delay_millis":"{delay}"'
-            rows_rate, bytes_rate = _choose_rates(shown, stage, progress, now_us)
-            rates = f'"apply_rows_rate":{rows_rate},"apply_bytes_rate":{bytes_rate}}}'
-    elif stage is Stage.FULL:
-        percent = choose_percent(stage, progress)
-        work = _splice_map(progress.structure, progress.data, progress.index)
-    elif stage is Stage.FULL_OVER:
+    stage = _stage(shown, progress)
+    at_ms, since_us, work, from_us, until_us = 0, None, "", 0, _NEVER_US
+    if progress is not None:
+        at_ms = progress.at_us // 1000
+        if stage is Stage.STREAM:
+            since_us = None if shown.is_over else delay_since_us(progress)
+        elif stage is Stage.FULL:
+            work = _splice_map(progress.structure, progress.data, progress.index)
+        if _is_stale(shown, progress, now_us):
+            from_us = progress.at_us + STALE_AFTER_US + 1
+        elif shown.is_live:
+            until_us = progress.at_us + STALE_AFTER_US
+    if stage is Stage.FULL_OVER:
         work = _splice_map(_DONE_PART, _DONE_PART, _DONE_PART)
-    else:
-        percent = 0
-    return (
-        f'{{"job_id":"{requested_id}","progress":"{percent}","incre_trans_delay":{behind},'
-        f'"task_mode":"{TASK_MODE_WORD[mode]}","transfer_status":"{STATUS_WORD[status]}",'
-        f'"process_time":"{progress.at_us // 1000}",'
-        f'"remaining_time":"{_choose_remaining(shown, stage, progress, now_us=now_us)}",{work}{rates}'
-    ).encode()
+    rows_rate, bytes_rate = _choose_rates(shown, stage, progress, now_us)
+    # Every member but those of a failure is a number or a word of ours, and no id of a job holds a character to escape.
+    head = f'{{"job_id":"{job_id}","progress":"{choose_percent(stage, progress)}","incre_trans_delay":"'
+    tail = (
+        f'","task_mode":"{TASK_MODE_WORD[mode]}","transfer_status":"{STATUS_WORD[status]}","process_time":"{at_ms}",'
+        f'"remaining_time":"{_choose_remaining(shown, stage, progress, now_us=now_us)}",{work}'
+        f'"apply_rows_rate":{rows_rate},"apply_bytes_rate":{bytes_rate}{_splice_failure(failure) if failure else ""}}}'
+    )
+    if since_us is None:
+        head, tail = f"{head}{_NO_DELAY}{tail}", ""
+    return SplicedRecord(head, since_us, tail, from_us, until_us)
 
 
-def respell(record: bytes, requested_id: str) -> bytes:
+def _splice_failure(failure: Failure) -> str:
+    code, message = (msgspec.json.encode(text).decode() for text in render_failure(failure))
+    return f',"error_code":{code},"error_msg":{message}'
+
+
+def respell(record: str, requested_id: str) -> str:
     """The record of a known job with its id as the client spelled it."""
-    return b'{"job_id":"%b%b' % (requested_id.encode(), record[_ID_ENDS:])
+    return f'{{"job_id":"{requested_id}{record[_ID_ENDS:]}'
 
 
-_ID_ENDS: Final = len(b'{"job_id":"') + 36
-_NO_DELAY: Final = f'"{UNKNOWN}","incre_trans_delay_millis":"{UNKNOWN}"'
-_NO_RATES: Final = '"apply_rows_rate":-1,"apply_bytes_rate":-1}'
+_ID_ENDS: Final = len('{"job_id":"') + 36
+_NO_DELAY: Final = f'{UNKNOWN}","incre_trans_delay_millis":"{UNKNOWN}'
 
 
-def splice_answer(records: Sequence[bytes]) -> msgspec.Raw:
+def splice_answer(records: Sequence[str]) -> msgspec.Raw:
     """A `ProgressAnswer` of records that are JSON already."""
-    return msgspec.Raw(b'{"count":%d,"results":[%b]}' % (len(records), b",".join(records)))
+    return msgspec.Raw(f'{{"count":{len(records)},"results":[{",".join(records)}]}}'.encode())
 
 
 def render_missing(requested_id: str, error: BaseException, language: Language) -> ProgressRecord:
@@ -205,7 +256,7 @@ def _stage(shown: _Shown, progress: Figures | None) -> Stage:
 
 def choose_percent(stage: Stage, progress: Figures | None) -> int:
     """Percent of the full phase; 100 exactly when it is over."""
-    if stage in (Stage.FULL_OVER, Stage.STREAM):
+    if stage is Stage.STREAM or stage is Stage.FULL_OVER:
         return 100
     if stage is Stage.NOT_BEGUN or progress is None:
         return 0
