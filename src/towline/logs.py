@@ -17,7 +17,6 @@ _ASSIGNED = re.compile(
     re.IGNORECASE,
 )
 _HIDDEN = "***"
-LEVELS = ("debug", "info", "warning", "error")
 
 
 def configure_logs(level: str = "info") -> None:

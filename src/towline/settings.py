@@ -13,11 +13,11 @@ from pathlib import Path
 from towline.domain.errors import RequestError
 from towline.domain.jobs import DEFAULT_MAX_JOBS
 from towline.domain.nodes import DEFAULT_ZONE
-from towline.logs import LEVELS
 from towline.outside_config import OutsideConfig, read_outside_config
 
 DEFAULT_LISTEN = "127.0.0.1:8080"
 DEFAULT_MAX_WORKERS = 64
+LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,8 @@ def read_settings(
     folder = _absolute(data_dir or _path(environment, "DATA_DIR") or _default_data_dir(environment))
     host, port = _parse_listen(listen or environment.get("TOWLINE_LISTEN") or DEFAULT_LISTEN)
     level = (log_level or environment.get("TOWLINE_LOG_LEVEL") or "info").lower()
-    if level not in LEVELS:
-        raise RequestError(f"the log level is none of {', '.join(LEVELS)}")
+    if level not in LOG_LEVELS:
+        raise RequestError(f"the log level is none of {', '.join(LOG_LEVELS)}")
     certificate = tls_certificate or _path(environment, "TLS_CERTIFICATE")
     key = tls_key or _path(environment, "TLS_KEY")
     if (certificate is None) != (key is None):

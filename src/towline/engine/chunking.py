@@ -130,23 +130,28 @@ class WorkQueue:
 
     Writers of one table hinder each other. The worst case is LOAD DATA into a table with AUTO_INCREMENT under
     innodb_autoinc_lock_mode 1 (MariaDB's default): each statement locks the table against all others of its kind.
+    So all tables are kept going to the end, and none is left for several workers at once.
     """
 
     def __init__(self, groups: Sequence[list[Work]]) -> None:
-        self._waiting: dict[TableName, deque[tuple[int, list[Work]]]] = {}
+        self._waiting: dict[TableName, deque[list[Work]]] = {}
         self._writers: Counter[TableName] = Counter()
-        for number, group in enumerate(groups):
-            self._waiting.setdefault(self._table(group), deque()).append((number, group))
+        self._left_bytes: Counter[TableName] = Counter()
+        for group in groups:
+            table = self._table(group)
+            self._waiting.setdefault(table, deque()).append(group)
+            self._left_bytes[table] += _group_bytes(group)
 
     def take(self) -> list[Work] | None:
-        """The first group of those whose table has the fewest writers; None when no group is left."""
+        """Of the tables with the fewest writers, the first group of the one with most left; None at the end."""
         if not self._waiting:
             return None
-        table = min(self._waiting, key=lambda name: (self._writers[name], self._waiting[name][0][0]))
-        _, group = self._waiting[table].popleft()
+        table = min(self._waiting, key=lambda name: (self._writers[name], -self._left_bytes[name]))
+        group = self._waiting[table].popleft()
         if not self._waiting[table]:
             del self._waiting[table]
         self._writers[table] += 1
+        self._left_bytes[table] -= _group_bytes(group)
         return group
 
     def finish(self, group: list[Work]) -> None:
@@ -156,3 +161,7 @@ class WorkQueue:
     def _table(self, group: list[Work]) -> TableName:
         """Large tables are alone in a group; small ones count by the first of them."""
         return group[0][0].name
+
+
+def _group_bytes(group: list[Work]) -> int:
+    return sum(chunk_bytes(table, chunk) for table, chunk in group)

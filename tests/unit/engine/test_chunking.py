@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from itertools import pairwise
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -94,3 +95,17 @@ def test_workers_share_a_table_only_when_no_other_is_left(sizes: list[int], work
         taken.append(found)
     assert queue.take() is None
     assert sorted(map(id, written)) == sorted(map(id, groups))
+
+
+@pytest.mark.parametrize(("tables", "workers"), [(3, 2), (5, 2), (5, 4)])
+def test_tables_of_one_size_come_to_their_end_together(tables: int, workers: int) -> None:
+    work = [
+        (t, chunk) for n in range(tables) for t in [table(f"t{n}", pages=10_000)] for chunk in plan_chunks(t, 2_000)
+    ]
+    queue = WorkQueue(plan_groups(work))
+    taken = deque(group for _ in range(workers) if (group := queue.take()) is not None)
+    while taken:
+        assert len({group[0][0].name for group in taken}) == len(taken)
+        queue.finish(taken.popleft())
+        if (group := queue.take()) is not None:
+            taken.append(group)

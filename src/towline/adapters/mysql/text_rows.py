@@ -47,8 +47,7 @@ LAST_LINE_END: Final = bytes((LINE_END,))
 _NULL_FIELD = bytes((SEPARATOR, ESCAPE, ord("N")))
 _CONTROL = re.compile(rb"[\x1b-\x1f]")
 HEAD_BYTES: Final = 4
-_HEAD = Struct("<I")
-_LENGTH_MASK = 0xFFFFFF
+_HEAD = Struct("<HB")  # the length's low and high part; the number of the packet does not matter
 _END_PACKET_BYTES = 9
 
 Bytes = Any  # numpy's uint8 array; its types are heavier than they help here
@@ -64,12 +63,13 @@ class PacketScanner:
     def scan(self, buffer: bytearray, end: int) -> None:
         """Take in all packets that lie completely in `buffer[:end]`."""
         position, append, unpack = self.position, self.starts.append, _HEAD.unpack_from
-        while position + HEAD_BYTES <= end:
-            following = position + HEAD_BYTES + (unpack(buffer, position)[0] & _LENGTH_MASK)
-            if following > end:
-                break
+        last = end - HEAD_BYTES
+        while position <= last:
             append(position)
-            position = following
+            low, high = unpack(buffer, position)
+            position += HEAD_BYTES + low + (high << 16)
+        if position > end:
+            position = self.starts.pop()  # it is not all there yet
         self.position = position
 
     def is_ended(self, buffer: bytearray) -> bool:
