@@ -5,9 +5,10 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 
@@ -16,10 +17,13 @@ from tests.integration.mysql.cascading import CASCADES, CASCADING_TABLES
 from tests.servers.mysql import MysqlServer
 from tests.servers.mysql_equality import assert_same_rows
 from tests.servers.mysql_fixtures import MysqlDatabaseFactory
+from towline.adapters.mysql.bookkeeping import fence_off
 from towline.adapters.mysql.connection import connect, parse_url
+from towline.adapters.mysql.ending import bring_code
 from towline.adapters.mysql.sides import remove_traces
-from towline.adapters.mysql.structure_target import MyStructureTarget
-from towline.domain.errors import Side
+from towline.cli.summary import RunLog
+from towline.clock import SystemClock
+from towline.domain.errors import SetupError, Side, TransientError
 from towline.domain.jobs import JobSpec, TaskMode
 from towline.domain.tables import ObjectSelection
 from towline.engine import points
@@ -323,11 +327,14 @@ async def test_triggers_and_events_act_when_the_job_ends(runs: MysqlRuns, keeper
     )
     source, target = parse_url(url_of(runs.source.server)), parse_url(url_of(runs.target))
     spec = JobSpec(JOB_ID, TaskMode.FULL_AND_STREAM, source, target, ObjectSelection())
+    log = RunLog(SystemClock())
     session = await connect(target, purpose="cut-short", side=Side.TARGET)
-    await MyStructureTarget(target, job_id=JOB_ID, epoch=0).enable_events(session)
+    epoch = await fence_off(session, JOB_ID)
+    assert epoch is not None
+    await bring_code(spec, session, epoch=epoch, by_force=False)
     session.terminate()
     for _ in range(2):
-        await remove_traces(spec)
+        await remove_traces(spec, reporter=log)
     assert list(runs.target.fetch_all(triggers)) == [("noted",)]
     assert not runs.target.fetch_all("SHOW DATABASES LIKE 'towline'")
     enabled = {"every `1 day", "later"}
@@ -336,3 +343,113 @@ async def test_triggers_and_events_act_when_the_job_ends(runs: MysqlRuns, keeper
                 sql_mode, status, on_completion, event_comment FROM information_schema.events
                 WHERE event_schema = '{schema}' AND event_name IN ('every `1 day', 'asleep', 'later') ORDER BY 1"""
     assert runs.target.fetch_all(whole) == runs.source.server.fetch_all(whole)
+
+
+def end_spec(runs: MysqlRuns) -> JobSpec:
+    source, target = parse_url(url_of(runs.source.server)), parse_url(url_of(runs.target))
+    selection = ObjectSelection(schemas=frozenset({runs.source.name}))
+    return JobSpec(JOB_ID, TaskMode.FULL_AND_STREAM, source, target, selection)
+
+
+def read_code(server: MysqlServer, schema: str) -> dict[tuple[str, str], tuple[Any, ...]]:
+    """What views, routines, triggers and events are, by kind and name; of triggers of one table in their order."""
+    rows = server.fetch_all(
+        f"""SELECT 'view', table_name, view_definition, definer, '' FROM information_schema.views
+            WHERE table_schema = '{schema}'
+            UNION ALL SELECT 'routine', routine_name, routine_definition, definer, data_type
+            FROM information_schema.routines WHERE routine_schema = '{schema}'
+            UNION ALL SELECT 'trigger', trigger_name, action_statement, action_order, event_object_table
+            FROM information_schema.triggers WHERE trigger_schema = '{schema}'
+            UNION ALL SELECT 'event', event_name, event_definition, status, event_comment
+            FROM information_schema.events WHERE event_schema = '{schema}'"""
+    )
+    return {(kind, name): tuple(rest) for kind, name, *rest in rows}
+
+
+CODE = (
+    "CREATE TABLE audit (n int AUTO_INCREMENT PRIMARY KEY, id int)",
+    *(
+        f"CREATE TRIGGER {name} AFTER INSERT ON t FOR EACH ROW INSERT INTO audit (id) VALUES ({value})"
+        for name, value in (("kept", 1), ("gone", 2), ("replaced", 3))
+    ),
+    *(
+        f"CREATE EVENT {name}_event ON SCHEDULE EVERY 1 DAY STARTS '2037-01-01' {state} DO SELECT 1"
+        for name, state in (
+            *(("kept", ""), ("gone", ""), ("replaced", "COMMENT 'old'"), ("stopped", ""), ("started", "DISABLE")),
+            ("unseen", ""),
+        )
+    ),
+    *(f"CREATE VIEW {name}_view AS SELECT id FROM t" for name in ("kept", "gone", "replaced")),
+    *(f"CREATE FUNCTION {name}_code() RETURNS int DETERMINISTIC RETURN 1" for name in ("kept", "gone", "replaced")),
+)
+CODE_CHANGES = (
+    "DROP TRIGGER gone",
+    "DROP TRIGGER replaced",
+    "CREATE TRIGGER replaced AFTER INSERT ON t FOR EACH ROW INSERT INTO audit (id) VALUES (33)",
+    "CREATE TRIGGER made AFTER INSERT ON t FOR EACH ROW PRECEDES kept INSERT INTO audit (id) VALUES (4)",
+    "DROP EVENT gone_event",
+    "ALTER EVENT replaced_event COMMENT '' DO SELECT 2",
+    "ALTER EVENT stopped_event DISABLE",
+    "ALTER EVENT started_event ENABLE",
+    "CREATE EVENT made_event ON SCHEDULE EVERY 1 DAY STARTS '2037-01-01' DO SELECT 3",
+    "DROP VIEW gone_view",
+    "CREATE OR REPLACE VIEW replaced_view AS SELECT id, v FROM t",
+    "CREATE FUNCTION made_code() RETURNS int DETERMINISTIC RETURN 3",
+    "CREATE VIEW made_view AS SELECT made_code() AS id",
+    "CREATE VIEW broken_view AS SELECT id FROM emptied",
+    "DROP TABLE emptied",
+    "DROP FUNCTION gone_code",
+    "DROP FUNCTION replaced_code",
+    "CREATE FUNCTION replaced_code() RETURNS bigint DETERMINISTIC RETURN 2",
+)
+
+
+async def test_code_at_the_end_is_what_the_source_has_then(runs: MysqlRuns) -> None:
+    schema = runs.source.name
+    runs.source.execute(*CODE)
+    runs.run_until_killed(points.HANDOFF_BEFORE_STREAM)
+    runs.source.execute(*CODE_CHANGES)
+    runs.run_to_the_end()
+    runs.target.execute(f"DROP EVENT `{schema}`.unseen_event")
+    log = RunLog(SystemClock())
+    session = await connect(parse_url(url_of(runs.target)), purpose="cut-short", side=Side.TARGET)
+    epoch = await fence_off(session, JOB_ID)
+    assert epoch is not None
+    await bring_code(end_spec(runs), session, epoch=epoch, by_force=False)
+    session.terminate()
+    await remove_traces(end_spec(runs), reporter=log)
+    expected = read_code(runs.source.server, schema)
+    found = read_code(runs.target, schema)
+    del expected["event", "unseen_event"], expected["view", "broken_view"]
+    left = {
+        name: found.pop(name) for name in (("event", "gone_event"), ("view", "gone_view"), ("routine", "gone_code"))
+    }
+    assert found == expected
+    assert left["event", "gone_event"][1] == "DISABLED"
+    told = {report.name.rpartition(".")[2]: report.reason for report in log.reports}
+    assert "does not have it any more" in told["gone"]
+    assert "stays disabled" in told["gone_event"]
+    assert told["gone_view"] == told["gone_code"] == "stays on the target: the source does not have it any more"
+    assert "emptied" in told["broken_view"]
+    assert not runs.target.fetch_all("SHOW DATABASES LIKE 'towline'")
+
+
+async def test_end_without_the_source_takes_force(runs: MysqlRuns) -> None:
+    schema = runs.source.name
+    runs.source.execute(*CODE)
+    runs.run_until_killed(points.HANDOFF_BEFORE_STREAM)
+    runs.run_to_the_end()
+    log = RunLog(SystemClock())
+    # As after a switch-over, when the name of the source already leads to the target.
+    spec = end_spec(runs)
+    away = replace(spec, source=spec.target)
+    with pytest.raises(SetupError, match="another server"):
+        await remove_traces(away, reporter=log)
+    assert not any(kind == "trigger" for kind, _ in read_code(runs.target, schema))
+    with pytest.raises(TransientError):
+        await remove_traces(replace(spec, source=replace(spec.source, port=1)), reporter=log)
+    assert log.reports == []
+    await remove_traces(away, reporter=log, by_force=True)
+    assert read_code(runs.target, schema) == read_code(runs.source.server, schema)
+    assert "could not be asked" in log.reports[-1].reason
+    assert not runs.target.fetch_all("SHOW DATABASES LIKE 'towline'")

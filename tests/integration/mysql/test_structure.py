@@ -13,6 +13,8 @@ from tests.integration.sample_schemas import MYSQL_SAMPLES
 from tests.servers.mysql import MysqlDatabase, Product
 from tests.servers.mysql_equality import assert_same_rows
 from tests.servers.mysql_fixtures import GetServer, MysqlDatabaseFactory
+from towline.adapters.mysql.ending import bring_code
+from towline.adapters.mysql.source_side import look_at_source
 from towline.adapters.mysql.structure_source import MyStructureSource
 from towline.adapters.mysql.structure_target import MyStructureTarget
 from towline.adapters.mysql.target_side import take_over_target
@@ -216,8 +218,8 @@ async def test_code_that_the_target_refuses_is_told_and_what_is_there_stops_the_
         Endpoint("mysql", each.host, each.port, each.user, each.password) for each in (source.server, server)
     )
     selection = ObjectSelection(schemas=frozenset({source.name}))
-    spec = JobSpec("structure", TaskMode.FULL, here, there, selection)
-    owned = await take_over_target(spec, epoch=None, source_identity="x")
+    spec = JobSpec("structure", TaskMode.FULL_AND_STREAM, here, there, selection)
+    owned = await take_over_target(spec, epoch=None, source_identity=(await look_at_source(spec)).identity)
     target = MyStructureTarget(there, job_id=spec.job_id, epoch=owned.epoch, holds_triggers=True)
     reports: list[StructureReport] = []
     try:
@@ -229,11 +231,16 @@ async def test_code_that_the_target_refuses_is_told_and_what_is_there_stops_the_
         server.execute(f"CREATE VIEW `{source.name}`.good AS SELECT 2 AS two")
         with pytest.raises(TargetNotEmpty, match="good"):
             await target.apply_items([item for item in items if item.name == "good"], on_report=reports.append)
+        server.execute(
+            f"""INSERT INTO towline.table_plan
+                VALUES ('{spec.job_id}', '{source.name}', 't', 1, 1, 1, 1, '', '')"""
+        )
         with pytest.raises(StructureFailed, match="late"):
-            await target.create_held_triggers(owned.session)
+            await bring_code(spec, owned.session, epoch=owned.epoch, by_force=False)
         by_hand = "CREATE TRIGGER late BEFORE INSERT ON t FOR EACH ROW SET NEW.a = 2"
         server.execute(by_hand, database=source.name)
-        await target.create_held_triggers(owned.session)
+        told = await bring_code(spec, owned.session, epoch=owned.epoch, by_force=False)
+        assert told[-1].reason == "exists on the target, and stays as it is there"
     finally:
         await target.close()
         owned.session.terminate()
