@@ -250,6 +250,31 @@ def test_a_value_that_is_cut_is_seen_where_the_target_names_no_warnings(plain_ru
         assert "names 0 of 1 warnings" in outcome["message"]
 
 
+def test_more_remarks_than_the_target_names_do_not_stop_the_job(plain_runs: PlainRuns) -> None:
+    """A MySQL server names 1,024 of them, and the account may not ask for more."""
+    runs = plain_runs
+    runs.run_until_killed(points.HANDOFF_BEFORE_STREAM)
+    rows = ", ".join(f"({number}, {number})" for number in range(10, 4010))
+    runs.source.execute(f"INSERT INTO computed (id, n) VALUES {rows}")
+    runs.run_to_the_end()
+    runs.source.execute("UPDATE computed SET n = n + 1", "DELETE FROM computed WHERE id > 3000")
+    runs.run_to_the_end()
+    assert_same_rows(runs.source.server, runs.target, runs.source.name)
+
+
+def test_a_value_that_is_cut_is_seen_among_more_remarks_than_the_target_names(plain_runs: PlainRuns) -> None:
+    runs = plain_runs
+    runs.source.execute("ALTER TABLE computed ADD v varchar(20)")
+    runs.run_until_killed(points.HANDOFF_BEFORE_STREAM)
+    runs.target.execute(f"ALTER TABLE `{runs.source.name}`.computed MODIFY v varchar(3)")
+    rows = ", ".join(f"({number}, {number}, '{'ab   ' if number == 3999 else 'ab'}')" for number in range(10, 4010))
+    runs.source.execute(f"INSERT INTO computed (id, n, v) VALUES {rows}")
+    outcome = runs.run(conflict_policy="stop")
+    assert outcome["error"] == "UNREPRESENTABLE_VALUE"
+    assert "for column 'v'" in outcome["message"] or "`v`" in outcome["message"]
+    assert runs.target.fetch_all("SELECT table_name, key_values FROM towline.reject") == [("computed", "id=3999")]
+
+
 def test_missing_row_stops_or_is_repaired_by_policy(runs: MysqlRuns) -> None:
     runs.run_until_killed(points.HANDOFF_BEFORE_STREAM)
     runs.target.execute(
