@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pymysql
 import pytest
 
 from tests.fault.mysql_jobs import MysqlRuns
@@ -199,6 +200,74 @@ def test_structure_arrives_or_is_told(runs: MysqlRuns) -> None:
             assert sorted(target.fetch_all(query)) == sorted(source.fetch_all(query)), name
         else:
             assert make_alike(there[name]) == make_alike(here[name]), name
+
+
+PATTERNS = (
+    *("^[a-z]+$", "a.c$", "^a|C$", "(?:b|k)+", "^[^a-c]{2,3}$", "s{2}", "^s", "i?f", "[a-z_.-]+", "^[0-9A-F]{4}$"),
+    *(r"a\\.c", r"^\\(?[0-9]{3}\\)?-[0-9]+$", r"[\\]\\-]", "^$", "^.$", "x$|^.b", "=@%", "it''s", "^[^s]+.$"),
+)
+VALUES = (
+    *("", "abc", "ABC", "aBc", "a.c", "ab\n", "ab\r", "ab\r\n", "ab\u2028", "a\nc", "a\rc", "a\u2028c", "ab\n\n"),
+    *("k", "\u212a", "\u017f", "ss", "\u00df", "\ufb01", "if", "\u0131", "\u0130", "\u00e9", "E\u0301", "\U0001f600"),
+    *(
+        "(123)-45",
+        "123-4",
+        "]",
+        "\\",
+        "00fF",
+        "00FG",
+        "a_b.c-d",
+        "\t",
+        "\x0bc",
+        "it's",
+        "=@%",
+        "s",
+        "S",
+        "\u0085",
+        "xx\f",
+    ),
+)
+
+
+def test_patterns_match_the_same_values_in_both_products(
+    mysql_servers: GetServer, fresh_mysql_database: MysqlDatabaseFactory, tmp_path: Path
+) -> None:
+    """With and without regard to case; the numbers of the columns are those of the patterns."""
+    source, target = fresh_mysql_database(mysql_servers(MYSQL, "first")), mysql_servers(MARIADB, "second")
+    collations = {"ci": "utf8mb4_0900_ai_ci", "accents": "utf8mb4_0900_as_ci", "exact": "utf8mb4_0900_bin"}
+    for name, collation in collations.items():
+        computed = ", ".join(f"g{at} int AS (regexp_like(v, '{each}'))" for at, each in enumerate(PATTERNS))
+        source.execute(f"CREATE TABLE {name} (id int PRIMARY KEY, v varchar(20) COLLATE {collation}, {computed})")
+        with source.connect() as connection, connection.cursor() as cursor:
+            cursor.executemany(f"INSERT INTO {name} (id, v) VALUES (%s, %s)", list(enumerate(VALUES)))
+    source.execute(
+        "CREATE TABLE checked (v varchar(9) PRIMARY KEY, CONSTRAINT small CHECK (NOT regexp_like(v, '[A-C]$')))"
+    )
+    runs = MysqlRuns(source=source, target=target, work_dir=tmp_path, follow=False)
+    try:
+        runs.run_to_the_end()
+        for name in collations:
+            query = f"SELECT * FROM {name} ORDER BY id"
+            assert target.fetch_all(query, database=source.name) == source.fetch_all(query), name
+        with pytest.raises(pymysql.Error, match="small"):
+            target.execute("INSERT INTO checked VALUES ('xa')", database=source.name)
+    finally:
+        target.execute(f"DROP DATABASE IF EXISTS `{source.name}`", "DROP DATABASE IF EXISTS towline")
+
+
+@pytest.mark.parametrize("uncertain", ["v, '^a', 'c'", "v, '[[:alpha:]]'", "v, 'fish'", "concat(v), 'a'", "told, 'a'"])
+def test_pattern_that_may_mean_something_else_stops_the_job_before_the_rows(
+    mysql_servers: GetServer, fresh_mysql_database: MysqlDatabaseFactory, tmp_path: Path, uncertain: str
+) -> None:
+    source, target = fresh_mysql_database(mysql_servers(MYSQL, "first")), mysql_servers(MARIADB, "second")
+    columns = "v varchar(9) PRIMARY KEY, told varchar(9) COLLATE utf8mb4_0900_as_cs"
+    source.execute(f"CREATE TABLE t ({columns}, CHECK (regexp_like({uncertain})))")
+    try:
+        outcome = MysqlRuns(source=source, target=target, work_dir=tmp_path, follow=False).run()
+        assert outcome["error"] == "STRUCTURE_FAILED"
+        assert f"creating table {source.name}.t: Function or expression" in outcome["message"]
+    finally:
+        target.execute(f"DROP DATABASE IF EXISTS `{source.name}`", "DROP DATABASE IF EXISTS towline")
 
 
 async def test_code_that_the_target_refuses_is_told_and_what_is_there_stops_the_job(
