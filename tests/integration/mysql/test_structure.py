@@ -255,6 +255,29 @@ def test_patterns_match_the_same_values_in_both_products(
         target.execute(f"DROP DATABASE IF EXISTS `{source.name}`", "DROP DATABASE IF EXISTS towline")
 
 
+def test_escapes_in_expressions_mean_the_same_in_both_products(
+    mysql_servers: GetServer, fresh_mysql_database: MysqlDatabaseFactory, tmp_path: Path
+) -> None:
+    """MariaDB takes them for others as soon as it opens the table again."""
+    source, target = fresh_mysql_database(mysql_servers(MYSQL, "first")), mysql_servers(MARIADB, "second")
+    source.execute(
+        r"""CREATE TABLE t (id int PRIMARY KEY, k varchar(20) DEFAULT (concat('\\', 'b')),
+           p varchar(9) DEFAULT 'a\\b', g varchar(40) AS (concat(id, 'a\\b''c\n', '', '\'', 'é\\', '_utf8mb4''x\\')),
+           CHECK (k <> 'c\\d'))""",
+        "INSERT INTO t (id) VALUES (1)",
+    )
+    runs = MysqlRuns(source=source, target=target, work_dir=tmp_path, follow=False)
+    try:
+        runs.run_to_the_end()
+        target.execute("FLUSH TABLES", f"INSERT INTO `{source.name}`.t (id) VALUES (2)")
+        source.execute("INSERT INTO t (id) VALUES (2)")
+        assert target.fetch_all("SELECT * FROM t", database=source.name) == source.fetch_all("SELECT * FROM t")
+        with pytest.raises(pymysql.Error, match="t_chk_1"):
+            target.execute(rf"INSERT INTO `{source.name}`.t (id, k) VALUES (3, 'c\\d')")
+    finally:
+        target.execute(f"DROP DATABASE IF EXISTS `{source.name}`", "DROP DATABASE IF EXISTS towline")
+
+
 @pytest.mark.parametrize("uncertain", ["v, '^a', 'c'", "v, '[[:alpha:]]'", "v, 'fish'", "concat(v), 'a'", "told, 'a'"])
 def test_pattern_that_may_mean_something_else_stops_the_job_before_the_rows(
     mysql_servers: GetServer, fresh_mysql_database: MysqlDatabaseFactory, tmp_path: Path, uncertain: str

@@ -34,6 +34,7 @@ _CHECK: Final = re.compile(rf"\s*CONSTRAINT {NAME} CHECK ")
 _CHARSET: Final = re.compile(r" CHARACTER SET (\w+)")
 _TABLE_CHARSET: Final = re.compile(r" DEFAULT CHARSET=(\w+)")
 _COLLATION: Final = re.compile(r"\bCOLLATE[ =](\w+)")
+_ESCAPED_TEXT: Final = re.compile(rf"_utf8mb4(?P<text>'(?=[^'\\]*+(?:\\|''))(?:[^'\\]|''|\\.)*+')|{QUOTED}", re.DOTALL)
 _WITHOUT_COLLATION: Final = re.compile(
     rf"{QUOTED}|(?P<words> (?:DEFAULT CHARSET=|CHARACTER SET )(?P<charset>utf8mb4|utf8|ucs2|utf16|utf32)\b)(?! COLLATE)"
 )
@@ -72,7 +73,7 @@ def adapt_table(text: str, source: Flavor, target: Flavor) -> tuple[str, tuple[F
         body, tail = [_say_collations(line) for line in body], _say_collations(tail)
     if target.is_mariadb and not source.is_mariadb:
         texts, exact = _find_texts(body, tail)
-        body = [say_regexps(line, texts, exact) for line in body]
+        body = [_say_escapes_once(say_regexps(line, texts, exact)) for line in body]
     adapting = _Adapting(source, target, _TABLE_CHARSET.search(_QUOTED.sub("", tail)))
     kept = [line for each in body if (line := adapting.definition(each)) is not None]
     tail = adapting.options(tail)
@@ -224,6 +225,14 @@ class _Adapting:
 
     def _tell(self, kind: str, part: str, why: str) -> None:
         self.findings.append((kind, part, why))
+
+
+def _say_escapes_once(line: str) -> str:
+    """MariaDB reads the escapes of a text with its character set twice, when it opens the table again.
+
+    The session's character set is the same one.
+    """
+    return _ESCAPED_TEXT.sub(lambda match: match["text"] or match[0], line)
 
 
 def _find_texts(body: Sequence[str], tail: str) -> tuple[frozenset[str], frozenset[str]]:
