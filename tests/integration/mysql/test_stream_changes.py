@@ -5,7 +5,9 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -20,10 +22,11 @@ from tests.servers.mysql_fixtures import MysqlDatabaseFactory
 from towline.adapters.mysql.bookkeeping import fence_off
 from towline.adapters.mysql.connection import connect, parse_url
 from towline.adapters.mysql.ending import bring_code
+from towline.adapters.mysql.session import Session
 from towline.adapters.mysql.sides import remove_traces
 from towline.cli.summary import RunLog
 from towline.clock import SystemClock
-from towline.domain.errors import SetupError, Side, TransientError
+from towline.domain.errors import ConnectionLost, SetupError, Side, TransientError
 from towline.domain.jobs import JobSpec, TaskMode
 from towline.domain.tables import ObjectSelection
 from towline.engine import points
@@ -418,8 +421,8 @@ CODE_CHANGES = (
     "ALTER EVENT started_event ENABLE",
     "CREATE EVENT made_event ON SCHEDULE EVERY 1 DAY STARTS '2037-01-01' DO SELECT 3",
     "DROP VIEW gone_view",
-    "CREATE OR REPLACE VIEW replaced_view AS SELECT id, v FROM t",
     "CREATE FUNCTION made_code() RETURNS int DETERMINISTIC RETURN 3",
+    "CREATE OR REPLACE VIEW replaced_view AS SELECT id, v, made_code() AS made FROM t",
     "CREATE VIEW made_view AS SELECT made_code() AS id",
     "CREATE VIEW broken_view AS SELECT id FROM emptied",
     "DROP TABLE emptied",
@@ -429,7 +432,33 @@ CODE_CHANGES = (
 )
 
 
-async def test_code_at_the_end_is_what_the_source_has_then(runs: MysqlRuns) -> None:
+async def end_cut_short(spec: JobSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end, whose line breaks again and again, each time some statements later."""
+    execute = Session.execute
+    left = 0
+
+    async def execute_some(session: Session, *arguments: Any, **options: Any) -> int:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ConnectionLost("cut short", side=Side.TARGET)
+        return await execute(session, *arguments, **options)
+
+    for limit in count(1, 5):
+        session = await connect(spec.target, purpose="cut-short", side=Side.TARGET)
+        epoch = await fence_off(session, JOB_ID)
+        assert epoch is not None
+        left = limit
+        with monkeypatch.context() as patched, suppress(ConnectionLost):
+            patched.setattr(Session, "execute", execute_some)
+            await bring_code(spec, session, epoch=epoch, by_force=False)
+            break
+        session.terminate()
+    session.terminate()
+    assert limit > 30
+
+
+async def test_code_at_the_end_is_what_the_source_has_then(runs: MysqlRuns, monkeypatch: pytest.MonkeyPatch) -> None:
     schema = runs.source.name
     runs.source.execute(*CODE)
     runs.run_until_killed(points.HANDOFF_BEFORE_STREAM)
@@ -437,11 +466,7 @@ async def test_code_at_the_end_is_what_the_source_has_then(runs: MysqlRuns) -> N
     runs.run_to_the_end()
     runs.target.execute(f"DROP EVENT `{schema}`.unseen_event")
     log = RunLog(SystemClock())
-    session = await connect(parse_url(url_of(runs.target)), purpose="cut-short", side=Side.TARGET)
-    epoch = await fence_off(session, JOB_ID)
-    assert epoch is not None
-    await bring_code(end_spec(runs), session, epoch=epoch, by_force=False)
-    session.terminate()
+    await end_cut_short(end_spec(runs), monkeypatch)
     await remove_traces(end_spec(runs), reporter=log)
     expected = read_code(runs.source.server, schema)
     found = read_code(runs.target, schema)

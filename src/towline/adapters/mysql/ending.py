@@ -189,16 +189,23 @@ class _Ending:
     ) -> None:
         session, job_id = self._session, self._spec.job_id
         found = find_difference(remembered, now)
+        # In the source's order: what is changed may need what is new, and triggers fire as they come.
+        places = {_name(item): last_number + 1 + at for at, item in enumerate(now)}
         await session.execute(BEGIN)
         await require_epoch(session, job_id, self._epoch)  # I6
-        for item in (*found.changed, *found.switched):
-            await session.execute(
-                f"""UPDATE towline.structure_item SET statements = %s{", done_at = NULL" * (item in found.changed)}
-                    WHERE job_id = %s AND number = %s""",
-                json.dumps(item.statements),
-                job_id,
-                item.number,
-            )
+        for item in found.changed:
+            if item.kind != "TRIGGER":
+                await session.execute(
+                    """UPDATE towline.structure_item SET number = %s, statements = %s, done_at = NULL
+                       WHERE job_id = %s AND number = %s""",
+                    places[_name(item)],
+                    json.dumps(item.statements),
+                    job_id,
+                    item.number,
+                )
+        for item in found.switched:
+            update = "UPDATE towline.structure_item SET statements = %s WHERE job_id = %s AND number = %s"
+            await session.execute(update, json.dumps(item.statements), job_id, item.number)
         for item in found.gone:
             delete = "DELETE FROM towline.structure_item WHERE job_id = %s AND number = %s"
             await session.execute(delete, job_id, item.number)
@@ -206,11 +213,9 @@ class _Ending:
             reason = reasons.get((item.kind, name), _GONE.get(item.kind, _STAYS))
             await insert_report(session, job_id, StructureReport(item.kind, name, reason))
         if self._follows:
-            # All triggers anew: their order is that in which they fire.
             await session.execute("DELETE FROM towline.structure_item WHERE job_id = %s AND kind = 'TRIGGER'", job_id)
             new = [item for item in now if item in found.new or item.kind == "TRIGGER"]
-            numbered = [replace(item, number=last_number + 1 + at) for at, item in enumerate(new)]
-            await insert_items(session, job_id, numbered)
+            await insert_items(session, job_id, [replace(item, number=places[_name(item)]) for item in new])
         await session.execute("COMMIT")
 
     async def make_changed(self) -> None:
