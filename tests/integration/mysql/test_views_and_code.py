@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,7 +53,9 @@ def spec_of(source: MysqlDatabase, target: MysqlServer, mode: TaskMode = TaskMod
     return JobSpec("definers", mode, endpoint_of(source.server), endpoint_of(target), selection)
 
 
-async def make(spec: JobSpec, work_dir: Path, *, is_whole: bool = True) -> list[StructureReport]:
+async def make(
+    spec: JobSpec, work_dir: Path, *, is_whole: bool = True, meanwhile: Callable[[], None] = lambda: None
+) -> list[StructureReport]:
     """All objects on the target, and the job's end, its copy over or not; what the job's history has of them then."""
     log = RunLog(SystemClock())
     sides = await open_sides(spec, epoch=None, work_dir=work_dir)
@@ -65,6 +67,7 @@ async def make(spec: JobSpec, work_dir: Path, *, is_whole: bool = True) -> list[
         await sides.copy_target.save_plan([TablePlan(table.name, 1, 1, 1, 1, "") for table in tables])
         if is_whole:
             await sides.copy_target.mark_complete()
+        meanwhile()
     finally:
         await sides.close()
         await remove_traces(spec, reporter=log)
@@ -141,3 +144,21 @@ async def test_events_of_a_copy_under_another_name_are_enabled_at_its_end(
     finally:
         mysql_server_second.execute(f"DROP DATABASE IF EXISTS `{there}`")
     assert found == {"e": "ENABLED" if is_whole else "DISABLED", "eg": "DISABLED"}
+
+
+async def test_a_copy_looks_at_its_events_alone_when_it_ends(
+    source: MysqlDatabase, mysql_server_second: MysqlServer, tmp_path: Path
+) -> None:
+    """Applications may work with its other code by then."""
+    starts = "ON SCHEDULE EVERY 1 DAY STARTS '2037-01-01'"
+    changes = (
+        *(f"ALTER DEFINER = {KEEPER} EVENT e DISABLE", f"CREATE EVENT made {starts} DO SELECT 1"),
+        *("DROP PROCEDURE p", "CREATE PROCEDURE p() SELECT 2", "DROP TRIGGER tr", "DROP VIEW w"),
+    )
+    there = mysql_server_second
+    await make(spec_of(source, there), tmp_path, meanwhile=lambda: source.execute(*changes))
+    states = f"SELECT event_name, status FROM information_schema.events WHERE event_schema = '{source.name}'"
+    assert dict(there.fetch_all(states)) == {"e": "DISABLED", "eg": "ENABLED"}
+    assert read_owners(there, source.name) == OWNERS
+    body = f"SELECT routine_definition FROM information_schema.routines WHERE routine_schema = '{source.name}'"
+    assert "SELECT 1" in {row[0] for row in there.fetch_all(body)}
