@@ -328,8 +328,13 @@ def _judge_code(facts: SourceFacts) -> PrecheckItem:
     item = "srcTriggerAndEventCheck"
     if not facts.code:
         return _passed(item)
-    message = "Triggers come to the target when the job ends; events are created disabled, and enabled then."
-    remedy = "End the job before applications write to the target; events need event_scheduler = ON there."
+    message = (
+        "Triggers come to the target when the job ends, as they are on the source then; events act there from then on."
+    )
+    remedy = (
+        "Leave both on the source until the job has ended, and end it before applications write to the target; events"
+        " need event_scheduler = ON there."
+    )
     return _warning(item, _PARAMS, "SRC_HAS_TRIGGERS_OR_EVENTS", message, remedy)
 
 
