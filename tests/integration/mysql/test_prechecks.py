@@ -125,9 +125,13 @@ async def test_what_the_other_product_does_not_know(
         else "CREATE TABLE t (id int PRIMARY KEY, a int, KEY sums ((id + a)), UNIQUE KEY differences (a, (id - a)))"
     )
     collation = "utf8mb4_general_nopad_ci" if is_mariadb else "utf8mb4_ja_0900_as_cs"
-    mysql_database.execute(f"CREATE TABLE texts (c varchar(9) CHARACTER SET utf8mb4 COLLATE {collation})")
+    own = "utf8mb4_unicode_nopad_ci" if is_mariadb else "utf8mb4_da_0900_ai_ci"
+    mysql_database.execute(
+        f"CREATE TABLE texts (c varchar(9) CHARACTER SET utf8mb4 COLLATE {collation})",
+        f"ALTER DATABASE `{mysql_database.name}` COLLATE {own}",
+    )
     items = {item.item: item for item in await run_prechecks(spec)}
-    assert collation in items["dbCharacterSetConsistency"].message
+    assert items["dbCharacterSetConsistency"].message.endswith(f": {', '.join(sorted([collation, own]))}.")
     assert items["srcSystemVersioningCheck"].reason == ("SRC_HAS_SYSTEM_VERSIONING" if is_mariadb else "")
     item = items["dstFeaturesMeetRequirement"]
     name = mysql_database.name

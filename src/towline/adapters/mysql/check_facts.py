@@ -220,6 +220,9 @@ async def read_source(
         f"""SELECT table_schema, table_name, coalesce(engine, ''), coalesce(table_collation, '')
             FROM information_schema.tables WHERE table_schema IN ({listed}) AND table_type <> 'VIEW'"""
     )
+    defaults = await session.query(
+        f"SELECT default_collation_name FROM information_schema.schemata WHERE schema_name IN ({listed})"
+    )
     parents = await session.query(
         f"""SELECT DISTINCT constraint_schema, table_name, unique_constraint_schema, referenced_table_name
             FROM information_schema.referential_constraints WHERE constraint_schema IN ({listed})"""
@@ -250,7 +253,8 @@ async def read_source(
         int(code or 0),
         definers,
         int(unreadable or 0),
-        frozenset(row[3] for row in engines if row[3])
+        frozenset(str(row[0]) for row in defaults)
+        | frozenset(row[3] for row in engines if row[3])
         | {collation for *row, collation in of_columns if TableName(*row) in chosen},
         tuple(sorted(selection.schemas - set(schemas)) + sorted(map(str, selection.tables - there))),
         tuple(name for name in cascading if name in chosen),
