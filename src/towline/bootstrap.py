@@ -25,7 +25,7 @@ class _Pair(Protocol):
     """What a pair of database families offers."""
 
     async def open_sides(self, spec: JobSpec, *, epoch: int | None, work_dir: Path) -> Sides: ...
-    async def remove_traces(self, spec: JobSpec) -> None: ...
+    async def remove_traces(self, spec: JobSpec, *, reporter: Reporter, by_force: bool = False) -> None: ...
     async def run_prechecks(self, spec: JobSpec) -> list[PrecheckItem]: ...
     async def check_joining(self, spec: JobSpec) -> list[PrecheckItem]: ...
 
@@ -115,9 +115,9 @@ def opening_without_lease(spec: JobSpec, work_dir: Path) -> Callable[[], Awaitab
     return open_again
 
 
-async def remove_traces(spec: JobSpec) -> None:
-    """Drop what the job owns on both databases; safe to repeat."""
-    await _pair(spec).remove_traces(spec)
+async def remove_traces(spec: JobSpec, *, reporter: Reporter, by_force: bool = False) -> None:
+    """Drop what the job owns on both databases; safe to repeat. The reporter hears what the end has left otherwise."""
+    await _pair(spec).remove_traces(spec, reporter=reporter, by_force=by_force)
 
 
 async def run_job(
@@ -177,8 +177,8 @@ class DatabaseProbes:
     async def check_joining(self, spec: JobSpec) -> list[PrecheckItem]:
         return await _pair(spec).check_joining(spec)
 
-    async def remove_traces(self, spec: JobSpec) -> None:
-        await remove_traces(spec)
+    async def remove_traces(self, spec: JobSpec, *, reporter: Reporter, by_force: bool = False) -> None:
+        await remove_traces(spec, reporter=reporter, by_force=by_force)
 
 
 def _shared_family(*endpoints: Endpoint) -> _Family:

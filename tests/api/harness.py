@@ -29,6 +29,7 @@ from towline.domain.prechecks import PrecheckItem, Verdict
 from towline.domain.progress import Progress
 from towline.domain.structure import StructureEntry
 from towline.domain.tables import ObjectSelection, RowFilter
+from towline.engine.ports import Reporter
 from towline.service.identity import IdentityService
 from towline.service.jobs import JobService
 from towline.service.ports import Caller, Clock, Credentials, Job, JobEdit
@@ -103,7 +104,7 @@ class PlayedDatabases:
 
     async def check_row_filter(self, source: Endpoint, wish: RowFilter, *, follow: bool) -> None: ...
 
-    async def remove_traces(self, spec: JobSpec) -> None: ...
+    async def remove_traces(self, spec: JobSpec, *, reporter: Reporter, by_force: bool = False) -> None: ...
 
 
 @dataclass

@@ -64,6 +64,7 @@ COMMON_SETTINGS = {
 MYSQL_SETTINGS = {
     "gtid_mode": "ON",
     "enforce_gtid_consistency": "ON",
+    "loose_log_slave_updates": "ON",  # the default of newer ones, which do not all know this name
     "loose_mysqlx": "OFF",
     "innodb_doublewrite": "OFF",
     "loose_innodb_redo_log_capacity": "67108864",

@@ -184,13 +184,13 @@ async def run_order(order: Order, display: Display) -> int:
             if order.is_end:
                 for mode in (TaskMode.FULL, TaskMode.FULL_AND_STREAM):
                     # Without caring whether the unfinished run had --follow.
-                    await bootstrap.remove_traces(await _identify(order, mode))
+                    await bootstrap.remove_traces(await _identify(order, mode), reporter=log)
                 display.say("Nothing of this migration is left on either server but the copied objects themselves.")
                 return 0
             _require_passed(await bootstrap.DatabaseProbes().run_prechecks(spec), display)
             result = await _run(spec, order, wish, log, display)
             if result is not RunResult.STOPPED:
-                await bootstrap.remove_traces(spec)
+                await bootstrap.remove_traces(spec, reporter=log)
     except TowlineError as error:
         display.close()
         if isinstance(display, JsonDisplay):

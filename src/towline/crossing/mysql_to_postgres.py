@@ -31,7 +31,7 @@ from towline.domain.jobs import Endpoint, JobSpec, TaskMode
 from towline.domain.positions import Position
 from towline.domain.prechecks import PrecheckItem
 from towline.domain.tables import Table, TableName
-from towline.engine.ports import Checkpoint, Sides, StreamSides
+from towline.engine.ports import Checkpoint, Reporter, Sides, StreamSides
 
 
 class MysqlToPostgres:
@@ -52,7 +52,7 @@ class MysqlToPostgres:
         # Its positions are all `BinlogPosition`: the engine gives back only positions that came from this side.
         return cast(Sides, sides)
 
-    async def remove_traces(self, spec: JobSpec) -> None:
+    async def remove_traces(self, spec: JobSpec, *, reporter: Reporter, by_force: bool = False) -> None:
         """Drop the job's bookkeeping on the target; the source holds nothing. Safe to repeat."""
         await forget_job(spec)
 

@@ -40,7 +40,7 @@ from towline.domain.errors import Side, SnapshotLost, SourceChanged
 from towline.domain.jobs import JobSpec
 from towline.domain.prechecks import PrecheckItem
 from towline.domain.tables import NameMap, ObjectSelection, Table, TableName, TableRename
-from towline.engine.ports import Chunk, CopySource, Sides, SnapshotFact, StreamSides
+from towline.engine.ports import Chunk, CopySource, Reporter, Sides, SnapshotFact, StreamSides
 
 
 class CrossSides(PgSourceSide, MyTargetSide):
@@ -209,7 +209,7 @@ class PostgresToMysql:
     async def open_sides(self, spec: JobSpec, *, epoch: int | None, work_dir: Path) -> Sides:
         return await open_sides(spec, epoch=epoch, work_dir=work_dir)
 
-    async def remove_traces(self, spec: JobSpec) -> None:
+    async def remove_traces(self, spec: JobSpec, *, reporter: Reporter, by_force: bool = False) -> None:
         await remove_traces(spec)
 
     async def run_prechecks(self, spec: JobSpec) -> list[PrecheckItem]:

@@ -32,6 +32,7 @@ from towline.domain.progress import Figures, Progress
 from towline.domain.structure import StructureEntry
 from towline.domain.tables import ObjectSelection, RowFilter
 from towline.engine.ports import Clock as Clock
+from towline.engine.ports import Reporter
 
 T = TypeVar("T")
 
@@ -264,8 +265,12 @@ class Probes(Protocol):
         """Raises: RowFilterRefused."""
         ...
 
-    async def remove_traces(self, spec: JobSpec) -> None:
-        """Drop the job's slot, publication and bookkeeping on both sides; safe to repeat."""
+    async def remove_traces(self, spec: JobSpec, *, reporter: Reporter, by_force: bool = False) -> None:
+        """Drop the job's slot, publication and bookkeeping on both sides; safe to repeat.
+
+        The reporter has what the end does not leave as on the source before anything is forgotten. `by_force`: what
+        only the source could tell is done without.
+        """
         ...
 
 

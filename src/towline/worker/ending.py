@@ -11,9 +11,10 @@ import structlog
 
 from towline.domain.errors import TowlineError, TransientError
 from towline.domain.jobs import Failure, JobSpec, JobStatus
-from towline.engine.ports import Clock
+from towline.engine.ports import Clock, Reporter
 from towline.service.decisions import as_failure, find_missing_parts
 from towline.service.ports import Job, JobEdit, Lease, Probes, Wanted, WorkStore
+from towline.worker.reporting import StoreReporter
 
 log = structlog.get_logger(__name__)
 
@@ -24,13 +25,18 @@ _RETRY_DELAYS_S = (1.0, 3.0)
 async def end_job(store: WorkStore, probes: Probes, lease: Lease, *, clock: Clock, work_dir: Path) -> None:
     """Take the job from ENDING to ENDED, or to END_FAILED with the reason. Safe to repeat after a crash.
 
-    With force an unreachable database does not stop the end; what is left there is named in the history.
+    With force an unreachable database does not stop the end; what is left there is named in the history, as is all that
+    the end does not leave as it is on the source.
 
     Raises:
         LeaseLost: somebody else goes on with it.
     """
     spec = await store.load_spec(lease.job_id)
-    failure = None if find_missing_parts(spec.source, spec.target) else await _remove_traces(probes, spec)
+    job = await store.load_job(lease.job_id)
+    failure = None
+    if not find_missing_parts(spec.source, spec.target):
+        reporter = StoreReporter(store, lease)
+        failure = await _remove_traces(probes, spec, reporter, by_force=job.wanted is Wanted.FORCE_END)
     await asyncio.to_thread(shutil.rmtree, work_dir, ignore_errors=True)
     job = await store.load_job(lease.job_id)
     if failure is not None and job.wanted is Wanted.FORCE_END:
@@ -40,11 +46,11 @@ async def end_job(store: WorkStore, probes: Probes, lease: Lease, *, clock: Cloc
     log.info("job_ended", job_id=lease.job_id, is_clean=failure is None)
 
 
-async def _remove_traces(probes: Probes, spec: JobSpec) -> Failure | None:
+async def _remove_traces(probes: Probes, spec: JobSpec, reporter: Reporter, *, by_force: bool) -> Failure | None:
     for delay_s in (*_RETRY_DELAYS_S, None):
         try:
             async with asyncio.timeout(ATTEMPT_TIMEOUT_S):
-                await probes.remove_traces(spec)
+                await probes.remove_traces(spec, reporter=reporter, by_force=by_force)
             return None
         except TimeoutError:
             return as_failure(TransientError(f"the databases did not answer within {ATTEMPT_TIMEOUT_S:.0f} s"))

@@ -17,6 +17,7 @@ from tests.servers.mysql import MysqlDatabase, MysqlServer
 from tests.servers.mysql_fixtures import MysqlDatabaseFactory
 from towline.adapters.mysql.connection import parse_url
 from towline.adapters.mysql.sides import MySides, open_sides, remove_traces
+from towline.cli.summary import RunLog
 from towline.domain.jobs import JobSpec, TaskMode
 from towline.domain.tables import ObjectSelection
 from towline.engine.ports import StreamFigures, StreamGoal, TablePlan
@@ -87,7 +88,7 @@ async def stream(
     switches.stop()
     await asyncio.wait_for(task, TIMEOUT_S)
     await sides.close()
-    await remove_traces(spec)
+    await remove_traces(spec, reporter=RunLog(SystemClock()))
     target.drop()
 
 

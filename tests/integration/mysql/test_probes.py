@@ -15,6 +15,8 @@ from towline.adapters.mysql.accounts import ensure_accounts, read_accounts
 from towline.adapters.mysql.parameters import read_parameters, write_parameters
 from towline.adapters.mysql.sides import open_sides, remove_traces
 from towline.adapters.mysql.structure_view import read_structure
+from towline.cli.summary import RunLog
+from towline.clock import SystemClock
 from towline.domain.accounts import AccountWish
 from towline.domain.errors import ParameterRefused
 from towline.domain.jobs import JobSpec, TaskMode
@@ -82,7 +84,7 @@ async def test_accounts_come_with_their_passwords_and_what_they_may_do(
         entries = await read_structure(spec.target, spec.job_id)
     finally:
         await sides.close()
-        await remove_traces(spec)
+        await remove_traces(spec, reporter=RunLog(SystemClock()))
     assert len(entries) == len(items)
     assert all(entry.is_made for entry in entries)
     assert await read_structure(spec.target, spec.job_id) == []
@@ -118,7 +120,7 @@ async def test_what_is_reported_of_the_structure_is_remembered_once(
             await sides.close()
             mysql_server_second.execute("UPDATE towline.structure_item SET done_at = NULL WHERE job_id = 'accounts'")
     finally:
-        await remove_traces(spec)
+        await remove_traces(spec, reporter=RunLog(SystemClock()))
     assert [(report.kind, report.name) for report in heard] == [("GRANT", "grant nobody")]
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 
@@ -16,10 +19,14 @@ from tests.integration.mysql.cascading import CASCADES, CASCADING_TABLES
 from tests.servers.mysql import MysqlServer
 from tests.servers.mysql_equality import assert_same_rows
 from tests.servers.mysql_fixtures import MysqlDatabaseFactory
+from towline.adapters.mysql.bookkeeping import fence_off
 from towline.adapters.mysql.connection import connect, parse_url
+from towline.adapters.mysql.ending import bring_code
+from towline.adapters.mysql.session import Session
 from towline.adapters.mysql.sides import remove_traces
-from towline.adapters.mysql.structure_target import MyStructureTarget
-from towline.domain.errors import Side
+from towline.cli.summary import RunLog
+from towline.clock import SystemClock
+from towline.domain.errors import ConnectionLost, SetupError, Side, TransientError
 from towline.domain.jobs import JobSpec, TaskMode
 from towline.domain.tables import ObjectSelection
 from towline.engine import points
@@ -246,6 +253,31 @@ def test_a_value_that_is_cut_is_seen_where_the_target_names_no_warnings(plain_ru
         assert "names 0 of 1 warnings" in outcome["message"]
 
 
+def test_more_remarks_than_the_target_names_do_not_stop_the_job(plain_runs: PlainRuns) -> None:
+    """A MySQL server names 1,024 of them, and the account may not ask for more."""
+    runs = plain_runs
+    runs.run_until_killed(points.HANDOFF_BEFORE_STREAM)
+    rows = ", ".join(f"({number}, {number})" for number in range(10, 4010))
+    runs.source.execute(f"INSERT INTO computed (id, n) VALUES {rows}")
+    runs.run_to_the_end()
+    runs.source.execute("UPDATE computed SET n = n + 1", "DELETE FROM computed WHERE id > 3000")
+    runs.run_to_the_end()
+    assert_same_rows(runs.source.server, runs.target, runs.source.name)
+
+
+def test_a_value_that_is_cut_is_seen_among_more_remarks_than_the_target_names(plain_runs: PlainRuns) -> None:
+    runs = plain_runs
+    runs.source.execute("ALTER TABLE computed ADD v varchar(20)")
+    runs.run_until_killed(points.HANDOFF_BEFORE_STREAM)
+    runs.target.execute(f"ALTER TABLE `{runs.source.name}`.computed MODIFY v varchar(3)")
+    rows = ", ".join(f"({number}, {number}, '{'ab   ' if number == 3999 else 'ab'}')" for number in range(10, 4010))
+    runs.source.execute(f"INSERT INTO computed (id, n, v) VALUES {rows}")
+    outcome = runs.run(conflict_policy="stop")
+    assert outcome["error"] == "UNREPRESENTABLE_VALUE"
+    assert "for column 'v'" in outcome["message"] or "`v`" in outcome["message"]
+    assert runs.target.fetch_all("SELECT table_name, key_values FROM towline.reject") == [("computed", "id=3999")]
+
+
 def test_missing_row_stops_or_is_repaired_by_policy(runs: MysqlRuns) -> None:
     runs.run_until_killed(points.HANDOFF_BEFORE_STREAM)
     runs.target.execute(
@@ -323,11 +355,14 @@ async def test_triggers_and_events_act_when_the_job_ends(runs: MysqlRuns, keeper
     )
     source, target = parse_url(url_of(runs.source.server)), parse_url(url_of(runs.target))
     spec = JobSpec(JOB_ID, TaskMode.FULL_AND_STREAM, source, target, ObjectSelection())
+    log = RunLog(SystemClock())
     session = await connect(target, purpose="cut-short", side=Side.TARGET)
-    await MyStructureTarget(target, job_id=JOB_ID, epoch=0).enable_events(session)
+    epoch = await fence_off(session, JOB_ID)
+    assert epoch is not None
+    await bring_code(spec, session, epoch=epoch, by_force=False)
     session.terminate()
     for _ in range(2):
-        await remove_traces(spec)
+        await remove_traces(spec, reporter=log)
     assert list(runs.target.fetch_all(triggers)) == [("noted",)]
     assert not runs.target.fetch_all("SHOW DATABASES LIKE 'towline'")
     enabled = {"every `1 day", "later"}
@@ -336,3 +371,135 @@ async def test_triggers_and_events_act_when_the_job_ends(runs: MysqlRuns, keeper
                 sql_mode, status, on_completion, event_comment FROM information_schema.events
                 WHERE event_schema = '{schema}' AND event_name IN ('every `1 day', 'asleep', 'later') ORDER BY 1"""
     assert runs.target.fetch_all(whole) == runs.source.server.fetch_all(whole)
+
+
+def end_spec(runs: MysqlRuns) -> JobSpec:
+    source, target = parse_url(url_of(runs.source.server)), parse_url(url_of(runs.target))
+    selection = ObjectSelection(schemas=frozenset({runs.source.name}))
+    return JobSpec(JOB_ID, TaskMode.FULL_AND_STREAM, source, target, selection)
+
+
+def read_code(server: MysqlServer, schema: str) -> dict[tuple[str, str], tuple[Any, ...]]:
+    """What views, routines, triggers and events are, by kind and name; of triggers of one table in their order."""
+    rows = server.fetch_all(
+        f"""SELECT 'view', table_name, view_definition, definer, '' FROM information_schema.views
+            WHERE table_schema = '{schema}'
+            UNION ALL SELECT 'routine', routine_name, routine_definition, definer, data_type
+            FROM information_schema.routines WHERE routine_schema = '{schema}'
+            UNION ALL SELECT 'trigger', trigger_name, action_statement, action_order, event_object_table
+            FROM information_schema.triggers WHERE trigger_schema = '{schema}'
+            UNION ALL SELECT 'event', event_name, event_definition, status, event_comment
+            FROM information_schema.events WHERE event_schema = '{schema}'"""
+    )
+    return {(kind, name): tuple(rest) for kind, name, *rest in rows}
+
+
+CODE = (
+    "CREATE TABLE audit (n int AUTO_INCREMENT PRIMARY KEY, id int)",
+    *(
+        f"CREATE TRIGGER {name} AFTER INSERT ON t FOR EACH ROW INSERT INTO audit (id) VALUES ({value})"
+        for name, value in (("kept", 1), ("gone", 2), ("replaced", 3))
+    ),
+    *(
+        f"CREATE EVENT {name}_event ON SCHEDULE EVERY 1 DAY STARTS '2037-01-01' {state} DO SELECT 1"
+        for name, state in (
+            *(("kept", ""), ("gone", ""), ("replaced", "COMMENT 'old'"), ("stopped", ""), ("started", "DISABLE")),
+            ("unseen", ""),
+        )
+    ),
+    *(f"CREATE VIEW {name}_view AS SELECT id FROM t" for name in ("kept", "gone", "replaced")),
+    *(f"CREATE FUNCTION {name}_code() RETURNS int DETERMINISTIC RETURN 1" for name in ("kept", "gone", "replaced")),
+)
+CODE_CHANGES = (
+    "DROP TRIGGER gone",
+    "DROP TRIGGER replaced",
+    "CREATE TRIGGER replaced AFTER INSERT ON t FOR EACH ROW INSERT INTO audit (id) VALUES (33)",
+    "CREATE TRIGGER made AFTER INSERT ON t FOR EACH ROW PRECEDES kept INSERT INTO audit (id) VALUES (4)",
+    "DROP EVENT gone_event",
+    "ALTER EVENT replaced_event COMMENT '' DO SELECT 2",
+    "ALTER EVENT stopped_event DISABLE",
+    "ALTER EVENT started_event ENABLE",
+    "CREATE EVENT made_event ON SCHEDULE EVERY 1 DAY STARTS '2037-01-01' DO SELECT 3",
+    "DROP VIEW gone_view",
+    "CREATE FUNCTION made_code() RETURNS int DETERMINISTIC RETURN 3",
+    "CREATE OR REPLACE VIEW replaced_view AS SELECT id, v, made_code() AS made FROM t",
+    "CREATE VIEW made_view AS SELECT made_code() AS id",
+    "CREATE VIEW broken_view AS SELECT id FROM emptied",
+    "DROP TABLE emptied",
+    "DROP FUNCTION gone_code",
+    "DROP FUNCTION replaced_code",
+    "CREATE FUNCTION replaced_code() RETURNS bigint DETERMINISTIC RETURN 2",
+)
+
+
+async def end_cut_short(spec: JobSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end, whose line breaks again and again, each time some statements later."""
+    execute = Session.execute
+    left = 0
+
+    async def execute_some(session: Session, *arguments: Any, **options: Any) -> int:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ConnectionLost("cut short", side=Side.TARGET)
+        return await execute(session, *arguments, **options)
+
+    for limit in count(1, 5):
+        session = await connect(spec.target, purpose="cut-short", side=Side.TARGET)
+        epoch = await fence_off(session, JOB_ID)
+        assert epoch is not None
+        left = limit
+        with monkeypatch.context() as patched, suppress(ConnectionLost):
+            patched.setattr(Session, "execute", execute_some)
+            await bring_code(spec, session, epoch=epoch, by_force=False)
+            break
+        session.terminate()
+    session.terminate()
+    assert limit > 30
+
+
+async def test_code_at_the_end_is_what_the_source_has_then(runs: MysqlRuns, monkeypatch: pytest.MonkeyPatch) -> None:
+    schema = runs.source.name
+    runs.source.execute(*CODE)
+    runs.run_until_killed(points.HANDOFF_BEFORE_STREAM)
+    runs.source.execute(*CODE_CHANGES)
+    runs.run_to_the_end()
+    runs.target.execute(f"DROP EVENT `{schema}`.unseen_event")
+    log = RunLog(SystemClock())
+    await end_cut_short(end_spec(runs), monkeypatch)
+    await remove_traces(end_spec(runs), reporter=log)
+    expected = read_code(runs.source.server, schema)
+    found = read_code(runs.target, schema)
+    del expected["event", "unseen_event"], expected["view", "broken_view"]
+    left = {
+        name: found.pop(name) for name in (("event", "gone_event"), ("view", "gone_view"), ("routine", "gone_code"))
+    }
+    assert found == expected
+    assert left["event", "gone_event"][1] == "DISABLED"
+    told = {report.name.rpartition(".")[2]: report.reason for report in log.reports}
+    assert "does not have it any more" in told["gone"]
+    assert "stays disabled" in told["gone_event"]
+    assert told["gone_view"] == told["gone_code"] == "stays on the target: the source does not have it any more"
+    assert "emptied" in told["broken_view"]
+    assert not runs.target.fetch_all("SHOW DATABASES LIKE 'towline'")
+
+
+async def test_end_without_the_source_takes_force(runs: MysqlRuns) -> None:
+    schema = runs.source.name
+    runs.source.execute(*CODE)
+    runs.run_until_killed(points.HANDOFF_BEFORE_STREAM)
+    runs.run_to_the_end()
+    log = RunLog(SystemClock())
+    # As after a switch-over, when the name of the source already leads to the target.
+    spec = end_spec(runs)
+    away = replace(spec, source=spec.target)
+    with pytest.raises(SetupError, match="another server"):
+        await remove_traces(away, reporter=log)
+    assert not any(kind == "trigger" for kind, _ in read_code(runs.target, schema))
+    with pytest.raises(TransientError):
+        await remove_traces(replace(spec, source=replace(spec.source, port=1)), reporter=log)
+    assert log.reports == []
+    await remove_traces(away, reporter=log, by_force=True)
+    assert read_code(runs.target, schema) == read_code(runs.source.server, schema)
+    assert "could not be asked" in log.reports[-1].reason
+    assert not runs.target.fetch_all("SHOW DATABASES LIKE 'towline'")

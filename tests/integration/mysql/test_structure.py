@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pymysql
 import pytest
 
 from tests.fault.mysql_jobs import MysqlRuns
@@ -13,6 +14,8 @@ from tests.integration.sample_schemas import MYSQL_SAMPLES
 from tests.servers.mysql import MysqlDatabase, Product
 from tests.servers.mysql_equality import assert_same_rows
 from tests.servers.mysql_fixtures import GetServer, MysqlDatabaseFactory
+from towline.adapters.mysql.ending import bring_code
+from towline.adapters.mysql.source_side import look_at_source
 from towline.adapters.mysql.structure_source import MyStructureSource
 from towline.adapters.mysql.structure_target import MyStructureTarget
 from towline.adapters.mysql.target_side import take_over_target
@@ -199,6 +202,97 @@ def test_structure_arrives_or_is_told(runs: MysqlRuns) -> None:
             assert make_alike(there[name]) == make_alike(here[name]), name
 
 
+PATTERNS = (
+    *("^[a-z]+$", "a.c$", "^a|C$", "(?:b|k)+", "^[^a-c]{2,3}$", "s{2}", "^s", "i?f", "[a-z_.-]+", "^[0-9A-F]{4}$"),
+    *(r"a\\.c", r"^\\(?[0-9]{3}\\)?-[0-9]+$", r"[\\]\\-]", "^$", "^.$", "x$|^.b", "=@%", "it''s", "^[^s]+.$"),
+)
+VALUES = (
+    *("", "abc", "ABC", "aBc", "a.c", "ab\n", "ab\r", "ab\r\n", "ab\u2028", "a\nc", "a\rc", "a\u2028c", "ab\n\n"),
+    *("k", "\u212a", "\u017f", "ss", "\u00df", "\ufb01", "if", "\u0131", "\u0130", "\u00e9", "E\u0301", "\U0001f600"),
+    *(
+        "(123)-45",
+        "123-4",
+        "]",
+        "\\",
+        "00fF",
+        "00FG",
+        "a_b.c-d",
+        "\t",
+        "\x0bc",
+        "it's",
+        "=@%",
+        "s",
+        "S",
+        "\u0085",
+        "xx\f",
+    ),
+)
+
+
+def test_patterns_match_the_same_values_in_both_products(
+    mysql_servers: GetServer, fresh_mysql_database: MysqlDatabaseFactory, tmp_path: Path
+) -> None:
+    """With and without regard to case; the numbers of the columns are those of the patterns."""
+    source, target = fresh_mysql_database(mysql_servers(MYSQL, "first")), mysql_servers(MARIADB, "second")
+    collations = {"ci": "utf8mb4_0900_ai_ci", "padded": "utf8mb4_unicode_ci", "exact": "utf8mb4_0900_bin"}
+    for name, collation in collations.items():
+        computed = ", ".join(f"g{at} int AS (regexp_like(v, '{each}'))" for at, each in enumerate(PATTERNS))
+        source.execute(f"CREATE TABLE {name} (id int PRIMARY KEY, v varchar(20) COLLATE {collation}, {computed})")
+        with source.connect() as connection, connection.cursor() as cursor:
+            cursor.executemany(f"INSERT INTO {name} (id, v) VALUES (%s, %s)", list(enumerate(VALUES)))
+    source.execute(
+        "CREATE TABLE checked (v varchar(9) PRIMARY KEY, CONSTRAINT small CHECK (NOT regexp_like(v, '[A-C]$')))"
+    )
+    runs = MysqlRuns(source=source, target=target, work_dir=tmp_path, follow=False)
+    try:
+        runs.run_to_the_end()
+        for name in collations:
+            query = f"SELECT * FROM {name} ORDER BY id"
+            assert target.fetch_all(query, database=source.name) == source.fetch_all(query), name
+        with pytest.raises(pymysql.Error, match="small"):
+            target.execute("INSERT INTO checked VALUES ('xa')", database=source.name)
+    finally:
+        target.execute(f"DROP DATABASE IF EXISTS `{source.name}`", "DROP DATABASE IF EXISTS towline")
+
+
+def test_escapes_in_expressions_mean_the_same_in_both_products(
+    mysql_servers: GetServer, fresh_mysql_database: MysqlDatabaseFactory, tmp_path: Path
+) -> None:
+    """MariaDB takes them for others as soon as it opens the table again."""
+    source, target = fresh_mysql_database(mysql_servers(MYSQL, "first")), mysql_servers(MARIADB, "second")
+    source.execute(
+        r"""CREATE TABLE t (id int PRIMARY KEY, k varchar(20) DEFAULT (concat('\\', 'b')),
+           p varchar(9) DEFAULT 'a\\b', g varchar(40) AS (concat(id, 'a\\b''c\n', '', '\'', 'é\\', '_utf8mb4''x\\')),
+           CHECK (k <> 'c\\d'))""",
+        "INSERT INTO t (id) VALUES (1)",
+    )
+    runs = MysqlRuns(source=source, target=target, work_dir=tmp_path, follow=False)
+    try:
+        runs.run_to_the_end()
+        target.execute("FLUSH TABLES", f"INSERT INTO `{source.name}`.t (id) VALUES (2)")
+        source.execute("INSERT INTO t (id) VALUES (2)")
+        assert target.fetch_all("SELECT * FROM t", database=source.name) == source.fetch_all("SELECT * FROM t")
+        with pytest.raises(pymysql.Error, match="t_chk_1"):
+            target.execute(rf"INSERT INTO `{source.name}`.t (id, k) VALUES (3, 'c\\d')")
+    finally:
+        target.execute(f"DROP DATABASE IF EXISTS `{source.name}`", "DROP DATABASE IF EXISTS towline")
+
+
+@pytest.mark.parametrize("uncertain", ["v, '^a', 'c'", "v, '[[:alpha:]]'", "v, 'fish'", "concat(v), 'a'", "told, 'a'"])
+def test_pattern_that_may_mean_something_else_stops_the_job_before_the_rows(
+    mysql_servers: GetServer, fresh_mysql_database: MysqlDatabaseFactory, tmp_path: Path, uncertain: str
+) -> None:
+    source, target = fresh_mysql_database(mysql_servers(MYSQL, "first")), mysql_servers(MARIADB, "second")
+    columns = "v varchar(9) PRIMARY KEY, told varchar(9) CHARSET latin1 COLLATE latin1_general_cs"
+    source.execute(f"CREATE TABLE t ({columns}, CHECK (regexp_like({uncertain})))")
+    try:
+        outcome = MysqlRuns(source=source, target=target, work_dir=tmp_path, follow=False).run()
+        assert outcome["error"] == "STRUCTURE_FAILED"
+        assert f"creating table {source.name}.t: Function or expression" in outcome["message"]
+    finally:
+        target.execute(f"DROP DATABASE IF EXISTS `{source.name}`", "DROP DATABASE IF EXISTS towline")
+
+
 async def test_code_that_the_target_refuses_is_told_and_what_is_there_stops_the_job(
     mysql_servers: GetServer, fresh_mysql_database: MysqlDatabaseFactory
 ) -> None:
@@ -216,8 +310,8 @@ async def test_code_that_the_target_refuses_is_told_and_what_is_there_stops_the_
         Endpoint("mysql", each.host, each.port, each.user, each.password) for each in (source.server, server)
     )
     selection = ObjectSelection(schemas=frozenset({source.name}))
-    spec = JobSpec("structure", TaskMode.FULL, here, there, selection)
-    owned = await take_over_target(spec, epoch=None, source_identity="x")
+    spec = JobSpec("structure", TaskMode.FULL_AND_STREAM, here, there, selection)
+    owned = await take_over_target(spec, epoch=None, source_identity=(await look_at_source(spec)).identity)
     target = MyStructureTarget(there, job_id=spec.job_id, epoch=owned.epoch, holds_triggers=True)
     reports: list[StructureReport] = []
     try:
@@ -229,11 +323,16 @@ async def test_code_that_the_target_refuses_is_told_and_what_is_there_stops_the_
         server.execute(f"CREATE VIEW `{source.name}`.good AS SELECT 2 AS two")
         with pytest.raises(TargetNotEmpty, match="good"):
             await target.apply_items([item for item in items if item.name == "good"], on_report=reports.append)
+        server.execute(
+            f"""INSERT INTO towline.table_plan
+                VALUES ('{spec.job_id}', '{source.name}', 't', 1, 1, 1, 1, '', '')"""
+        )
         with pytest.raises(StructureFailed, match="late"):
-            await target.create_held_triggers(owned.session)
+            await bring_code(spec, owned.session, epoch=owned.epoch, by_force=False)
         by_hand = "CREATE TRIGGER late BEFORE INSERT ON t FOR EACH ROW SET NEW.a = 2"
         server.execute(by_hand, database=source.name)
-        await target.create_held_triggers(owned.session)
+        told = await bring_code(spec, owned.session, epoch=owned.epoch, by_force=False)
+        assert told[-1].reason == "exists on the target, and stays as it is there"
     finally:
         await target.close()
         owned.session.terminate()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +12,12 @@ from tests.integration.mysql.test_sessions import endpoint_of
 from tests.servers.mysql import MysqlDatabase, MysqlServer
 from towline.adapters.mysql.checks import run_prechecks
 from towline.adapters.mysql.sides import open_sides, remove_traces
+from towline.cli.summary import RunLog
+from towline.clock import SystemClock
 from towline.domain.jobs import JobSpec, TaskMode
 from towline.domain.structure import StructureReport
 from towline.domain.tables import NameMap, ObjectSelection, SchemaRename
+from towline.engine.ports import TablePlan
 
 KEEPER, GONE, LIMITED = "keeper@localhost", "gone@localhost", "limited@%"
 # A different definer for some of them: what the target lacks is told of each.
@@ -45,25 +48,30 @@ def source(mysql_database: MysqlDatabase, mysql_server_second: MysqlServer) -> I
     mysql_database.execute(drop)
 
 
-def spec_of(source: MysqlDatabase, target: MysqlServer) -> JobSpec:
+def spec_of(source: MysqlDatabase, target: MysqlServer, mode: TaskMode = TaskMode.FULL) -> JobSpec:
     selection = ObjectSelection(schemas=frozenset({source.name}))
-    return JobSpec("definers", TaskMode.FULL, endpoint_of(source.server), endpoint_of(target), selection)
+    return JobSpec("definers", mode, endpoint_of(source.server), endpoint_of(target), selection)
 
 
-async def make(spec: JobSpec, work_dir: Path, *, is_whole: bool = True) -> list[StructureReport]:
-    """All objects on the target, and the job's end, its copy over or not; what is said of them."""
-    reports: list[StructureReport] = []
+async def make(
+    spec: JobSpec, work_dir: Path, *, is_whole: bool = True, meanwhile: Callable[[], None] = lambda: None
+) -> list[StructureReport]:
+    """All objects on the target, and the job's end, its copy over or not; what the job's history has of them then."""
+    log = RunLog(SystemClock())
     sides = await open_sides(spec, epoch=None, work_dir=work_dir)
     try:
         items = await sides.structure_source.read_structure(spec.selection, on_report=lambda _: None)
         await sides.structure_target.save_structure(items, [])
-        await sides.structure_target.apply_items(items, on_report=reports.append)
+        await sides.structure_target.apply_items(items, on_report=log.note)
+        tables = await sides.copy_source.read_tables(spec.selection)
+        await sides.copy_target.save_plan([TablePlan(table.name, 1, 1, 1, 1, "") for table in tables])
         if is_whole:
             await sides.copy_target.mark_complete()
+        meanwhile()
     finally:
         await sides.close()
-        await remove_traces(spec)
-    return reports
+        await remove_traces(spec, reporter=log)
+    return log.reports
 
 
 def read_owners(server: MysqlServer, schema: str) -> dict[str, str]:
@@ -77,10 +85,12 @@ def read_owners(server: MysqlServer, schema: str) -> dict[str, str]:
     )
 
 
+@pytest.mark.parametrize("mode", [TaskMode.FULL, TaskMode.FULL_AND_STREAM])
 async def test_definers_are_kept_and_those_the_target_lacks_are_told(
-    source: MysqlDatabase, mysql_server_second: MysqlServer, tmp_path: Path
+    source: MysqlDatabase, mysql_server_second: MysqlServer, tmp_path: Path, mode: TaskMode
 ) -> None:
-    spec = spec_of(source, mysql_server_second)
+    """Of triggers that come at the end, too."""
+    spec = spec_of(source, mysql_server_second, mode)
     found = {item.item: item for item in await run_prechecks(spec)}["userRequirementIsEnoughForDefiner"]
     reports = await make(spec, tmp_path)
     assert read_owners(mysql_server_second, source.name) == OWNERS
@@ -102,11 +112,12 @@ async def test_definers_are_replaced_when_the_job_is_told_so(
     assert found.reason == ""
 
 
+@pytest.mark.parametrize("mode", [TaskMode.FULL, TaskMode.FULL_AND_STREAM])
 async def test_definers_that_the_account_may_not_set_are_replaced_and_told(
-    source: MysqlDatabase, mysql_server_second: MysqlServer, tmp_path: Path
+    source: MysqlDatabase, mysql_server_second: MysqlServer, tmp_path: Path, mode: TaskMode
 ) -> None:
     target = endpoint_of(mysql_server_second, user="limited", password="secret")
-    spec = replace(spec_of(source, mysql_server_second), target=target)
+    spec = replace(spec_of(source, mysql_server_second, mode), target=target)
     found = {item.item: item for item in await run_prechecks(spec)}["userRequirementIsEnoughForDefiner"]
     reports = await make(spec, tmp_path)
     assert read_owners(mysql_server_second, source.name) == dict.fromkeys(OWNERS, LIMITED)
@@ -133,3 +144,21 @@ async def test_events_of_a_copy_under_another_name_are_enabled_at_its_end(
     finally:
         mysql_server_second.execute(f"DROP DATABASE IF EXISTS `{there}`")
     assert found == {"e": "ENABLED" if is_whole else "DISABLED", "eg": "DISABLED"}
+
+
+async def test_a_copy_looks_at_its_events_alone_when_it_ends(
+    source: MysqlDatabase, mysql_server_second: MysqlServer, tmp_path: Path
+) -> None:
+    """Applications may work with its other code by then."""
+    starts = "ON SCHEDULE EVERY 1 DAY STARTS '2037-01-01'"
+    changes = (
+        *(f"ALTER DEFINER = {KEEPER} EVENT e DISABLE", f"CREATE EVENT made {starts} DO SELECT 1"),
+        *("DROP PROCEDURE p", "CREATE PROCEDURE p() SELECT 2", "DROP TRIGGER tr", "DROP VIEW w"),
+    )
+    there = mysql_server_second
+    await make(spec_of(source, there), tmp_path, meanwhile=lambda: source.execute(*changes))
+    states = f"SELECT event_name, status FROM information_schema.events WHERE event_schema = '{source.name}'"
+    assert dict(there.fetch_all(states)) == {"e": "DISABLED", "eg": "ENABLED"}
+    assert read_owners(there, source.name) == OWNERS
+    body = f"SELECT routine_definition FROM information_schema.routines WHERE routine_schema = '{source.name}'"
+    assert "SELECT 1" in {row[0] for row in there.fetch_all(body)}

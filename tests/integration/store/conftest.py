@@ -16,8 +16,9 @@ from towline.domain.accounts import Account, Parameter
 from towline.domain.errors import TowlineError
 from towline.domain.jobs import Endpoint, JobSpec, TaskMode
 from towline.domain.prechecks import PrecheckItem, Verdict
-from towline.domain.structure import StructureEntry
+from towline.domain.structure import StructureEntry, StructureReport
 from towline.domain.tables import RowFilter
+from towline.engine.ports import Reporter
 from towline.service.identity import IdentityService
 from towline.service.jobs import JobService
 from towline.service.ports import Caller, Credentials, Job, JobDraft
@@ -58,6 +59,8 @@ class ScriptedProbes:
 
     error: TowlineError | None = None
     removed: list[str] = field(default_factory=list)
+    told: list[StructureReport] = field(default_factory=list)  # by the end
+    forced: list[bool] = field(default_factory=list)
     checked: list[Endpoint] = field(default_factory=list)
     hold: asyncio.Event = field(default_factory=asyncio.Event)
     is_held: bool = False
@@ -94,7 +97,10 @@ class ScriptedProbes:
 
     async def check_row_filter(self, source: Endpoint, wish: RowFilter, *, follow: bool) -> None: ...
 
-    async def remove_traces(self, spec: JobSpec) -> None:
+    async def remove_traces(self, spec: JobSpec, *, reporter: Reporter, by_force: bool = False) -> None:
+        self.forced.append(by_force)
+        await reporter.restate(self.told)
+        await reporter.deliver()
         if self.error is not None:
             raise self.error
         self.removed.append(spec.job_id)

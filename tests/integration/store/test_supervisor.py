@@ -24,6 +24,7 @@ from tests.integration.store.conftest import (
 from towline.clock import SystemClock
 from towline.domain.errors import ConnectionLost, ConnectionRefused, Side
 from towline.domain.jobs import Endpoint, JobStatus, PauseMode, TaskMode
+from towline.domain.structure import StructureReport
 from towline.service.jobs import JobService
 from towline.service.ports import Caller, Job, JobDraft, JobEdit
 from towline.store.opening import Store
@@ -330,6 +331,21 @@ async def test_an_end_that_cannot_clean_up_fails_until_it_is_forced(yard: Yard):
     assert len(warnings) == 1
     assert "source source.example:5432/shop" in warnings[0]
     assert job_id in warnings[0]
+
+
+async def test_what_the_end_tells_is_in_the_history_once(yard: Yard):
+    job_id = await yard.start()
+    yard.probes.error = ConnectionRefused("source.example refuses", side=Side.SOURCE)
+    yard.probes.told = [StructureReport("EVENT", "shop.tidy", "stays disabled")]
+    async with yard.supervised(yard.supervisor("stream")):
+        await yard.service.end(yard.caller, job_id)
+        await yard.until(job_id, JobStatus.END_FAILED)
+        yard.probes.error = None
+        await yard.service.end(yard.caller, job_id, force=True)
+        await yard.until(job_id, JobStatus.ENDED)
+    told = [event.message for event in await yard.service.events(yard.caller, job_id) if "shop.tidy" in event.message]
+    assert told == ["EVENT shop.tidy: stays disabled"]
+    assert yard.probes.forced == [False, True]
 
 
 async def test_an_end_tries_again_when_time_may_heal_it(yard: Yard):

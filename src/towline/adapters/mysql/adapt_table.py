@@ -10,12 +10,13 @@ what is wrong before there is any row.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from towline.adapters.mysql.create_table import KEY, NAME, QUOTED, split_definitions, unquote
 from towline.adapters.mysql.flavor import Flavor
+from towline.adapters.mysql.regexps import say_regexps
 
 # Kind of the object, its name behind that of the table ("" is the table itself), what is different on the target.
 Finding = tuple[str, str, str]
@@ -32,6 +33,8 @@ _COLUMN: Final = re.compile(rf"\s*{NAME} (?P<type>\w+)(?:\((?P<length>\d+)\))?")
 _CHECK: Final = re.compile(rf"\s*CONSTRAINT {NAME} CHECK ")
 _CHARSET: Final = re.compile(r" CHARACTER SET (\w+)")
 _TABLE_CHARSET: Final = re.compile(r" DEFAULT CHARSET=(\w+)")
+_COLLATION: Final = re.compile(r"\bCOLLATE[ =](\w+)")
+_ESCAPED_TEXT: Final = re.compile(rf"_utf8mb4(?P<text>'(?=[^'\\]*+(?:\\|''))(?:[^'\\]|''|\\.)*+')|{QUOTED}", re.DOTALL)
 _WITHOUT_COLLATION: Final = re.compile(
     rf"{QUOTED}|(?P<words> (?:DEFAULT CHARSET=|CHARACTER SET )(?P<charset>utf8mb4|utf8|ucs2|utf16|utf32)\b)(?! COLLATE)"
 )
@@ -57,6 +60,7 @@ _SPATIAL: Final = frozenset(
     {"geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon"}
     | {"geometrycollection"}
 )
+_TEXTS: Final = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext"})
 _MAX_KEY_BYTES: Final = 3072
 _NUMBER_BYTES: Final = 8
 _BYTES_PER_CHARACTER: Final = {"latin1": 1, "ascii": 1, "utf8": 3, "utf8mb3": 3, "ucs2": 2}
@@ -67,6 +71,9 @@ def adapt_table(text: str, source: Flavor, target: Flavor) -> tuple[str, tuple[F
     head, body, tail = split_definitions(text)
     if not source.is_mariadb and not source.is_mysql_from(8):
         body, tail = [_say_collations(line) for line in body], _say_collations(tail)
+    if target.is_mariadb and not source.is_mariadb:
+        texts, exact = _find_texts(body, tail)
+        body = [_say_escapes_once(say_regexps(line, texts, exact)) for line in body]
     adapting = _Adapting(source, target, _TABLE_CHARSET.search(_QUOTED.sub("", tail)))
     kept = [line for each in body if (line := adapting.definition(each)) is not None]
     tail = adapting.options(tail)
@@ -218,6 +225,29 @@ class _Adapting:
 
     def _tell(self, kind: str, part: str, why: str) -> None:
         self.findings.append((kind, part, why))
+
+
+def _say_escapes_once(line: str) -> str:
+    """MariaDB reads the escapes of a text with its character set twice, when it opens the table again.
+
+    The session's character set is the same one.
+    """
+    return _ESCAPED_TEXT.sub(lambda match: match["text"] or match[0], line)
+
+
+def _find_texts(body: Sequence[str], tail: str) -> tuple[frozenset[str], frozenset[str]]:
+    """See `say_regexps`."""
+    own = _COLLATION.search(_QUOTED.sub("", tail))
+    texts: dict[str, str] = {}
+    for line in body:
+        match = _COLUMN.match(line)
+        if match is not None and match["type"].lower() in _TEXTS:
+            said = _QUOTED.sub("", line)
+            # A character set alone stands for its own collation rather than the table's.
+            found = _COLLATION.search(said) or (None if _CHARSET.search(said) else own)
+            texts[unquote(match[1])] = found[1] if found else ""
+    alike = frozenset(name for name, said in texts.items() if not said.endswith("_cs"))
+    return alike, frozenset(name for name in alike if texts[name].endswith("_bin"))
 
 
 def _say_collations(text: str) -> str:

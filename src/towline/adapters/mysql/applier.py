@@ -28,7 +28,7 @@ from towline.adapters.mysql.bookkeeping import BEGIN
 from towline.adapters.mysql.connection import connect
 from towline.adapters.mysql.ddl_applier import DdlApplier
 from towline.adapters.mysql.ddl_plan import DdlOrder
-from towline.adapters.mysql.fold_writer import Expectation, FoldWriter, save_reject
+from towline.adapters.mysql.fold_writer import Expectation, FoldWriter, StatementTooLong, save_reject
 from towline.adapters.mysql.foreign_rows import NO_FOREIGN_ROWS, ForeignRows
 from towline.adapters.mysql.gtid import BinlogPosition, parse_position
 from towline.adapters.mysql.lock_waits import read_blocker
@@ -230,18 +230,29 @@ class MyApplier:
         self, changes: Sequence[RowChange], expectation: Expectation, *, fold: Fold | None = None
     ) -> None:
         """Apply the changes as one fold, or in halves when the target refuses that."""
-        session = self._require_session()
         if fold is None:
             fold = Fold(tolerant=expectation is Expectation.TOLERANT)
             fold.add(changes)
-        conflicts = self._writer.conflicts
-        await session.execute("SAVEPOINT towline")
+        folded = fold
         try:
-            await self._writer.write(fold, expectation=expectation)
+            await self._write_or_take_back(lambda: self._writer.write(folded, expectation=expectation))
         except DataError as error:
-            await session.execute("ROLLBACK TO SAVEPOINT towline")
-            self._writer.conflicts = conflicts
             await self._write_halves(changes, expectation, error)
+
+    async def _write_or_take_back(self, write: Callable[[], Awaitable[None]]) -> None:
+        """Raises DataError: the target refused a part; nothing was written."""
+        session = self._require_session()
+        conflicts = self._writer.conflicts
+        while True:
+            await session.execute("SAVEPOINT towline")
+            try:
+                await write()
+                return
+            except (DataError, StatementTooLong) as error:
+                await session.execute("ROLLBACK TO SAVEPOINT towline")
+                self._writer.conflicts = conflicts
+                if isinstance(error, DataError):
+                    raise
 
     async def _write_halves(self, changes: Sequence[RowChange], expectation: Expectation, error: DataError) -> None:
         if len(changes) == 1:
@@ -261,12 +272,10 @@ class MyApplier:
         policy = self._options.policy
         may_replace = policy is ConflictPolicy.OVERWRITE or expectation is Expectation.TOLERANT
         if may_replace and isinstance(error, RowConflict):
-            await self._require_session().execute("SAVEPOINT towline")
             try:
                 # Rows of the target that stand in the way under whichever unique key are removed.
-                await self._writer.replace(change)
+                await self._write_or_take_back(lambda: self._writer.replace(change))
             except DataError as failure:
-                await self._require_session().execute("ROLLBACK TO SAVEPOINT towline")
                 error = failure
             else:
                 self._writer.conflicts += 1

@@ -28,6 +28,8 @@ _SPECIAL = re.compile(rb"['\\]")
 _STATEMENT_BYTES: Final = 1024 * 1024
 # The servers look up each key of a list in the index; a longer list makes planning dearer than it saves.
 _KEYS_PER_STATEMENT: Final = 1000
+_ROWS_OF_SHORTENED: Final = 500
+_SHORTENING: Final = 4
 
 
 class TableSql:
@@ -63,6 +65,7 @@ class TableSql:
         self.relation = relation
         # A statement is closed when the next row would pass the size; heads and the last row come on top.
         self._statement_bytes = min(_STATEMENT_BYTES, packet_bytes // 2)
+        self._max_rows: int | None = None  # of a statement; None: whatever its size allows
         is_mariadb = flavor.is_mariadb
         self._table = qualified(name or relation.table)
         kinds = [types[name] for name in relation.columns]
@@ -87,6 +90,13 @@ class TableSql:
         self._key_kinds = [kinds[number] for number in relation.key]
         self._key_names = [quote_ident(relation.columns[number]) for number in relation.key]
 
+    def shorten(self) -> bool:
+        """Let statements have fewer rows from now on; False when they have one already."""
+        if self._max_rows == 1:
+            return False
+        self._max_rows = _ROWS_OF_SHORTENED if self._max_rows is None else max(1, self._max_rows // _SHORTENING)
+        return True
+
     def upserts(self, rows: Iterable[bytes]) -> Iterator[bytes]:
         """Statements that give the rows with these keys their new values. Only where `can_upsert`.
 
@@ -103,7 +113,7 @@ class TableSql:
         size = 0
         for row in rows:
             part = self._render_row(row)
-            if parts and size + len(part) > self._statement_bytes:
+            if parts and (size + len(part) > self._statement_bytes or len(parts) == self._max_rows):
                 yield head + b",".join(parts) + tail
                 parts, size = [], 0
             parts.append(part)
@@ -122,11 +132,12 @@ class TableSql:
     def _with_keys(self, head: bytes, rows: Iterable[bytes], tail: bytes) -> Iterator[bytes]:
         keys: list[tuple[bytes, ...]] = []
         size = 0
+        max_keys = min(_KEYS_PER_STATEMENT, self._max_rows or _KEYS_PER_STATEMENT)
         for row in rows:
             key = self._key(row)
             size += sum(map(len, key))
             keys.append(key)
-            if len(keys) >= _KEYS_PER_STATEMENT or size > self._statement_bytes:
+            if len(keys) >= max_keys or size > self._statement_bytes:
                 yield head + self._render_keys(keys) + tail
                 keys, size = [], 0
         if keys:

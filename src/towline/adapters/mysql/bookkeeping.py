@@ -278,17 +278,21 @@ async def has_bookkeeping(session: Session) -> bool:
     return bool(found)
 
 
-async def fence_off(session: Session, job_id: str) -> bool:
-    """Keep whatever worker is left from writing (I6); whether the job's copy was complete. Safe to repeat."""
+async def fence_off(session: Session, job_id: str) -> int | None:
+    """Keep whatever worker is left from writing (I6). Safe to repeat.
+
+    The epoch that the caller has from now on, if the job's copy was complete.
+    """
     if not await has_bookkeeping(session):
-        return False
+        return None
     await end_sessions(session, job_id)
     await session.execute(BEGIN)
     await session.execute("UPDATE towline.job SET epoch = epoch + 1 WHERE job_id = %s", job_id)
     await session.execute("UPDATE towline.checkpoint SET epoch = epoch + 1 WHERE job_id = %s", job_id)
+    found = "SELECT epoch FROM towline.job WHERE job_id = %s AND completed_at IS NOT NULL"
+    epoch = await session.query_value(found, job_id)
     await session.execute("COMMIT")
-    found = "SELECT completed_at IS NOT NULL FROM towline.job WHERE job_id = %s"
-    return bool(await session.query_value(found, job_id))
+    return None if epoch is None else int(epoch)
 
 
 async def remove_bookkeeping(session: Session, job_id: str) -> None:

@@ -10,8 +10,9 @@ from towline.adapters.mysql.bookkeeping import has_bookkeeping
 from towline.adapters.mysql.cascades import NATIVE_FOREIGN_KEYS, logs_cascades, read_cascading
 from towline.adapters.mysql.catalog import read_identity, read_schemas, read_tables
 from towline.adapters.mysql.collations import EXACT, Collations
+from towline.adapters.mysql.create_table import find_parsers
 from towline.adapters.mysql.flavor import Flavor
-from towline.adapters.mysql.quoting import quote_literal
+from towline.adapters.mysql.quoting import qualified, quote_literal
 from towline.adapters.mysql.session import Session
 from towline.domain.errors import TowlineError
 from towline.domain.tables import SAME_NAMES, NameMap, ObjectSelection, Table, TableName
@@ -99,6 +100,7 @@ class KnownObjects:
 
 
 NOTHING_KNOWN: Final = KnownObjects()
+_ENGINES: Final = "SELECT engine FROM information_schema.engines WHERE support IN ('YES', 'DEFAULT')"
 # Of columns; not every server has them.
 _RARE_TYPES: Final = ("uuid", "inet4", "inet6", "vector")
 
@@ -108,11 +110,13 @@ class Features:
     """What of the selected tables a target may not know.
 
     `types`: of columns that not both products have, with their columns in full.  `expression_indexes` in full, too.
+    `parsers`: plugins of FULLTEXT indexes, with their indexes in full.
     """
 
     types: tuple[tuple[str, str], ...] = ()
     expression_indexes: tuple[str, ...] = ()
     versioned: tuple[TableName, ...] = ()
+    parsers: tuple[tuple[str, str], ...] = ()
 
 
 NO_FEATURES: Final = Features()
@@ -136,6 +140,8 @@ class SourceFacts:
     known: frozenset[TableName] = frozenset()  # selected tables that the job has already; they are in nothing above
     unreadable_tables: tuple[TableName, ...] = ()  # the account may not SELECT all that it sees of them
     features: Features = NO_FEATURES
+    code_collations: frozenset[str] = frozenset()  # of parameters and results of routines of whole databases
+    logins: tuple[tuple[str, str], ...] = ()  # plugins by which accounts that are to come along log in; both names
 
     def names_there(self) -> dict[TableName, TableName]:
         """What each table will be called on the target."""
@@ -157,6 +163,8 @@ class TargetFacts:
     objects: frozenset[str] = frozenset()
     free_bytes: int | None = None  # where its data are; None: the server does not tell
     account: str = ""  # that the session works as, user@host
+    plugins: frozenset[str] = frozenset()  # parsers and ways to log in that are active, in small letters
+    engines: frozenset[str] = frozenset()  # in small letters
 
 
 async def read_server(session: Session, *, now_s: float) -> ServerFacts:
@@ -194,9 +202,14 @@ async def read_known(session: Session, names: NameMap, *, job_id: str) -> KnownO
 
 
 async def read_source(
-    session: Session, selection: ObjectSelection, *, now_s: float, known: KnownObjects = NOTHING_KNOWN
+    session: Session,
+    selection: ObjectSelection,
+    *,
+    now_s: float,
+    known: KnownObjects = NOTHING_KNOWN,
+    accounts: Collection[str] = (),
 ) -> SourceFacts:
-    """Everything that is asked of the source. `known`: what is passed over."""
+    """Everything that is asked of the source. `known`: what is passed over; `accounts`: what comes along."""
     server = await read_server(session, now_s=now_s)
     selected = await read_tables(session, selection)
     there = {table.name for table in selected}
@@ -206,6 +219,9 @@ async def read_source(
     engines = await session.query(
         f"""SELECT table_schema, table_name, coalesce(engine, ''), coalesce(table_collation, '')
             FROM information_schema.tables WHERE table_schema IN ({listed}) AND table_type <> 'VIEW'"""
+    )
+    defaults = await session.query(
+        f"SELECT default_collation_name FROM information_schema.schemata WHERE schema_name IN ({listed})"
     )
     parents = await session.query(
         f"""SELECT DISTINCT constraint_schema, table_name, unique_constraint_schema, referenced_table_name
@@ -237,7 +253,8 @@ async def read_source(
         int(code or 0),
         definers,
         int(unreadable or 0),
-        frozenset(row[3] for row in engines if row[3])
+        frozenset(str(row[0]) for row in defaults)
+        | frozenset(row[3] for row in engines if row[3])
         | {collation for *row, collation in of_columns if TableName(*row) in chosen},
         tuple(sorted(selection.schemas - set(schemas)) + sorted(map(str, selection.tables - there))),
         tuple(name for name in cascading if name in chosen),
@@ -246,6 +263,8 @@ async def read_source(
         frozenset(there - chosen),
         tuple(name for name in await _read_unreadable(session, server, listed) if name in chosen),
         await _read_features(session, listed, chosen),
+        await _read_code_collations(session, whole),
+        await _read_logins(session, accounts),
     )
 
 
@@ -269,7 +288,42 @@ async def _read_features(session: Session, listed: str, chosen: Collection[Table
         tuple((kind, f"{TableName(*row)}.{name}") for *row, name, kind in types if TableName(*row) in chosen),
         tuple(f"{TableName(*row)}.{name}" for *row, name in indexes if TableName(*row) in chosen),
         tuple(TableName(*row) for row in versioned if TableName(*row) in chosen),
+        await _read_parsers(session, listed, chosen),
     )
+
+
+async def _read_parsers(session: Session, listed: str, chosen: Collection[TableName]) -> tuple[tuple[str, str], ...]:
+    """Only SHOW CREATE TABLE tells."""
+    rows = await session.query(
+        f"""SELECT DISTINCT table_schema, table_name FROM information_schema.statistics
+            WHERE table_schema IN ({listed}) AND index_type = 'FULLTEXT' ORDER BY 1, 2"""
+    )
+    found = []
+    for table in (TableName(*row) for row in rows):
+        if table in chosen:
+            shown = await session.query_one(f"SHOW CREATE TABLE {qualified(table)}")
+            found += [(parser, f"{table}.{name}") for name, parser in find_parsers(str(shown[1]) if shown else "")]
+    return tuple(found)
+
+
+async def _read_code_collations(session: Session, whole: Sequence[str]) -> frozenset[str]:
+    listed = ", ".join(quote_literal(name) for name in whole) or "''"
+    rows = await session.query(
+        f"""SELECT DISTINCT collation_name FROM information_schema.parameters
+            WHERE specific_schema IN ({listed}) AND collation_name IS NOT NULL"""
+    )
+    return frozenset(str(row[0]) for row in rows)
+
+
+async def _read_logins(session: Session, accounts: Collection[str]) -> tuple[tuple[str, str], ...]:
+    """Without those of roles; nothing where the account may not look, which the job says itself."""
+    if not accounts:
+        return ()
+    try:
+        rows = await session.query("SELECT LOWER(plugin), CONCAT(user, '@', host) FROM mysql.user WHERE plugin <> ''")
+    except TowlineError:
+        return ()
+    return tuple(sorted((str(plugin), str(name)) for plugin, name in rows if name in accounts))
 
 
 async def read_target(session: Session, names: Collection[TableName], *, job_id: str, now_s: float) -> TargetFacts:
@@ -289,7 +343,17 @@ async def read_target(session: Session, names: Collection[TableName], *, job_id:
         await _read_objects(session, sorted({name.schema for name in names})),
         await _read_free_bytes(session),
         str(await session.query_value("SELECT CURRENT_USER()")),
+        await _read_plugins(session),
+        frozenset(str(row[0]).lower() for row in await session.query(_ENGINES)),
     )
+
+
+async def _read_plugins(session: Session) -> frozenset[str]:
+    rows = await session.query(
+        """SELECT LOWER(plugin_name) FROM information_schema.plugins
+           WHERE plugin_type IN ('FTPARSER', 'AUTHENTICATION') AND plugin_status = 'ACTIVE'"""
+    )
+    return frozenset(str(row[0]) for row in rows)
 
 
 async def read_key_collations(

@@ -109,7 +109,8 @@ def judge_both(
             _judge_keyless(source, target.server),
             _judge_creating(source, target.server),
             _judge_creators(source, target.server),
-            _judge_features(source, target.server.flavor),
+            _judge_features(source, target),
+            _judge_logins(source, target),
         ]
     return items
 
@@ -327,8 +328,13 @@ def _judge_code(facts: SourceFacts) -> PrecheckItem:
     item = "srcTriggerAndEventCheck"
     if not facts.code:
         return _passed(item)
-    message = "Triggers come to the target when the job ends; events are created disabled, and enabled then."
-    remedy = "End the job before applications write to the target; events need event_scheduler = ON there."
+    message = (
+        "Triggers come to the target when the job ends, as they are on the source then; events act there from then on."
+    )
+    remedy = (
+        "Leave both on the source until the job has ended, and end it before applications write to the target; events"
+        " need event_scheduler = ON there."
+    )
     return _warning(item, _PARAMS, "SRC_HAS_TRIGGERS_OR_EVENTS", message, remedy)
 
 
@@ -398,14 +404,22 @@ def _judge_same_server(source: ServerFacts, target: ServerFacts) -> PrecheckItem
 def _judge_collations(source: SourceFacts, target: TargetFacts) -> PrecheckItem:
     item = "dbCharacterSetConsistency"
     missing = []
-    for name in sorted(source.collations):
+    # What the other product refuses of code is left out and told.
+    is_foreign = source.server.flavor.is_mariadb != target.server.flavor.is_mariadb
+    for name in sorted(source.collations | (frozenset() if is_foreign else source.code_collations)):
         adapted, _ = adapt(name, source.server.flavor, target.server.flavor)
         if not _has_collation(target, adapted):
             missing.append(name)
     if not missing:
         return _passed(item)
     message = f"The target does not know these collations of the source: {', '.join(missing[:_NAMES_SHOWN])}."
-    return _failed(item, _PARAMS, "COLLATION_UNKNOWN", message, "Change the tables' collation, or use a newer target.")
+    return _failed(
+        item,
+        _PARAMS,
+        "COLLATION_UNKNOWN",
+        message,
+        "Change the collation of tables and routines, or use a newer target.",
+    )
 
 
 def _has_collation(target: TargetFacts, name: str) -> bool:
@@ -574,22 +588,45 @@ def _judge_creators(source: SourceFacts, target: ServerFacts) -> PrecheckItem:
     return _warning(item, _PARAMS, "DST_TRUSTS_NO_CREATORS", message, remedy)
 
 
-def _judge_features(source: SourceFacts, target: Flavor) -> PrecheckItem:
-    """What of the tables the target cannot hold; the job would find it out itself, table by table."""
+def _judge_features(source: SourceFacts, facts: TargetFacts) -> PrecheckItem:
+    """What of the tables the target cannot hold; the job would find it out itself, some of it after the rows."""
     item = "dstFeaturesMeetRequirement"
-    features = source.features
+    features, target = source.features, facts.server.flavor
+    is_foreign = source.server.flavor.is_mariadb != target.is_mariadb
+    engines = _TRANSACTIONAL - facts.engines
+    plugins = [f"{table} (engine {each})" for table, each in source.engines.items() if each.lower() in engines]
+    if not is_foreign:
+        plugins += [f"{index} (parser {each})" for each, index in features.parsers if each.lower() not in facts.plugins]
+    if plugins:
+        message = f"The target lacks plugins that the source's tables use: {_names(plugins)}."
+        remedy = "Install these plugins on the target, change these tables on the source, or leave them out."
+        return _failed(item, _VERSION, "DST_PLUGINS_MISSING", message, remedy)
     in_the_way = [f"{column} ({kind})" for kind, column in features.types if not _has_type(target, kind)]
     in_the_way += [f"{table} (system versioning)" for table in features.versioned if not target.is_mariadb]
     if in_the_way:
         message = f"{target} does not know what the source's tables use: {_names(in_the_way)}."
         remedy = "Change these tables on the source, or leave them out."
         return _failed(item, _VERSION, "DST_FEATURES_MISSING", message, remedy)
-    if not features.expression_indexes or target.is_mysql_from(8, 0, 13):
+    left_out = [] if target.is_mysql_from(8, 0, 13) else list(features.expression_indexes)
+    left_out += [f"{index} (parser {each})" for each, index in features.parsers] if is_foreign else []
+    if not left_out:
         return _passed(item, _VERSION)
-    message = f"The job leaves out indexes of expressions, which {target} does not know: "
-    message += f"{_names(features.expression_indexes)}."
-    remedy = "Give a generated column an index in place of the expression, if queries need it."
+    message = f"The job leaves out indexes of expressions and with parsers that {target} does not know: "
+    message += f"{_names(left_out)}."
+    remedy = (
+        "Give a generated column an index in place of an expression, or the target another index, if queries need it."
+    )
     return _warning(item, _VERSION, "DST_FEATURES_LEFT_OUT", message, remedy)
+
+
+def _judge_logins(source: SourceFacts, target: TargetFacts) -> PrecheckItem:
+    item = "dstAccountPluginsCheck"
+    missing = [f"{account} ({plugin})" for plugin, account in source.logins if plugin not in target.plugins]
+    if not missing or source.server.flavor.is_mariadb != target.server.flavor.is_mariadb:
+        return _passed(item)
+    message = f"Accounts log in by plugins that the target lacks, and would be left out: {_names(missing)}."
+    remedy = "Install these plugins on the target, or give the accounts passwords of the job's own."
+    return _warning(item, _PARAMS, "DST_ACCOUNT_PLUGINS_MISSING", message, remedy)
 
 
 def _has_type(target: Flavor, kind: str) -> bool:

@@ -89,7 +89,10 @@ async def _read_known(session: Session, spec: JobSpec) -> KnownObjects:
 
 
 async def _read_source(session: Session, spec: JobSpec, known: KnownObjects) -> SourceFacts:
-    return await read_source(session, spec.selection, now_s=time.time(), known=known)
+    wish = spec.accounts
+    # One with a password of the job's own needs no plugin of the source.
+    accounts = [name for name in wish.names if name not in wish.passwords] if wish is not None else []
+    return await read_source(session, spec.selection, now_s=time.time(), known=known, accounts=accounts)
 
 
 async def _read_target(session: Session, spec: JobSpec, names: Collection[TableName]) -> TargetFacts:

@@ -28,6 +28,7 @@ _FOREIGN_KEY = re.compile(
     rf"CONSTRAINT {NAME} FOREIGN KEY .*? REFERENCES (?:{NAME}\.)?{NAME} \(((?:{QUOTED_NAME}(?:, ?)?)+)\)"
 )
 _NAMES = re.compile(NAME)
+_PARSER = re.compile(rf"{QUOTED}| WITH PARSER {NAME}")
 _FIRST_COLUMN = re.compile(rf"\(\s*{NAME}")
 _AUTO_INCREMENT = re.compile(rf"\s*{NAME} .* AUTO_INCREMENT\b")
 
@@ -114,6 +115,15 @@ def split_definitions(text: str) -> tuple[str, list[str], str]:
     lines = text.split("\n")
     end = next(number for number, line in enumerate(lines) if line.startswith(")"))
     return lines[0], [line.rstrip(",") for line in lines[1:end]], "\n".join(lines[end:])
+
+
+def find_parsers(text: str) -> list[tuple[str, str]]:
+    """The FULLTEXT indexes of SHOW CREATE TABLE's text that have a parser of their own, each with its name."""
+    found = []
+    for line in split_definitions(text)[1] if text else []:
+        if (index := KEY.match(line.strip())) is not None:
+            found += [(unquote(index[2]), unquote(name)) for name in _PARSER.findall(line) if name]
+    return found
 
 
 def adapt(text: str, source: Flavor, target: Flavor) -> tuple[str, tuple[str, ...]]:

@@ -18,7 +18,7 @@ from towline.adapters.mysql.errors import clean_message
 from towline.adapters.mysql.foreign_rows import NO_FOREIGN_ROWS, ForeignRows
 from towline.adapters.mysql.quoting import qualified
 from towline.adapters.mysql.session import Session
-from towline.adapters.mysql.writing import TRUNCATED, is_about_computed, read_warnings, require_all_named
+from towline.adapters.mysql.writing import TRUNCATED, is_about_computed, is_all_named, read_warnings, require_all_named
 from towline.domain.changes import DELETE, TRUNCATE, Relation, RowChange, has_unchanged
 from towline.domain.errors import (
     RowConflict,
@@ -52,6 +52,13 @@ class Expectation(Enum):
     TOLERANT = "tolerant"
 
 
+class StatementTooLong(Exception):
+    """The server has more to say about a statement than it names; the table's next ones have fewer rows.
+
+    What was written is still in the transaction: take it back, and write it again.
+    """
+
+
 class FoldWriter:
     """`conflicts` counts rows that were not as expected."""
 
@@ -65,7 +72,12 @@ class FoldWriter:
         self.conflicts = 0
 
     async def write(self, fold: Fold, *, expectation: Expectation) -> None:
-        """Raises DataError: the target refused a part; what was written before it is still in the transaction."""
+        """Can be repeated with the same fold.
+
+        Raises:
+            DataError: the target refused a part; what was written before it is still in the transaction.
+            StatementTooLong: see there.
+        """
         for part in fold.parts:
             if isinstance(part, TruncateStep):
                 for place in self._choose_emptied(part):
@@ -93,7 +105,7 @@ class FoldWriter:
         return list(places)
 
     async def replace(self, change: RowChange) -> None:
-        """Apply a single change whatever stands in its way."""
+        """Apply a single change whatever stands in its way. Raises as `write`."""
         kind, relation, new, old = change
         if kind == TRUNCATE:
             return
@@ -103,12 +115,12 @@ class FoldWriter:
             await self._update_part(table, new, old if relation.key else None)
             return
         if relation.key:
-            await self._run(table.deletes([row for row in (old, new) if row is not None]), relation)
+            await self._run(table.deletes([row for row in (old, new) if row is not None]), table)
         elif old is not None:
             # Without a key the row that changes is found by all of its values; it must not stay beside the new one.
-            await self._run([table.delete_whole(old)], relation)
+            await self._run([table.delete_whole(old)], table)
         if new is not None and kind != DELETE:
-            await self._run(table.inserts([new], replaces=True), relation)
+            await self._run(table.inserts([new], replaces=True), table)
 
     def forget_tables(self) -> None:
         """Tables of the same name may have other columns from now on."""
@@ -123,7 +135,7 @@ class FoldWriter:
         if isinstance(step, KeyedStep):
             await self._write_keyed(table, step, expectation)
         elif isinstance(step, InsertStep):
-            await self._run(table.inserts(step.rows), table.relation)
+            await self._run(table.inserts(step.rows), table)
         elif isinstance(step, WholeRowStep):
             await self._write_whole(table, step, expectation)
         elif isinstance(step, MoveStep):
@@ -136,12 +148,12 @@ class FoldWriter:
             old, new = [*step.deletes.values()], [*step.inserts.values()]
         if expectation is Expectation.TOLERANT:
             old = [*old, *step.inserts.values()]
-        found = await self._run(table.deletes(old), table.relation)
+        found = await self._run(table.deletes(old), table)
         if found != len(old) and expectation is not Expectation.TOLERANT:
             if expectation is Expectation.STRICT:
                 raise self._missing(table.relation, len(old) - found)
             self.conflicts += abs(len(old) - found)
-        await self._run(table.inserts(new), table.relation)
+        await self._run(table.inserts(new), table)
         for row in step.partials.values():
             self._expect(table.relation, 1 - await self._update_part(table, row), expectation)
 
@@ -158,7 +170,7 @@ class FoldWriter:
         self._expect(relation, 1 - await self._update_part(table, step.new, step.old), expectation)
 
     async def _update_part(self, table: TableSql, row: bytes, old: bytes | None = None) -> int:
-        return await self._run([table.update_part(row, old)], table.relation)
+        return await self._run([table.update_part(row, old)], table)
 
     def _expect(self, relation: Relation, missing: int, expectation: Expectation) -> None:
         """Rows that are missing and cannot be made: not all of their values are known."""
@@ -177,10 +189,10 @@ class FoldWriter:
             found = [await self._session.query_value(query) for query in table.counts(updates.values())]
             if sum(found) != len(updates):
                 return False
-            await self._run(table.upserts(updates.values()), table.relation)
+            await self._run(table.upserts(updates.values()), table)
             return True
         await self._session.execute("SAVEPOINT upsert")
-        if await self._run(table.upserts(updates.values()), table.relation) == _COUNT_OF_CHANGED * len(updates):
+        if await self._run(table.upserts(updates.values()), table) == _COUNT_OF_CHANGED * len(updates):
             return True
         await self._session.execute("ROLLBACK TO SAVEPOINT upsert")
         self._counted_first.add(table.relation)
@@ -188,17 +200,17 @@ class FoldWriter:
 
     async def _write_whole(self, table: TableSql, step: WholeRowStep, expectation: Expectation) -> None:
         statement = table.delete_whole(step.old) if step.new is None else table.update_whole(step.old, step.new)
-        found = await self._run([statement], table.relation)
+        found = await self._run([statement], table)
         if found:
             return
         if expectation is Expectation.STRICT:
             raise self._missing(table.relation, 1)
         self.conflicts += 1
         if step.new is not None:
-            await self._run(table.inserts([step.new]), table.relation)
+            await self._run(table.inserts([step.new]), table)
 
-    async def _run(self, statements: Iterable[bytes], relation: Relation) -> int:
-        rows = 0
+    async def _run(self, statements: Iterable[bytes], table: TableSql) -> int:
+        rows, relation = 0, table.relation
         for statement in statements:
             if len(statement) >= self._packet_bytes:
                 # The server would end the session, which looks like a line that was cut.
@@ -210,12 +222,13 @@ class FoldWriter:
                 )
             changed, warnings = await self._session.write(statement, what=f"writing {relation.table}")
             if warnings:
-                await self._require_uncut(relation, warnings)
+                await self._require_uncut(table, warnings)
             rows += changed
         return rows
 
-    async def _require_uncut(self, relation: Relation, warnings: int) -> None:
+    async def _require_uncut(self, table: TableSql, warnings: int) -> None:
         """In strict mode, too, the server cuts spaces at the end of a text and rounds a DECIMAL, and only says so."""
+        relation = table.relation
         named = await read_warnings(self._session)
         for level, number, message in named:
             if number == TRUNCATED and not is_about_computed(level, number, message, relation.columns):
@@ -225,6 +238,8 @@ class FoldWriter:
                     schema=relation.table.schema,
                     table=relation.table.name,
                 )
+        if not is_all_named(len(named), warnings) and table.shorten():
+            raise StatementTooLong
         require_all_named(len(named), warnings, what=f"writing {relation.table}")
 
     async def _table(self, relation: Relation) -> TableSql:

@@ -9,6 +9,7 @@ from typing import cast
 from towline.adapters.mysql.bookkeeping import fence_off, remove_bookkeeping
 from towline.adapters.mysql.connection import connect
 from towline.adapters.mysql.copy_target import MyCopyTarget
+from towline.adapters.mysql.ending import bring_code
 from towline.adapters.mysql.flavor import Flavor
 from towline.adapters.mysql.session import Session
 from towline.adapters.mysql.snapshot import MyCopySource
@@ -20,7 +21,7 @@ from towline.adapters.mysql.target_side import MyTargetSide, take_over_target
 from towline.domain.errors import Side
 from towline.domain.jobs import JobSpec, TaskMode
 from towline.domain.tables import Table, TableName
-from towline.engine.ports import StreamSides
+from towline.engine.ports import Reporter, StreamSides
 
 
 class MySides(MySourceSide, MyTargetSide):
@@ -92,21 +93,22 @@ async def open_sides(spec: JobSpec, *, epoch: int | None, work_dir: Path) -> MyS
     )
 
 
-async def remove_traces(spec: JobSpec) -> None:
+async def remove_traces(spec: JobSpec, *, reporter: Reporter, by_force: bool = False) -> None:
     """Drop the job's bookkeeping on the target; the source holds nothing. Safe to repeat.
 
-    Once the copy was complete, triggers that were held back while changes were followed are made first, and events are
-    enabled.
+    Once the copy was complete, code is brought to what the source has now, see `ending`, and the reporter has all that
+    there is to tell before it is forgotten.
 
     Raises:
         StructureFailed: the target refuses a trigger or an event; the bookkeeping stays.
+        TransientError, SetupError: the source cannot be asked; the bookkeeping stays.
     """
     session = await connect(spec.target, purpose="end", side=Side.TARGET)
     try:
-        if await fence_off(session, spec.job_id):
-            target = MyStructureTarget(spec.target, job_id=spec.job_id, epoch=0)
-            await target.create_held_triggers(session)
-            await target.enable_events(session)
+        epoch = await fence_off(session, spec.job_id)
+        if epoch is not None:
+            await reporter.restate(await bring_code(spec, session, epoch=epoch, by_force=by_force))
+            await reporter.deliver()
         await remove_bookkeeping(session, spec.job_id)
     finally:
         session.terminate()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from towline.adapters.mysql.accounts import read_grants
@@ -77,9 +78,21 @@ class MyStructureSource:
         self._target = target
 
     async def read_structure(self, selection: ObjectSelection, *, on_report: Report) -> list[StructureItem]:
+        async with self._reading(selection, on_report) as reading:
+            await reading.read()
+        return reading.items
+
+    async def read_code(self, selection: ObjectSelection, *, on_report: Report) -> list[StructureItem]:
+        """Of the same, only views, routines, triggers and events."""
+        async with self._reading(selection, on_report) as reading:
+            await reading.read_code()
+        return reading.items
+
+    @asynccontextmanager
+    async def _reading(self, selection: ObjectSelection, on_report: Report) -> AsyncIterator[_Reading]:
         session = await connect(self._endpoint, purpose=f"{self._job_id}:structure", side=Side.SOURCE)
         try:
-            reading = _Reading(
+            yield _Reading(
                 session,
                 selection,
                 self._target,
@@ -88,7 +101,6 @@ class MyStructureSource:
                 accounts=self._accounts,
                 replaces_owners=self._replaces_owners,
             )
-            return await reading.read()
         finally:
             session.terminate()
 
@@ -127,11 +139,11 @@ class _Reading:
         self._is_foreign = session.flavor.is_mariadb != target.is_mariadb
         self._report = on_report
         self._follows = follows
-        self._items: list[StructureItem] = []
+        self.items: list[StructureItem] = []
         self._tables: dict[TableName, int] = {}
         self._unique_keys: dict[TableName, set[frozenset[str]]] = {}
 
-    async def read(self) -> list[StructureItem]:
+    async def read(self) -> None:
         schemas = await read_schemas(self._session, self._selection)
         tables = await read_tables(self._session, self._selection)
         for there, schema in self._homes(schemas, tables).items():
@@ -145,7 +157,17 @@ class _Reading:
             self._add_indexes(table, part)
         for table, part in parts:
             await self._add_foreign_keys(table, part)
-        whole = [name for name in schemas if self._selection.is_everything or name in self._selection.schemas]
+        await self.read_code()
+        for schema in self._choose_whole(schemas):
+            for name, kind in await self._session.query(_OTHERS, schema):
+                self._report(
+                    StructureReport(kind, f"{schema}.{name}", "not moved: Towline does not move this kind yet")
+                )
+        await self._add_grants()
+
+    async def read_code(self) -> None:
+        schemas = await read_schemas(self._session, self._selection)
+        whole = self._choose_whole(schemas)
         for schema in whole:
             await self._add_routines(schema)
         await self._add_views(whole)
@@ -153,12 +175,10 @@ class _Reading:
             await self._add_triggers(schema)
         for schema in whole:
             await self._add_events(schema)
-            for name, kind in await self._session.query(_OTHERS, schema):
-                self._report(
-                    StructureReport(kind, f"{schema}.{name}", "not moved: Towline does not move this kind yet")
-                )
-        await self._add_grants()
-        return self._items
+
+    def _choose_whole(self, schemas: Sequence[str]) -> list[str]:
+        """Those of which all is selected, not single tables."""
+        return [name for name in schemas if self._selection.is_everything or name in self._selection.schemas]
 
     # --- tables -------------------------------------------------------------------------------------
 
@@ -170,8 +190,7 @@ class _Reading:
         if not self._names:
             return {schema: schema for schema in schemas}
         homes = {self._there(table.name).schema: table.name.schema for table in reversed(tables)}
-        whole = (name for name in schemas if self._selection.is_everything or name in self._selection.schemas)
-        return homes | {self._names.target_schema(schema): schema for schema in whole}
+        return homes | {self._names.target_schema(schema): schema for schema in self._choose_whole(schemas)}
 
     async def _add_schema(self, schema: str, there: str) -> None:
         row = await self._session.query_one(
@@ -404,8 +423,8 @@ class _Reading:
         depends: frozenset[int] = frozenset(),
         is_optional: bool = False,
     ) -> int:
-        number = len(self._items) + 1
-        self._items.append(
+        number = len(self.items) + 1
+        self.items.append(
             StructureItem(
                 number,
                 section,

@@ -11,9 +11,8 @@ A worker that lost its lease cannot mark an item as begun (I6).  One that loses 
 statement at hand; the successor waits for it at the table's metadata lock, and finds the object there.
 
 A trigger would fire again for every change that a stream brings, and neither product can switch it off.  So while
-changes are followed triggers are held back, and made by `create_held_triggers` when the job ends.  An event would act
-on both sides: it is created disabled whatever the job's mode is, and `enable_events` enables it when the job ends, if
-its statement says that it was enabled on the source.
+changes are followed triggers are held back.  An event would act on both sides: it is created disabled whatever the
+job's mode is.  What the job's end makes of both is told in `ending`.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ from typing import Final
 
 from towline.adapters.mysql.bookkeeping import BEGIN, hold_name, require_epoch
 from towline.adapters.mysql.build_progress import Course, begin_course, read_share
-from towline.adapters.mysql.code_text import disable_event, find_definer, is_enabled_event, remove_definer
+from towline.adapters.mysql.code_text import disable_event, find_definer, remove_definer
 from towline.adapters.mysql.connection import SQL_MODE, connect
 from towline.adapters.mysql.counters import find_late, read_counters
 from towline.adapters.mysql.errors import NO_SUCH_TABLE, number_of
-from towline.adapters.mysql.quoting import qualified, quote_ident
+from towline.adapters.mysql.quoting import qualified
 from towline.adapters.mysql.session import Session
 from towline.domain.errors import (
     LeaseLost,
@@ -51,11 +50,7 @@ Report = Callable[[StructureReport], None]
 
 HELD: Final = "held back until the job ends"
 _SETTINGS: Final = {"foreign_key_checks": "0"}
-# In the database that the item's first statement went to.
-_IS_THERE: Final = """
-SELECT COUNT(*) FROM information_schema.triggers WHERE trigger_schema = DATABASE() AND trigger_name = %s
-"""
-_RESET: Final = f"SET SESSION sql_mode = '{SQL_MODE}', SESSION time_zone = '+00:00'"
+RESET: Final = f"SET SESSION sql_mode = '{SQL_MODE}', SESSION time_zone = '+00:00'"
 # Database, table, key, routine, trigger, event, foreign key (its two numbers) exist already.
 _EXISTS: Final = frozenset({1007, 1050, 1061, 1304, 1359, 1537, 1826})
 # MariaDB says "cannot create" for all that can go wrong with a foreign key; 121 is a name that is taken.
@@ -65,12 +60,6 @@ _SHORT_WAIT_S: Final = 2
 _WATCHED_BYTES: Final = 16 * 1024 * 1024
 _NO_SUCH_USER: Final = 1449
 _NO_DEFINER: Final = frozenset({1227, _NO_SUCH_USER})
-_NO_SUCH_EVENT: Final = frozenset({1049, 1539})
-# A zone that the server does not know any more makes this NULL, and the event no past one.
-_IS_PAST: Final = """
-SELECT CONVERT_TZ(execute_at, time_zone, '+00:00') <= UTC_TIMESTAMP() FROM information_schema.events
-WHERE event_schema = DATABASE() AND event_name = %s AND event_type = 'ONE TIME'
-"""
 
 
 class MyStructureTarget:
@@ -143,66 +132,6 @@ class MyStructureTarget:
             for item in items:
                 await self._apply(session, item, on_report)
 
-    async def create_held_triggers(self, session: Session) -> None:
-        """For the end of a job whose copy is complete; the caller has made sure that nobody applies changes any more.
-
-        Raises:
-            StructureFailed: the target refuses one; those before it are there. Safe to repeat.
-        """
-        rows = await session.query(
-            """SELECT number, schema_name, name, statements FROM towline.structure_item
-               WHERE job_id = %s AND kind = 'TRIGGER' AND failed_reason = %s ORDER BY number""",
-            self._job_id,
-            HELD,
-        )
-        for number, schema, name, statements in rows:
-            texts = tuple(json.loads(statements))
-            item = StructureItem(number, Section.AFTER_DATA, "TRIGGER", name, schema, None, texts)
-            # One that is there was made before a crash, or by hand.
-            try:
-                await self._run(session, item, was_begun=True, on_report=None)
-            except StructureFailed:
-                # The server reads the whole statement, and may refuse it, before it looks whether the trigger is there.
-                if not await session.query_value(_IS_THERE, name):
-                    raise
-
-    async def enable_events(self, session: Session) -> None:
-        """For the end of a job, as `create_held_triggers`: enable the events that were enabled on the source.
-
-        One that is gone from the target stays away. One whose only time has passed stays disabled: it acted on the
-        source by then, and would act again here.
-
-        Raises:
-            StructureFailed: the target refuses one; those before it are enabled. Safe to repeat.
-        """
-        rows = await session.query(
-            """SELECT schema_name, name, statements FROM towline.structure_item
-               WHERE job_id = %s AND kind = 'EVENT' AND done_at IS NOT NULL ORDER BY number""",
-            self._job_id,
-        )
-        await session.execute(_RESET)  # after triggers, which have modes of their own, such as ANSI_QUOTES
-        for schema, name, statements in rows:
-            use, *_, created = json.loads(statements)
-            if not is_enabled_event(created):
-                continue
-            try:
-                await session.execute(use)  # the target's database
-                await self._enable_event(session, name)
-            except (TransientError, LeaseLost):
-                raise
-            except TowlineError as error:
-                if number_of(error) not in _NO_SUCH_EVENT:
-                    what = f"enabling event {schema}.{name}: {error.message}"
-                    raise StructureFailed(what, side=Side.TARGET) from error
-
-    async def _enable_event(self, session: Session, name: str) -> None:
-        event = quote_ident(name)
-        shown = (await session.query_named(f"SHOW CREATE EVENT {event}"))[0]
-        # Who alters an event becomes its definer unless another one is named.
-        definer = find_definer(str(shown["Create Event"]))
-        if not await session.query_value(_IS_PAST, name):
-            await session.execute(f"ALTER {f'DEFINER={definer} ' if definer else ''}EVENT {event} ENABLE")
-
     async def read_build_progress(self) -> Mapping[int, float]:
         builds = dict(self._builds)
         if len(builds) != 1:
@@ -240,23 +169,17 @@ class MyStructureTarget:
     # --- one item -----------------------------------------------------------------------------------
 
     async def _apply(self, session: Session, item: StructureItem, on_report: Report) -> None:
-        was_begun = await self._mark_begun(session, item)
+        was_begun = await self.mark_begun(session, item)
         if was_begun is None:
             return
         if self._holds_triggers and item.kind == "TRIGGER":
             failure: str | None = HELD
         else:
-            failure = await self._run(session, item, was_begun=was_begun, on_report=on_report)
+            failure = await self.run_item(session, item, was_begun=was_begun, on_report=on_report)
         reach(STRUCTURE_BEFORE_COMMIT)
-        await session.execute(
-            """UPDATE towline.structure_item SET done_at = current_timestamp(6), failed_reason = %s
-               WHERE job_id = %s AND number = %s""",
-            failure,
-            self._job_id,
-            item.number,
-        )
+        await self.mark_done(session, item, failure)
 
-    async def _mark_begun(self, session: Session, item: StructureItem) -> bool | None:
+    async def mark_begun(self, session: Session, item: StructureItem) -> bool | None:
         """Whether it was begun before; None when it is done."""
         await session.execute(BEGIN)
         await require_epoch(session, self._job_id, self._epoch)  # I6
@@ -275,18 +198,25 @@ class MyStructureTarget:
         await session.execute("COMMIT")
         return None if row is None or row[0] else bool(row[1])
 
-    async def _run(
-        self, session: Session, item: StructureItem, *, was_begun: bool, on_report: Report | None
-    ) -> str | None:
-        """Why an optional item failed, None if nothing did.
+    async def mark_done(self, session: Session, item: StructureItem, failure: str | None) -> None:
+        """`failure`: why it is not on the target."""
+        await session.execute(
+            """UPDATE towline.structure_item SET done_at = current_timestamp(6), failed_reason = %s
+               WHERE job_id = %s AND number = %s""",
+            failure,
+            self._job_id,
+            item.number,
+        )
 
-        `on_report` None: at the job's end nobody listens; who owns a trigger is seen on the target.
-        """
+    async def run_item(
+        self, session: Session, item: StructureItem, *, was_begun: bool, on_report: Report = lambda _: None
+    ) -> str | None:
+        """Why an optional item failed, None if nothing did. What is to be told of it is remembered in any case."""
         what = f"creating {_describe(item)}"
         if item.kind == "EVENT":
             item = replace(item, statements=(*item.statements[:-1], disable_event(item.statements[-1])))
         try:
-            await session.execute(_RESET)
+            await session.execute(RESET)
             for statement in item.statements:
                 if item.kind == "INDEX":
                     await self._refresh_statistics(session, item)
@@ -325,7 +255,7 @@ class MyStructureTarget:
             await session.query(f"ANALYZE NO_WRITE_TO_BINLOG TABLE {qualified(self._names.target_name(item.table))}")
 
     async def _execute(
-        self, session: Session, statement: str, item: StructureItem, what: str, on_report: Report | None
+        self, session: Session, statement: str, item: StructureItem, what: str, on_report: Report
     ) -> None:
         definer = find_definer(statement)
         try:
@@ -341,9 +271,7 @@ class MyStructureTarget:
             reason = f"belongs to {definer}, which the target does not have"
             await self._remember(session, StructureReport(item.kind, _describe(item), reason), on_report)
 
-    async def _remember(self, session: Session, report: StructureReport, on_report: Report | None) -> None:
-        if on_report is None:
-            return
+    async def _remember(self, session: Session, report: StructureReport, on_report: Report) -> None:
         await session.execute(BEGIN)
         await require_epoch(session, self._job_id, self._epoch)
         is_new = await insert_report(session, self._job_id, report)

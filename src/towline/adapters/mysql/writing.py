@@ -44,12 +44,14 @@ def is_about_computed(level: str, number: int, message: str, written: Iterable[s
     return "".join(found[-1]).lower() not in {name.lower() for name in written}
 
 
-def require_all_named(named: int, counted: int, *, what: str) -> None:
-    """Nothing was said of a value that was changed, which means something only if nothing is left unsaid.
+def is_all_named(named: int, counted: int) -> bool:
+    """Nothing was said of a value that was changed: that means something only if nothing is left unsaid. Pure."""
+    return named >= counted and counted < MAX_COUNTED
 
-    Raises: SetupError, the server has more warnings than it names.
-    """
-    if named < counted or counted >= MAX_COUNTED:
+
+def require_all_named(named: int, counted: int, *, what: str) -> None:
+    """Raises: SetupError, the server has more warnings than it names."""
+    if not is_all_named(named, counted):
         raise SetupError(
             f"{what}: the target names {named} of {counted} warnings; one of a changed value may be among the others",
             side=Side.TARGET,

@@ -15,7 +15,7 @@ from towline.adapters.postgres.structure_target import PgStructureTarget
 from towline.adapters.postgres.target_side import PgTargetSide, forget_job, take_over_target
 from towline.domain.jobs import JobSpec
 from towline.domain.tables import Table, TableName
-from towline.engine.ports import StreamSides
+from towline.engine.ports import Reporter, StreamSides
 
 
 class PgSides(PgSourceSide, PgTargetSide):
@@ -75,7 +75,7 @@ async def open_sides(spec: JobSpec, *, epoch: int | None, work_dir: Path) -> PgS
     )
 
 
-async def remove_traces(spec: JobSpec) -> None:
+async def remove_traces(spec: JobSpec, *, reporter: Reporter, by_force: bool = False) -> None:
     """Drop slot and publication on the source and the job's bookkeeping on the target; safe to repeat.
 
     Raises:

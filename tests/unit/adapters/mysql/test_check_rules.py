@@ -97,6 +97,8 @@ def target(
         accounts=frozenset({"mine@%", "app@%"}),
         has_job=False,
         account="mine@%",
+        plugins=frozenset({"ngram", "caching_sha2_password"}),
+        engines=frozenset({"innodb", "memory"}),
     )
     return replace(base, **(facts or {}))
 
@@ -128,9 +130,13 @@ RENAMED_TWICE = {
 WRITER = {"CREATE", "DROP", "ALTER", "INSERT", "UPDATE", "DELETE", "SELECT", "INDEX", "REFERENCES", "SET USER"}
 EXPRESSION = Features(expression_indexes=("d.t.lowered",))
 VERSIONED = Features(versioned=(T,))
+MECAB = Features(parsers=(("ngram", "d.t.grams"), ("mecab", "d.t.words")))
+LOGINS = (("caching_sha2_password", "new@%"), ("mysql_native_password", "old@%"))
 CASES = [
     Case("srcDbVersionSupport", FAILED, "SRC_VERSION_NOT_SUPPORTED", source("10.5.9-MariaDB")),
     Case("srcSystemVersioningCheck", FAILED, "SRC_HAS_SYSTEM_VERSIONING", source(facts={"features": VERSIONED})),
+    Case("dstFeaturesMeetRequirement", FAILED, "DST_PLUGINS_MISSING", source(facts={"features": MECAB})),
+    Case("dstAccountPluginsCheck", WARNING, "DST_ACCOUNT_PLUGINS_MISSING", source(facts={"logins": LOGINS})),
     Case("dstFeaturesMeetRequirement", WARNING, "DST_FEATURES_LEFT_OUT", source(facts={"features": EXPRESSION})),
     Case("userSelectObjectsCheck", FAILED, "SELECTED_OBJECTS_MISSING", source(facts={"missing": ("d.gone",)})),
     Case("renamedObjectsCheck", FAILED, "RENAMED_OBJECT_MISSING", source(facts=RENAMED_TWICE)),
@@ -417,3 +423,33 @@ def test_system_versioning_is_named_before_its_rows_come_in_the_binlog(
     features: Features, mode: TaskMode, reason: str
 ) -> None:
     assert judge(source(facts={"features": features}), target(), mode)["srcSystemVersioningCheck"].reason == reason
+
+
+@pytest.mark.parametrize(
+    ("facts", "there", "reason", "named"),
+    [
+        ({"features": MECAB}, MARIADB, "DST_PLUGINS_MISSING", "d.t.words (parser mecab)"),
+        ({"features": MECAB}, MYSQL, "DST_FEATURES_LEFT_OUT", "d.t.grams (parser ngram), d.t.words (parser mecab)"),
+        ({"engines": {T: "ROCKSDB"}}, MARIADB, "DST_PLUGINS_MISSING", "d.t (engine ROCKSDB)"),
+        ({"engines": {T: "ROCKSDB"}}, MYSQL, "DST_PLUGINS_MISSING", "d.t (engine ROCKSDB)"),
+        ({"features": Features(parsers=(("NGRAM", "d.t.grams"),))}, MARIADB, "", ""),
+    ],
+)
+def test_plugins_that_the_target_lacks(facts: Mapping[str, Any], there: str, reason: str, named: str) -> None:
+    item = judge(source(facts=facts), target(there), TaskMode.FULL)["dstFeaturesMeetRequirement"]
+    assert item.reason == reason
+    assert f": {named}." in item.message or not named
+
+
+def test_accounts_come_without_their_plugins_from_the_other_product() -> None:
+    assert not judge(source(facts={"logins": LOGINS}), target(MYSQL))["dstAccountPluginsCheck"].reason
+    assert (
+        "old@% (mysql_native_password)"
+        in judge(source(facts={"logins": LOGINS}), target())["dstAccountPluginsCheck"].message
+    )
+
+
+def test_collations_of_routines_matter_between_servers_of_one_product() -> None:
+    one = source(facts={"code_collations": frozenset({"utf8mb4_0900_as_cs"})})
+    assert "utf8mb4_0900_as_cs" in judge(one, target())["dbCharacterSetConsistency"].message
+    assert not judge(one, target(MYSQL))["dbCharacterSetConsistency"].reason
