@@ -205,7 +205,7 @@ class _Attempt:
 
     async def _catch_up(self, tables: Sequence[Table], facts: CopyFacts) -> None:
         """Bring the job to where its source is now, so that little DDL of the time before is left; see `joining`."""
-        self.run.figures.phase = Phase.CATCH_UP
+        self.run.figures.begin_catch_up()
         for _ in range(2):  # the second round is short
             now = await self.run.sides.read_source_position()
             await self._run_stream(choose_planned(tables, facts), facts, until=now)
@@ -213,14 +213,16 @@ class _Attempt:
 
     async def _replay(self, tables: Sequence[Table], facts: CopyFacts) -> None:
         """Bring chunks of several snapshots to one moment; tolerant of rows that are ahead of the stream."""
-        self.run.figures.phase = Phase.CATCH_UP
         newest = self.run.sides.parse_position(choose_replay(facts)[1])
-        await self._run_stream(choose_planned(tables, facts), facts, until=newest)
+        try:
+            await self._run_stream(choose_planned(tables, facts), facts, until=newest)
+        finally:
+            self.run.figures.stream = None
         self.run.require_no_stop()
 
     async def _stream_phase(self, tables: Sequence[Table], facts: CopyFacts) -> RunResult:
         reach(HANDOFF_BEFORE_STREAM)
-        self.run.figures.phase = Phase.CATCH_UP
+        self.run.figures.begin_catch_up()
         planned = [table.name for table in tables]
         watch = Watch(self.run, planned, self.notes, expects_tables=facts.renews_tables)
         await watch.look()

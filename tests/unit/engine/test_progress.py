@@ -47,6 +47,7 @@ def test_percent_never_goes_back_and_stays_below_100_until_the_last_chunk(
     figures = JobFigures(clock)
     tables = [table(f"t{i}", size) for i, size in enumerate(sizes)]
     figures.plan_copy([(t, t.size_bytes) for t in tables])
+    figures.plan_structure([], frozenset())
     figures.finish("structure")
     figures.phase = Phase.COPY
     seen = 0
@@ -223,6 +224,52 @@ def test_structure_and_index_have_parts_of_their_own() -> None:
     assert progress.index.percent == 0
     figures.set_section_done(Section.KEYS, done_items=1, done_weight=500_000)
     assert figures.progress().index.percent == 50
+
+
+def test_nothing_is_a_share_of_the_whole_before_all_of_it_is_known() -> None:
+    figures = JobFigures(FakeClock())
+    rows = table("t", 8_192_000)
+    figures.plan_copy([(rows, rows.size_bytes)])
+    figures.copy.finish_table(rows.name)  # by an earlier worker, which was killed among the indexes
+    progress = figures.progress()
+    assert (progress.percent, progress.index.remaining_s) == (0, None)
+    index = StructureItem(1, Section.INDEXES, "INDEX", "i", "public", rows.name, ("x",), weight_bytes=24_576_000)
+    figures.plan_structure([index], frozenset())
+    assert figures.progress().percent == 25
+
+
+def test_a_table_that_starts_over_is_ahead_again() -> None:
+    clock = FakeClock()
+    figures = JobFigures(clock, follows=True)
+    rows = table("t", 819_200_000)
+    figures.plan_structure([], frozenset())
+    for part in ("structure", "data"):
+        figures.finish(part)
+    figures.begin_full_phase()
+    figures.plan_copy([(rows, rows.size_bytes)])
+    figures.finish("structure")
+    figures.phase = Phase.COPY
+    figures.copy.begin_chunk(rows.name, rows.size_bytes)
+    for _ in range(20):
+        clock.s += 1
+        figures.copy.add_bytes(rows.name, 1_000_000)
+        progress = figures.progress()
+    assert not progress.data.is_finished
+    assert progress.remaining_s is not None
+    assert progress.remaining_s > 300
+
+
+def test_a_stream_that_begins_is_not_in_step_by_what_an_earlier_one_had_proven() -> None:
+    clock = FakeClock()
+    figures = JobFigures(clock, follows=True)
+    figures.stream = before = Stream(clock)
+    before.prove(clock.now_us(), is_caught_up=True)
+    for part in ("structure", "data", "index"):
+        figures.finish(part)
+    figures.begin_catch_up()
+    assert figures.progress().phase is Phase.CATCH_UP
+    figures.stream = Stream(clock)
+    assert figures.progress().phase is Phase.CATCH_UP
 
 
 def test_delay_grows_by_itself_and_is_unknown_outside_the_stream() -> None:
