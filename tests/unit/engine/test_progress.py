@@ -9,11 +9,13 @@ import statistics
 from hypothesis import given
 from hypothesis import strategies as st
 
+from towline.adapters.postgres.lsn import Lsn
 from towline.domain.progress import Phase, Progress, delay_ms
 from towline.domain.structure import Section, StructureItem
 from towline.domain.tables import Table, TableName, TotalOrigin
 from towline.engine.apply import AppliedState
 from towline.engine.figures import JobFigures
+from towline.engine.ports import Checkpoint
 from towline.engine.progress import CopyFigures, RateMeter
 
 
@@ -287,6 +289,21 @@ class Stream(AppliedState):
     def prove(self, source_time_us: int, *, is_caught_up: bool = False) -> None:
         self.proof.proven_us = source_time_us
         self.proof.is_caught_up = is_caught_up
+
+
+def test_rates_fall_while_nobody_can_be_reached() -> None:
+    clock = FakeClock()
+    stream = AppliedState(clock)
+    for changes in range(0, 5000, 1000):
+        clock.s += 1
+        checkpoint = Checkpoint(Lsn(changes), clock.now_us(), transactions=changes, changes=changes)
+        stream.applied(checkpoint, size_bytes=1000, conflicts=0, is_durable=True)
+    assert (stream.rows_per_s, stream.bytes_per_s) == (1000, 1000)
+    clock.s += 60
+    assert stream.rows_per_s is not None
+    assert stream.rows_per_s < 100
+    clock.s += 10
+    assert (stream.rows_per_s, stream.bytes_per_s) == (0, 0)
 
 
 def test_a_job_that_follows_has_time_left_until_it_is_in_step() -> None:
