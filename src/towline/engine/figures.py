@@ -48,7 +48,7 @@ class JobFigures:
     def __init__(self, clock: Clock, *, follows: bool = False) -> None:
         """`follows`: the job is not over with the full phase."""
         self._clock = clock
-        self.phase = Phase.STRUCTURE
+        self.phase = Phase.PRECHECK
         self.copy = CopyFigures([])
         self.stream: StreamFigures | None = None
         self.waiting_for: str | None = None
@@ -231,7 +231,7 @@ class JobFigures:
     def _take_held_log(self, now_s: float) -> None:
         """What the catch-up will have to read, and how fast it grows."""
         seen = self.board.newest
-        if seen is None or seen.source is None or seen.source.log_end_bytes is None:
+        if seen.source is None or seen.source.log_end_bytes is None:
             return
         source, end_bytes = seen.source, seen.source.log_end_bytes
         if self._first_log is None:

@@ -13,8 +13,9 @@ tolerantly until it covers the newest snapshot, before any further unique index 
 Objects that were added to a job which has run join it here, which makes its full phase incomplete again (see
 `engine/joining.py`); those that were taken from it leave it before anything else (`engine/leaving.py`).
 
-Tasks of a run: the activity at hand, the ticker that reports figures, and a watcher that cancels the activity when
-the operator wants the job to stop.  Cancelling is safe anywhere: what is not committed is done again.
+Tasks of a run: the activity at hand, the ticker that reports figures, between attempts as well, and a watcher that
+cancels the activity when the operator wants the job to stop.  Cancelling is safe anywhere: what is not committed is
+done again.
 """
 
 from __future__ import annotations
@@ -90,6 +91,42 @@ async def run_pipeline(
             "a job that follows changes without having copied the rows", remedy="Create a job of both phases."
         )
     figures = JobFigures(clock, follows=spec.mode is not TaskMode.FULL)
+
+    def take() -> Progress:
+        figures.tick(limit_bytes_per_s=control.limit_bytes_per_s())
+        return figures.progress()
+
+    # Between attempts as well: a worker that waits for a database is not silent.
+    reporter.attach(take)
+    ticker = asyncio.create_task(_tick(reporter, take))
+    try:
+        return await _run_attempts(
+            spec,
+            open_sides,
+            control=control,
+            reporter=reporter,
+            clock=clock,
+            figures=figures,
+            until_caught_up=until_caught_up,
+        )
+    finally:
+        await end_tasks(ticker)
+        if not ticker.cancelled():
+            ticker.result()
+        reporter.attach(None)
+        reporter.report(take())
+
+
+async def _run_attempts(
+    spec: JobSpec,
+    open_sides: Callable[[], Awaitable[Sides]],
+    *,
+    control: Control,
+    reporter: Reporter,
+    clock: Clock,
+    figures: JobFigures,
+    until_caught_up: bool,
+) -> RunResult:
     delays_s = retry_delays_s()
     failures = 0
     was_open = False
@@ -117,12 +154,17 @@ async def run_pipeline(
             figures.waiting_for = f"retry in {pause_s:.0f} s: {error}"
             if isinstance(error, ConnectionLost | ServerUnreachable):
                 figures.board.fail(error.side, error.message)
-            reporter.report(figures.progress())
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
                     await control.wait_stop()
             figures.waiting_for = None
     return RunResult.STOPPED
+
+
+async def _tick(reporter: Reporter, take: Callable[[], Progress]) -> None:
+    while True:
+        reporter.report(take())
+        await asyncio.sleep(_REPORT_INTERVAL_S)
 
 
 def first_failure(failure: BaseException) -> BaseException:
@@ -152,8 +194,6 @@ class _Attempt:
     notes: ReplacedNotes
 
     async def to_the_goal(self) -> RunResult:
-        self.run.reporter.attach(self._take_figures)
-        ticker = asyncio.create_task(self._tick())
         looking = asyncio.create_task(run_diagnosis(self.run.sides, self.run.figures.board))
         try:
             return await self._stoppable(self._phases())
@@ -163,11 +203,7 @@ class _Attempt:
             return RunResult.STRUCTURED
         finally:
             # Looking never fails a job, not even by a defect.
-            await end_tasks(ticker, looking)
-            if not ticker.cancelled():
-                ticker.result()
-            self.run.reporter.attach(None)
-            self._report()
+            await end_tasks(looking)
 
     async def _phases(self) -> RunResult:
         run = self.run
@@ -293,15 +329,3 @@ class _Attempt:
             return working.result()
         finally:
             await end_tasks(working, stop)
-
-    async def _tick(self) -> None:
-        while True:
-            self._report()
-            await asyncio.sleep(_REPORT_INTERVAL_S)
-
-    def _report(self) -> None:
-        self.run.reporter.report(self._take_figures())
-
-    def _take_figures(self) -> Progress:
-        self.run.figures.tick(limit_bytes_per_s=self.run.control.limit_bytes_per_s())
-        return self.run.figures.progress()
