@@ -32,7 +32,7 @@ class DiagnosisBoard:
         """`cpu_s`: the processor time that this process has used so far."""
         self._clock = clock
         self._cpu_s = cpu_s
-        # What the job's last worker had seen is told no longer: an outage may be over, and where it stood is not now.
+        # Never nothing: an outage that the job's last worker had met is told no longer.
         self._seen = Diagnosis(clock.now_us())
         self._held = RateMeter(window_s=_LOG_WINDOW_S, min_evidence_s=_LOG_EVIDENCE_S)
         self._log = RateMeter(window_s=_LOG_WINDOW_S, min_evidence_s=_LOG_EVIDENCE_S)

@@ -134,7 +134,9 @@ async def _run_attempts(
     while not control.is_stop_wanted:
         done_before = _amount_done(figures)
         try:
+            figures.waiting_for = "both databases to answer"
             sides = await open_sides()
+            figures.waiting_for = None
             was_open = True
             figures.know_target(sides.target_pace)
             try:
@@ -157,7 +159,6 @@ async def _run_attempts(
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
                     await control.wait_stop()
-            figures.waiting_for = None
     return RunResult.STOPPED
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from towline.domain.diagnosis import Diagnosis
 from towline.domain.progress import PartProgress, Phase, Progress, proven_here_us
 
 _REMAINING = ("remaining_s", "remaining_low_s", "remaining_high_s", "remaining_at_us")
@@ -43,6 +44,23 @@ def carry_forward(known: Progress | None, current: Progress) -> Progress:
         if now.percent < was.percent:
             changes[part] = was if was.is_finished else replace(was, remaining_s=now.remaining_s)
     return replace(current, **changes) if changes else current
+
+
+def carry_facts(known: Diagnosis | None, current: Diagnosis) -> Diagnosis:
+    """`current` as it is stored after `known`: what a new worker has not seen yet is as it was when it was last seen.
+
+    Facts of a side have an age of their own.  Outages have not: they are told by the worker that meets them.
+    """
+    changes: dict[str, Any] = {}
+    if known is None:
+        return current
+    if current.source is None and known.source is not None:
+        changes = {name: getattr(known, name) for name in ("source", "held_growth_bytes_per_s", "log_bytes_per_s")}
+    if current.target is None:
+        changes["target"] = known.target
+    if current.log_needed_since_us is None:
+        changes["log_needed_since_us"] = known.log_needed_since_us
+    return replace(current, **changes)
 
 
 def _still_stands(known: Progress, current: Progress) -> bool:

@@ -14,10 +14,10 @@ from sqlalchemy import text
 
 from tests.integration.store.conftest import create_job, read_job
 from towline.clock import SystemClock
-from towline.domain.diagnosis import Diagnosis, Outage
+from towline.domain.diagnosis import Diagnosis, KeptLog, Outage, SourceFacts
 from towline.domain.errors import ConnectionRefused, LeaseLost, ServerUnreachable, Side, StoreUnavailable
 from towline.domain.forecast import Score, TrackRecord
-from towline.domain.health import WaitKind
+from towline.domain.health import Level, WaitKind
 from towline.domain.jobs import JobSpec, JobStatus, PauseMode, SpeedWindow, TaskMode
 from towline.domain.progress import WAITING_FOR_PAUSE, Phase, Progress, TableProgress
 from towline.domain.structure import StructureReport
@@ -317,7 +317,9 @@ async def test_a_worker_that_cannot_reach_a_database_goes_on_telling_what_it_wai
 async def test_a_stream_that_goes_on_is_no_copy_and_has_no_outage_of_before(bench: Bench):
     async def stream(spec: JobSpec, control: Control, reporter: Reporter) -> RunResult:
         outage = Outage(since_us=5, error="nobody answers")
-        reporter.report(figures(Phase.STREAM, 100, diagnosis=Diagnosis(6, moved_at_us=5, source_outage=outage)))
+        source = SourceFacts(5, None, KeptLog("the slot", is_there=True, is_lost=True))
+        seen = Diagnosis(6, source=source, moved_at_us=5, source_outage=outage)
+        reporter.report(figures(Phase.STREAM, 100, diagnosis=seen))
         await bench.until(JobStatus.STREAMING)
         await bench.service.pause(bench.caller, bench.job_id, PauseMode.ALL)
         return await stopped(control)
@@ -334,7 +336,9 @@ async def test_a_stream_that_goes_on_is_no_copy_and_has_no_outage_of_before(benc
         assert (seen.phase, seen.percent) == (Phase.STREAM, 100)
         assert (await bench.job()).status is JobStatus.STARTING
         known = await bench.service.health_of_one(bench.caller, bench.job_id)
-        assert (known.health.waits, known.health.stall) == ((), None)
+        assert [wait.kind for wait in known.health.waits] == [WaitKind.OTHER]  # for both to answer
+        assert known.health.stall is None
+        assert known.health.retention.level is Level.LOST
         raise ConnectionRefused("the source refuses", side=Side.SOURCE)
 
     async def go_on(spec: JobSpec, control: Control, reporter: Reporter) -> RunResult:

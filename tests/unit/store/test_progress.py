@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from towline.domain.diagnosis import Diagnosis, KeptLog, Outage, SourceFacts, TargetFacts
 from towline.domain.progress import PartProgress, Phase, Progress, delay_ms, proven_here_us
 from towline.store import codec
-from towline.store.progress import carry_forward
+from towline.store.progress import carry_facts, carry_forward
 
 PARTS = st.builds(PartProgress, done=st.integers(0, 9), total=st.integers(0, 9), is_finished=st.booleans())
 PROGRESS = st.builds(
@@ -52,6 +55,25 @@ def test_what_was_reached_stays_reached(known: Progress, current: Progress):
 def test_the_first_figures_are_taken_as_they_are(current: Progress):
     assert carry_forward(None, current) is current
     assert carry_forward(current, current) == current
+
+
+def test_what_was_seen_of_a_side_stays_until_it_is_seen_again_and_an_outage_does_not():
+    log = KeptLog("the slot", is_there=True, held_bytes=7)
+    known = Diagnosis(
+        9,
+        source=SourceFacts(8, 77, log),
+        target=TargetFacts(7),
+        source_outage=Outage(6, "gone"),
+        log_bytes_per_s=5.0,
+        moved_at_us=4,
+        sequences_at_us=3,
+        log_needed_since_us=2,
+    )
+    stored = carry_facts(known, Diagnosis(20))
+    assert stored == Diagnosis(20, source=known.source, target=known.target, log_bytes_per_s=5.0, log_needed_since_us=2)
+    seen = Diagnosis(21, source=SourceFacts(21, 78, log), log_needed_since_us=11)
+    assert carry_facts(known, seen) == replace(seen, target=known.target)
+    assert carry_facts(None, seen) is seen
 
 
 def test_clock_of_the_source_that_was_set_changes_no_delay():
