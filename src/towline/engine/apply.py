@@ -68,10 +68,12 @@ class AppliedState:
 
     @property
     def rows_per_s(self) -> float | None:
+        self.tick()  # nothing may have happened since
         return self._row_rate.per_s()
 
     @property
     def bytes_per_s(self) -> float | None:
+        self.tick()
         return self._byte_rate.per_s()
 
     @property
@@ -158,7 +160,7 @@ class AppliedState:
             self._waits[kind] = reason
 
     def tick(self) -> None:
-        """Take the rates; called also when nothing happens, so that they fall."""
+        """Take the rates."""
         now_s = self._clock.monotonic_s()
         self._row_rate.add(now_s, self.changes)
         self._byte_rate.add(now_s, self._bytes)

@@ -32,7 +32,8 @@ class DiagnosisBoard:
         """`cpu_s`: the processor time that this process has used so far."""
         self._clock = clock
         self._cpu_s = cpu_s
-        self._seen: Diagnosis | None = None
+        # Never nothing: an outage that the job's last worker had met is told no longer.
+        self._seen = Diagnosis(clock.now_us())
         self._held = RateMeter(window_s=_LOG_WINDOW_S, min_evidence_s=_LOG_EVIDENCE_S)
         self._log = RateMeter(window_s=_LOG_WINDOW_S, min_evidence_s=_LOG_EVIDENCE_S)
         self._cpu = RateMeter(window_s=2 * _INTERVAL_S, min_evidence_s=_INTERVAL_S / 2)
@@ -42,7 +43,7 @@ class DiagnosisBoard:
         self._log_needed_since_us: int | None = None
 
     @property
-    def newest(self) -> Diagnosis | None:
+    def newest(self) -> Diagnosis:
         return self._seen
 
     def now_us(self) -> int:
@@ -93,7 +94,7 @@ class DiagnosisBoard:
         now_us = self._clock.now_us()
         share = self._cpu.per_s()
         self._seen = replace(
-            self._seen or Diagnosis(now_us),
+            self._seen,
             at_us=now_us,
             cpu_share=None if share is None else min(1.0, share),
             limit_bytes_per_s=self._limit_bytes_per_s,

@@ -48,12 +48,12 @@ class JobFigures:
     def __init__(self, clock: Clock, *, follows: bool = False) -> None:
         """`follows`: the job is not over with the full phase."""
         self._clock = clock
-        self.phase = Phase.STRUCTURE
+        self.phase = Phase.PRECHECK
         self.copy = CopyFigures([])
         self.stream: StreamFigures | None = None
         self.waiting_for: str | None = None
         self.board = DiagnosisBoard(clock)
-        self._items: list[StructureItem] = []
+        self._items: list[StructureItem] | None = None  # not known yet, so nothing is a share of the whole
         self._structure_done = 0
         self._index_done: dict[Section, int] = {}
         self._finished: set[str] = set()
@@ -68,6 +68,17 @@ class JobFigures:
 
     def know_target(self, pace: TargetPace) -> None:
         self._forecaster.target = pace
+
+    def begin_full_phase(self) -> None:
+        """Nothing of it is over, whatever an earlier attempt came to: a table may have to start over."""
+        self.phase = Phase.STRUCTURE
+        self.stream = None
+        self._finished.clear()
+
+    def begin_catch_up(self) -> None:
+        """What was proven of a stream before says nothing of the one that comes."""
+        self.phase = Phase.CATCH_UP
+        self.stream = None
 
     def plan_structure(self, items: Sequence[StructureItem], done: frozenset[int]) -> None:
         self._items = list(items)
@@ -109,8 +120,9 @@ class JobFigures:
         self._finished.add(part)
 
     def full_phase(self) -> FullPhase:
-        structure_total = sum(1 for item in self._items if item.section is Section.BEFORE_DATA)
-        index_total = sum(weigh(item) for item in self._items if item.section is not Section.BEFORE_DATA)
+        items = self._items or ()
+        structure_total = sum(1 for item in items if item.section is Section.BEFORE_DATA)
+        index_total = sum(weigh(item) for item in items if item.section is not Section.BEFORE_DATA)
         data_total = self.copy.total_bytes
         is_data_finished = "data" in self._finished
         is_index_finished = "index" in self._finished
@@ -139,11 +151,14 @@ class JobFigures:
         full = self.full_phase()
         left = self._take_paces(now_s, full)
         data_s, index_s = self._forecaster.parts_s(left)
-        self._percent = max(self._percent, full.percent())
+        if self._items is not None or full.is_finished:
+            self._percent = max(self._percent, full.percent())
+        else:
+            index_s = None
         structure, data, index = full.parts(data_remaining_s=data_s, index_remaining_s=index_s)
         is_copying = self.phase is Phase.COPY
         stream = self.stream
-        # A replay inside the full phase catches up with a snapshot, which is not yet to be in step.
+        # Before other objects join it catches up with them still ahead, which is not to be in step.
         if self.phase is Phase.CATCH_UP and full.is_finished and stream is not None and stream.is_caught_up:
             self.phase = Phase.STREAM
         now_us = self._clock.now_us()
@@ -172,7 +187,7 @@ class JobFigures:
             applied_position=stream.applied_position if stream else None,
             source_position=stream.source_position if stream else None,
             tables=self.copy.table_progress(),
-            waiting_for=stream.waiting_for if stream else self.waiting_for,
+            waiting_for=self.waiting_for or (stream.waiting_for if stream else None),
             received_position=stream.received_position if stream else None,
             received_source_time_us=stream.received_source_time_us if stream else None,
             applying_since_us=self._applying_since_us(),
@@ -188,7 +203,8 @@ class JobFigures:
             self._row_rate.add(now_s, self.copy.rows_done)
             self._wire_rate.add(now_s, self.copy.wire_bytes_moved)
         elif self.phase is Phase.INDEXES:
-            self._forecaster.add_index(now_s, index_total - index_left)
+            if self.stream is None:  # during a replay none is built
+                self._forecaster.add_index(now_s, index_total - index_left)
         elif self.stream is not None:
             self._forecaster.add_proven(now_s, self.stream.proven_source_time_us)
         self._take_held_log(now_s)
@@ -204,7 +220,7 @@ class JobFigures:
         """All of it and what is left, in bytes of rows that are copied in the same time."""
         expected = self.copy.expected()
         total = left = 0.0
-        for item in self._items:
+        for item in self._items or ():
             if item.section is not Section.BEFORE_DATA:
                 rows, live_share = expected.get(item.table, (0, 1.0)) if item.table else (0, 1.0)
                 cost = index_cost(item, rows=rows, live_share=live_share, pace=self._forecaster.target)
@@ -215,7 +231,7 @@ class JobFigures:
     def _take_held_log(self, now_s: float) -> None:
         """What the catch-up will have to read, and how fast it grows."""
         seen = self.board.newest
-        if seen is None or seen.source is None or seen.source.log_end_bytes is None:
+        if seen.source is None or seen.source.log_end_bytes is None:
             return
         source, end_bytes = seen.source, seen.source.log_end_bytes
         if self._first_log is None:

@@ -35,7 +35,7 @@ async def run_full_phase(
         StructureReady: no more was asked for.
     """
     figures, target = run.figures, run.sides.copy_target
-    figures.phase = Phase.STRUCTURE
+    figures.begin_full_phase()
     if run.follows and run.sides.copy_source.cuts_by_key and not facts.is_copied:
         require_same_form(tables, facts)
     # Before the structure's: what is done of it would be a share of nothing else.
@@ -62,7 +62,6 @@ async def run_full_phase(
     facts = await target.load_facts()
     if run.follows and (used_snapshots(facts) > 1 or facts.edit):
         await replay(facts)
-        figures.phase = Phase.INDEXES
     await _create(run, Section.INDEXES, items)
     await _create(run, Section.AFTER_DATA, items)
     await run.write_sequences(is_final=True)

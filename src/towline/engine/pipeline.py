@@ -13,8 +13,9 @@ tolerantly until it covers the newest snapshot, before any further unique index 
 Objects that were added to a job which has run join it here, which makes its full phase incomplete again (see
 `engine/joining.py`); those that were taken from it leave it before anything else (`engine/leaving.py`).
 
-Tasks of a run: the activity at hand, the ticker that reports figures, and a watcher that cancels the activity when
-the operator wants the job to stop.  Cancelling is safe anywhere: what is not committed is done again.
+Tasks of a run: the activity at hand, the ticker that reports figures, between attempts as well, and a watcher that
+cancels the activity when the operator wants the job to stop.  Cancelling is safe anywhere: what is not committed is
+done again.
 """
 
 from __future__ import annotations
@@ -90,6 +91,42 @@ async def run_pipeline(
             "a job that follows changes without having copied the rows", remedy="Create a job of both phases."
         )
     figures = JobFigures(clock, follows=spec.mode is not TaskMode.FULL)
+
+    def take() -> Progress:
+        figures.tick(limit_bytes_per_s=control.limit_bytes_per_s())
+        return figures.progress()
+
+    # Between attempts as well: a worker that waits for a database is not silent.
+    reporter.attach(take)
+    ticker = asyncio.create_task(_tick(reporter, take))
+    try:
+        return await _run_attempts(
+            spec,
+            open_sides,
+            control=control,
+            reporter=reporter,
+            clock=clock,
+            figures=figures,
+            until_caught_up=until_caught_up,
+        )
+    finally:
+        await end_tasks(ticker)
+        if not ticker.cancelled():
+            ticker.result()
+        reporter.attach(None)
+        reporter.report(take())
+
+
+async def _run_attempts(
+    spec: JobSpec,
+    open_sides: Callable[[], Awaitable[Sides]],
+    *,
+    control: Control,
+    reporter: Reporter,
+    clock: Clock,
+    figures: JobFigures,
+    until_caught_up: bool,
+) -> RunResult:
     delays_s = retry_delays_s()
     failures = 0
     was_open = False
@@ -97,7 +134,9 @@ async def run_pipeline(
     while not control.is_stop_wanted:
         done_before = _amount_done(figures)
         try:
+            figures.waiting_for = "both databases to answer"
             sides = await open_sides()
+            figures.waiting_for = None
             was_open = True
             figures.know_target(sides.target_pace)
             try:
@@ -117,12 +156,16 @@ async def run_pipeline(
             figures.waiting_for = f"retry in {pause_s:.0f} s: {error}"
             if isinstance(error, ConnectionLost | ServerUnreachable):
                 figures.board.fail(error.side, error.message)
-            reporter.report(figures.progress())
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
                     await control.wait_stop()
-            figures.waiting_for = None
     return RunResult.STOPPED
+
+
+async def _tick(reporter: Reporter, take: Callable[[], Progress]) -> None:
+    while True:
+        reporter.report(take())
+        await asyncio.sleep(_REPORT_INTERVAL_S)
 
 
 def first_failure(failure: BaseException) -> BaseException:
@@ -152,8 +195,6 @@ class _Attempt:
     notes: ReplacedNotes
 
     async def to_the_goal(self) -> RunResult:
-        self.run.reporter.attach(self._take_figures)
-        ticker = asyncio.create_task(self._tick())
         looking = asyncio.create_task(run_diagnosis(self.run.sides, self.run.figures.board))
         try:
             return await self._stoppable(self._phases())
@@ -163,11 +204,7 @@ class _Attempt:
             return RunResult.STRUCTURED
         finally:
             # Looking never fails a job, not even by a defect.
-            await end_tasks(ticker, looking)
-            if not ticker.cancelled():
-                ticker.result()
-            self.run.reporter.attach(None)
-            self._report()
+            await end_tasks(looking)
 
     async def _phases(self) -> RunResult:
         run = self.run
@@ -205,7 +242,7 @@ class _Attempt:
 
     async def _catch_up(self, tables: Sequence[Table], facts: CopyFacts) -> None:
         """Bring the job to where its source is now, so that little DDL of the time before is left; see `joining`."""
-        self.run.figures.phase = Phase.CATCH_UP
+        self.run.figures.begin_catch_up()
         for _ in range(2):  # the second round is short
             now = await self.run.sides.read_source_position()
             await self._run_stream(choose_planned(tables, facts), facts, until=now)
@@ -213,14 +250,16 @@ class _Attempt:
 
     async def _replay(self, tables: Sequence[Table], facts: CopyFacts) -> None:
         """Bring chunks of several snapshots to one moment; tolerant of rows that are ahead of the stream."""
-        self.run.figures.phase = Phase.CATCH_UP
         newest = self.run.sides.parse_position(choose_replay(facts)[1])
-        await self._run_stream(choose_planned(tables, facts), facts, until=newest)
+        try:
+            await self._run_stream(choose_planned(tables, facts), facts, until=newest)
+        finally:
+            self.run.figures.stream = None
         self.run.require_no_stop()
 
     async def _stream_phase(self, tables: Sequence[Table], facts: CopyFacts) -> RunResult:
         reach(HANDOFF_BEFORE_STREAM)
-        self.run.figures.phase = Phase.CATCH_UP
+        self.run.figures.begin_catch_up()
         planned = [table.name for table in tables]
         watch = Watch(self.run, planned, self.notes, expects_tables=facts.renews_tables)
         await watch.look()
@@ -291,15 +330,3 @@ class _Attempt:
             return working.result()
         finally:
             await end_tasks(working, stop)
-
-    async def _tick(self) -> None:
-        while True:
-            self._report()
-            await asyncio.sleep(_REPORT_INTERVAL_S)
-
-    def _report(self) -> None:
-        self.run.reporter.report(self._take_figures())
-
-    def _take_figures(self) -> Progress:
-        self.run.figures.tick(limit_bytes_per_s=self.run.control.limit_bytes_per_s())
-        return self.run.figures.progress()

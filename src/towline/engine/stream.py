@@ -218,7 +218,6 @@ class _Stream:
         unreachable_since_s: float | None = None
         while True:
             await asyncio.sleep(_WATCH_INTERVAL_S)
-            self._state.tick()
             if self._state.applying_s() < _SLOW_APPLY_S:
                 self._state.wait("target", None)
                 unreachable_since_s = None

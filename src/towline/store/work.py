@@ -17,6 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
 
+from towline.domain.diagnosis import Diagnosis
 from towline.domain.errors import JobNotFound, LeaseLost
 from towline.domain.forecast import TrackRecord
 from towline.domain.jobs import JobSpec, JobStatus, TaskMode
@@ -27,7 +28,7 @@ from towline.store import codec, tables
 from towline.store.database import Database
 from towline.store.jobs import add_events, edit_job
 from towline.store.keyring import Keyring
-from towline.store.progress import carry_forward
+from towline.store.progress import carry_facts, carry_forward
 
 # COPIED is a resting place for a job that only copies.
 _NEEDS_WORK = or_(
@@ -190,12 +191,20 @@ class SqlWorkStore:
                 row = {"at_us": progress.at_us, "body": codec.encode_text(progress.tables)}
                 await connection.execute(self._database.upsert(tables.table_progress, lease.job_id, row))
             if progress.diagnosis is not None:
-                row = {"at_us": progress.diagnosis.at_us, "body": codec.encode_text(progress.diagnosis)}
+                seen = await self._carry_facts(connection, lease.job_id, progress.diagnosis)
+                row = {"at_us": seen.at_us, "body": codec.encode_text(seen)}
                 await connection.execute(self._database.upsert(tables.diagnosis, lease.job_id, row))
             if track is not None:
                 row = codec.encode_track(track, at_us=progress.at_us)
                 await connection.execute(self._database.upsert(tables.forecast, lease.job_id, row))
             return job
+
+    async def _carry_facts(self, connection: AsyncConnection, job_id: str, seen: Diagnosis) -> Diagnosis:
+        if seen.source is not None and seen.target is not None:
+            return seen
+        query = select(tables.diagnosis.c.body).where(tables.diagnosis.c.job_id == job_id)
+        body = await connection.scalar(query)
+        return carry_facts(None if body is None else codec.decode_text(body, Diagnosis), seen)
 
     async def _edit(self, connection: AsyncConnection, lease: Lease, decide: DecideJob) -> Job:
         return await edit_job(

@@ -122,7 +122,8 @@ class StoreReporter:
 
     def _are_tables_due(self, newest: Progress) -> bool:
         """There may be thousands: once a second will do, but the last word on them is always written."""
-        return newest.at_us - self._tables_at_us >= _TABLES_INTERVAL_US or newest.phase is not self.last_phase
+        passed_us = abs(newest.at_us - self._tables_at_us)  # the clock may be set back
+        return passed_us >= _TABLES_INTERVAL_US or newest.phase is not self.last_phase
 
     async def _follow_estimates(self, newest: Progress) -> TrackRecord | None:
         """The job's estimates with the newest one, if it is to be written."""

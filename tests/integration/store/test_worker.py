@@ -14,13 +14,16 @@ from sqlalchemy import text
 
 from tests.integration.store.conftest import create_job, read_job
 from towline.clock import SystemClock
-from towline.domain.errors import ConnectionRefused, LeaseLost, Side, StoreUnavailable
+from towline.domain.diagnosis import Diagnosis, KeptLog, Outage, SourceFacts
+from towline.domain.errors import ConnectionRefused, LeaseLost, ServerUnreachable, Side, StoreUnavailable
 from towline.domain.forecast import Score, TrackRecord
+from towline.domain.health import Level, WaitKind
 from towline.domain.jobs import JobSpec, JobStatus, PauseMode, SpeedWindow, TaskMode
-from towline.domain.progress import WAITING_FOR_PAUSE, Phase, Progress
+from towline.domain.progress import WAITING_FOR_PAUSE, Phase, Progress, TableProgress
 from towline.domain.structure import StructureReport
-from towline.engine.pipeline import RunResult
-from towline.engine.ports import Control, Reporter
+from towline.domain.tables import TotalOrigin
+from towline.engine.pipeline import RunResult, run_pipeline
+from towline.engine.ports import Control, Reporter, Sides
 from towline.service.jobs import JobService
 from towline.service.ports import Caller, Job, JobEdit, JobLine, Lease, Wanted
 from towline.store.keyring import Keyring
@@ -73,6 +76,14 @@ class Bench:
             while (job := await self.job()).status is not status:
                 await asyncio.sleep(0.01)
         return job
+
+    async def until_told(self, is_told: Callable[[Progress], bool]) -> Progress:
+        async with asyncio.timeout(20):
+            while True:
+                seen = await self.store.work.load_last_progress(self.job_id)
+                if seen is not None and is_told(seen):
+                    return seen
+                await asyncio.sleep(0.01)
 
     async def is_lease_free(self) -> bool:
         lease = await self.store.work.take_lease(self.job_id, "looker", ttl_s=30)
@@ -158,6 +169,22 @@ async def test_notes_and_figures_outlive_an_outage_of_the_store(bench: Bench):
     events = await bench.store.jobs.load_events(bench.job_id, project_id=bench.caller.project_id)
     assert [event.message for event in events if event.kind == "structure"] == ["view public.v: it needs a role"]
     assert (await bench.job()).status is JobStatus.COPYING
+
+
+async def test_tables_are_told_of_after_the_clock_was_set_back(bench: Bench):
+    def copied(rows: int) -> Progress:
+        table = TableProgress("public", "t", rows, 9, rows, 9, TotalOrigin.STATISTICS, is_finished=False)
+        return figures(Phase.COPY, rows, tables=(table,))
+
+    reporter = StoreReporter(bench.store.work, bench.lease)
+    reporter.report(copied(1))
+    await reporter.flush()
+    set_back = copied(2)
+    reporter.report(replace(set_back, at_us=set_back.at_us - 3600 * 10**6))
+    await reporter.flush()
+    told = await bench.store.jobs.load_table_progress(bench.job_id, project_id=bench.caller.project_id)
+    assert told is not None
+    assert [table.rows_done for table in told.tables] == [2]
 
 
 async def test_what_a_killed_worker_had_no_time_to_say_of_the_structure_is_said_once(bench: Bench):
@@ -258,6 +285,70 @@ async def test_a_stream_that_cannot_come_back_has_failed_as_a_stream(bench: Benc
 
     await bench.run(fail)
     assert (await bench.job()).status is JobStatus.STREAM_FAILED
+
+
+async def test_a_worker_that_cannot_reach_a_database_goes_on_telling_what_it_waits_for(bench: Bench):
+    attempts = 0
+
+    async def unreachable() -> Sides:
+        nonlocal attempts
+        attempts += 1
+        raise ServerUnreachable("nobody answers", side=Side.SOURCE)
+
+    async def reach(spec: JobSpec, control: Control, reporter: Reporter) -> RunResult:
+        engine = asyncio.create_task(
+            run_pipeline(spec, unreachable, control=control, reporter=reporter, clock=SystemClock())
+        )
+        told = [(await bench.until_told(lambda seen: "retry in 1 s" in (seen.waiting_for or ""))).at_us]
+        for _ in range(3):
+            told.append((await bench.until_told(lambda seen: seen.at_us > told[-1])).at_us)
+        assert attempts == 1
+        known = await bench.service.health_of_one(bench.caller, bench.job_id)
+        assert known.health.waits[0].kind is WaitKind.SOURCE_UNREACHABLE
+        # Neither side has been seen: it may be configured anew.
+        assert (await bench.job()).status is JobStatus.STARTING
+        bench.shutdown.set()
+        return await engine
+
+    assert await bench.run(reach) is ExitCode.DONE
+    assert (await bench.job()).failure is None
+
+
+async def test_a_stream_that_goes_on_is_no_copy_and_has_no_outage_of_before(bench: Bench):
+    async def stream(spec: JobSpec, control: Control, reporter: Reporter) -> RunResult:
+        outage = Outage(since_us=5, error="nobody answers")
+        source = SourceFacts(5, None, KeptLog("the slot", is_there=True, is_lost=True))
+        seen = Diagnosis(6, source=source, moved_at_us=5, source_outage=outage)
+        reporter.report(figures(Phase.STREAM, 100, diagnosis=seen))
+        await bench.until(JobStatus.STREAMING)
+        await bench.service.pause(bench.caller, bench.job_id, PauseMode.ALL)
+        return await stopped(control)
+
+    await bench.run(stream)
+    await bench.service.retry(bench.caller, bench.job_id)
+    lease = await bench.store.work.take_lease(bench.job_id, "second", ttl_s=30)
+    assert lease is not None
+    bench.lease = lease
+    resumed_us = SystemClock().now_us()
+
+    async def opening() -> Sides:
+        seen = await bench.until_told(lambda seen: seen.at_us > resumed_us)
+        assert (seen.phase, seen.percent) == (Phase.STREAM, 100)
+        assert (await bench.job()).status is JobStatus.STARTING
+        known = await bench.service.health_of_one(bench.caller, bench.job_id)
+        assert [wait.kind for wait in known.health.waits] == [WaitKind.OTHER]  # for both to answer
+        assert known.health.stall is None
+        assert known.health.retention.level is Level.LOST
+        raise ConnectionRefused("the source refuses", side=Side.SOURCE)
+
+    async def go_on(spec: JobSpec, control: Control, reporter: Reporter) -> RunResult:
+        return await run_pipeline(spec, opening, control=control, reporter=reporter, clock=SystemClock())
+
+    await bench.run(go_on)
+    job = await bench.job()
+    assert job.status is JobStatus.STREAM_FAILED
+    assert job.failure is not None
+    assert job.failure.code == "CONNECTION_REFUSED"
 
 
 async def test_a_pause_comes_true_when_the_engine_has_stopped(bench: Bench):

@@ -9,11 +9,13 @@ import statistics
 from hypothesis import given
 from hypothesis import strategies as st
 
+from towline.adapters.postgres.lsn import Lsn
 from towline.domain.progress import Phase, Progress, delay_ms
 from towline.domain.structure import Section, StructureItem
 from towline.domain.tables import Table, TableName, TotalOrigin
 from towline.engine.apply import AppliedState
 from towline.engine.figures import JobFigures
+from towline.engine.ports import Checkpoint
 from towline.engine.progress import CopyFigures, RateMeter
 
 
@@ -47,6 +49,7 @@ def test_percent_never_goes_back_and_stays_below_100_until_the_last_chunk(
     figures = JobFigures(clock)
     tables = [table(f"t{i}", size) for i, size in enumerate(sizes)]
     figures.plan_copy([(t, t.size_bytes) for t in tables])
+    figures.plan_structure([], frozenset())
     figures.finish("structure")
     figures.phase = Phase.COPY
     seen = 0
@@ -225,6 +228,52 @@ def test_structure_and_index_have_parts_of_their_own() -> None:
     assert figures.progress().index.percent == 50
 
 
+def test_nothing_is_a_share_of_the_whole_before_all_of_it_is_known() -> None:
+    figures = JobFigures(FakeClock())
+    rows = table("t", 8_192_000)
+    figures.plan_copy([(rows, rows.size_bytes)])
+    figures.copy.finish_table(rows.name)  # by an earlier worker, which was killed among the indexes
+    progress = figures.progress()
+    assert (progress.percent, progress.index.remaining_s) == (0, None)
+    index = StructureItem(1, Section.INDEXES, "INDEX", "i", "public", rows.name, ("x",), weight_bytes=24_576_000)
+    figures.plan_structure([index], frozenset())
+    assert figures.progress().percent == 25
+
+
+def test_a_table_that_starts_over_is_ahead_again() -> None:
+    clock = FakeClock()
+    figures = JobFigures(clock, follows=True)
+    rows = table("t", 819_200_000)
+    figures.plan_structure([], frozenset())
+    for part in ("structure", "data"):
+        figures.finish(part)
+    figures.begin_full_phase()
+    figures.plan_copy([(rows, rows.size_bytes)])
+    figures.finish("structure")
+    figures.phase = Phase.COPY
+    figures.copy.begin_chunk(rows.name, rows.size_bytes)
+    for _ in range(20):
+        clock.s += 1
+        figures.copy.add_bytes(rows.name, 1_000_000)
+        progress = figures.progress()
+    assert not progress.data.is_finished
+    assert progress.remaining_s is not None
+    assert progress.remaining_s > 300
+
+
+def test_a_stream_that_begins_is_not_in_step_by_what_an_earlier_one_had_proven() -> None:
+    clock = FakeClock()
+    figures = JobFigures(clock, follows=True)
+    figures.stream = before = Stream(clock)
+    before.prove(clock.now_us(), is_caught_up=True)
+    for part in ("structure", "data", "index"):
+        figures.finish(part)
+    figures.begin_catch_up()
+    assert figures.progress().phase is Phase.CATCH_UP
+    figures.stream = Stream(clock)
+    assert figures.progress().phase is Phase.CATCH_UP
+
+
 def test_delay_grows_by_itself_and_is_unknown_outside_the_stream() -> None:
     at_us, proven_us = 3_000_000, 5_000_000
     proven = Progress(at_us, Phase.STREAM, proven_source_time_us=proven_us, source_clock_offset_us=2_000_000)
@@ -240,6 +289,21 @@ class Stream(AppliedState):
     def prove(self, source_time_us: int, *, is_caught_up: bool = False) -> None:
         self.proof.proven_us = source_time_us
         self.proof.is_caught_up = is_caught_up
+
+
+def test_rates_fall_while_nobody_can_be_reached() -> None:
+    clock = FakeClock()
+    stream = AppliedState(clock)
+    for changes in range(0, 5000, 1000):
+        clock.s += 1
+        checkpoint = Checkpoint(Lsn(changes), clock.now_us(), transactions=changes, changes=changes)
+        stream.applied(checkpoint, size_bytes=1000, conflicts=0, is_durable=True)
+    assert (stream.rows_per_s, stream.bytes_per_s) == (1000, 1000)
+    clock.s += 60
+    assert stream.rows_per_s is not None
+    assert stream.rows_per_s < 100
+    clock.s += 10
+    assert (stream.rows_per_s, stream.bytes_per_s) == (0, 0)
 
 
 def test_a_job_that_follows_has_time_left_until_it_is_in_step() -> None:
