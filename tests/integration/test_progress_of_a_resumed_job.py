@@ -137,7 +137,7 @@ async def test_full_phase_is_not_over_while_rows_of_two_snapshots_are_brought_to
 
     result, second = await run(source_database, target_database, tmp_path, mode=mode, until=lambda seen: False)
 
-    await bootstrap.remove_traces(spec_of(source_database, target_database, mode))
+    await bootstrap.remove_traces(spec_of(source_database, target_database, mode), reporter=Collector())
     assert result is RunResult.CAUGHT_UP
     replaying = [seen for seen in second if seen.applied_position and not seen.index.is_finished]
     assert replaying

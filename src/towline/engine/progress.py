@@ -212,12 +212,6 @@ class CopyFigures:
         self.rows_done += rows
         self.wire_bytes_done += wire_bytes
 
-    def start_over(self, name: TableName) -> None:
-        figures = self._tables[name]
-        self.rows_done -= figures.rows_done
-        self.wire_bytes_done -= figures.wire_bytes_done
-        self._tables[name] = _TableFigures(figures.table, figures.source_bytes)
-
     def begin_chunk(self, name: TableName, source_bytes: int) -> None:
         self._tables[name].open_source_bytes += source_bytes
 
