@@ -12,7 +12,7 @@ Bad is: backwards, above 100, 100 before all was on the target, more than 35 wit
 10 points or more, a median error of 30 % or more, more than 10 % of the answers unknown after a tenth of the work, or
 nothing left to do said before the end or long after it.  The exit code is then 1.  Of Towline's code only the starter
 of local PostgreSQL servers is used.
-Usage: python bench/progress.py [--database postgresql,mysql,mariadb] [--only NAME,...] [--scale 3] [--trace FILE]
+Usage: python bench/progress.py [--database postgresql,mysql,mariadb] [--only NAME,...] [--scale 1.0] [--trace FILE]
 """
 
 from __future__ import annotations

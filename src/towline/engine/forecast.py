@@ -46,7 +46,7 @@ _FIRST_PROOF_S: Final = 1.0
 # Changes are applied by one session, however many the copy had.
 _MAX_APPLY_BYTES_PER_S: Final = 30_000_000.0
 # Log without changes: the source's own reading of it.
-_PASSED_BYTES_PER_S: Final = 400_000_000.0
+_PASSED_BYTES_PER_S: Final = 2_000_000_000.0
 # The most of the log that is due to a changed row, index entries included, besides twice a row's size.
 _MAX_LOG_BYTES_PER_CHANGE: Final = 1024
 # Servers are ahead or behind with what they tell of an index, and a log is not as dense everywhere, so a guess is given
