@@ -12,7 +12,7 @@ Bad is: backwards, above 100, 100 before all was on the target, more than 35 wit
 10 points or more, a median error of 30 % or more, more than 10 % of the answers unknown after a tenth of the work, or
 nothing left to do said before the end or long after it.  The exit code is then 1.  Of Towline's code only the starter
 of local PostgreSQL servers is used.
-Usage: python bench/progress.py [--database postgresql,mysql,mariadb] [--only NAME,...] [--scale 1.0] [--trace FILE]
+Usage: python bench/progress.py [--database postgresql,mysql,mariadb] [--only NAME,...] [--scale 3] [--trace FILE]
 """
 
 from __future__ import annotations
@@ -124,7 +124,10 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(names), help="of " + ",".join(names))
     parser.add_argument("--database", default=",".join(DATABASES), help="of " + ",".join(DATABASES))
     parser.add_argument(
-        "--scale", type=float, default=3.0, help="of the amount of rows; with 3 a job takes half a minute"
+        "--scale",
+        type=float,
+        default=3.0,
+        help="of the amount of rows; with 3 a job takes up to a minute or two, most situations another two to fill",
     )
     parser.add_argument("--version", type=int, default=18)
     parser.add_argument("--trace", type=Path, help="where every answer goes")

@@ -6,64 +6,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.fault.mysql_jobs import url_of
+from tests.integration.watched_run import Collector, run_watched
 from tests.servers.databases import Database
 from tests.servers.mysql import MysqlServer
 from tests.servers.mysql_fixtures import MysqlDatabaseFactory
 from towline import bootstrap
-from towline.clock import SystemClock
 from towline.domain.jobs import JobSpec, TaskMode
 from towline.domain.progress import Phase, Progress
-from towline.domain.structure import StructureReport
 from towline.domain.tables import TotalOrigin
-from towline.engine.pipeline import RunResult, run_pipeline
-from towline.engine.ports import Sides, TablePlan
+from towline.engine.pipeline import RunResult
 
 MOST_JUMP = 10
 MOST_BEFORE_ROWS = 5  # percent
-
-
-class Collector:
-    """`engine.ports.Reporter` that looks every 10 ms."""
-
-    interval_s = 0.01
-
-    def __init__(self) -> None:
-        self.seen: list[Progress] = []
-        self.has_looked = asyncio.Event()
-        self._take: Callable[[], Progress] | None = None
-
-    def report(self, progress: Progress) -> None:
-        self.seen.append(progress)
-
-    def attach(self, take: Callable[[], Progress] | None) -> None:
-        self._take = take
-
-    def note(self, report: StructureReport) -> None:
-        pass
-
-    async def restate(self, reports: Sequence[StructureReport]) -> None:
-        for report in reports:
-            self.note(report)
-
-    async def deliver(self) -> None:
-        pass  # what is noted is there
-
-    async def wait_for_look(self) -> None:
-        self.has_looked.clear()
-        await self.has_looked.wait()
-
-    async def look(self) -> None:
-        while True:
-            if self._take is not None:
-                self.seen.append(self._take())
-                self.has_looked.set()
-            await asyncio.sleep(self.interval_s)
 
 
 class NoWishes:
@@ -88,30 +48,8 @@ async def copy(source: str, target: str, work_dir: Path) -> list[Progress]:
         target=bootstrap.parse_url(target),
     )
     collector = Collector()
-
-    async def open_sides() -> Sides:
-        """Cutting tables takes long enough to be seen."""
-        sides = await bootstrap.open_sides(spec, epoch=None, work_dir=work_dir)
-        save_plan = sides.copy_target.save_plan
-
-        async def seen_and_saved(plans: Sequence[TablePlan]) -> None:
-            await collector.wait_for_look()
-            await save_plan(plans)
-
-        sides.copy_target.save_plan = seen_and_saved  # type: ignore[method-assign]
-        return sides
-
-    looking = asyncio.create_task(collector.look())
-    try:
-        result = await run_pipeline(
-            spec,
-            open_sides,
-            control=NoWishes(),
-            reporter=collector,
-            clock=SystemClock(),
-        )
-    finally:
-        looking.cancel()
+    cutting = [("copy_target", "save_plan")]
+    result = await run_watched(spec, work_dir, collector=collector, control=NoWishes(), slow=cutting)
     assert result is RunResult.COPIED
     return collector.seen
 

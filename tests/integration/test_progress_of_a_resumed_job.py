@@ -5,18 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.integration.test_progress_of_a_copy import Collector
+from tests.integration.watched_run import Collector, run_watched
 from tests.servers.databases import Database
 from towline import bootstrap
-from towline.clock import SystemClock
 from towline.domain.jobs import JobSpec, TaskMode
 from towline.domain.progress import Phase, Progress
-from towline.engine.pipeline import RunResult, run_pipeline
-from towline.engine.ports import Sides
+from towline.engine.pipeline import RunResult
 
 
 class StopsWhen:
@@ -58,40 +55,17 @@ async def run(
     mode: TaskMode,
     until: Callable[[Progress], bool],
 ) -> tuple[RunResult, list[Progress]]:
-    """One worker's run, and all that it said."""
-    spec = spec_of(source, target, mode)
+    """One worker's run, and all that it said: the target is slow with its ledger, the source with its tables."""
     collector = Collector()
-
-    async def open_sides() -> Sides:
-        """The target takes long enough over its ledger to be seen, and the source over its tables."""
-        sides = await bootstrap.open_sides(spec, epoch=None, work_dir=work_dir)
-        for port, call in ((sides.structure_target, "load_structure"), (sides.copy_source, "read_tables")):
-            _slow_down(port, call, collector)
-        return sides
-
-    looking = asyncio.create_task(collector.look())
-    try:
-        result = await run_pipeline(
-            spec,
-            open_sides,
-            control=StopsWhen(collector, until),
-            reporter=collector,
-            clock=SystemClock(),
-            until_caught_up=mode is not TaskMode.FULL,
-        )
-    finally:
-        looking.cancel()
+    result = await run_watched(
+        spec_of(source, target, mode),
+        work_dir,
+        collector=collector,
+        control=StopsWhen(collector, until),
+        slow=[("structure_target", "load_structure"), ("copy_source", "read_tables")],
+        until_caught_up=mode is not TaskMode.FULL,
+    )
     return result, collector.seen
-
-
-def _slow_down(port: Any, call: str, collector: Collector) -> None:
-    does = getattr(port, call)
-
-    async def seen_and_done(*args: object, **options: object) -> object:
-        await collector.wait_for_look()
-        return await does(*args, **options)
-
-    setattr(port, call, seen_and_done)
 
 
 @pytest.mark.postgres(source=18, target=18)

@@ -233,11 +233,10 @@ class Forecaster:
         left_s, doubt = self._catch_up_as_thought_s(), 0.7
         if delay_s is not None and self._proven.elapsed_s >= _MIN_EVIDENCE_S:
             speed = self._proven.per_s(delay_s)  # seconds of the source per second
-            measured_s, doubt = None if speed is None or speed <= 1.05 else delay_s / (speed - 1), 0.4
+            measured_s = None if speed is None or speed <= 1.05 else delay_s / (speed - 1)
             if measured_s is not None and left_s is not None:
-                left_s = _blend(measured_s, left_s, done=self._proven.grown / (self._proven.grown + delay_s))
-            else:
-                left_s = measured_s
+                measured_s = _blend(measured_s, left_s, done=self._proven.grown / (self._proven.grown + delay_s))
+            left_s, doubt = measured_s, 0.4
         if left_s is not None:
             return _forecast([(left_s, doubt)])
         return Forecast(1, 0, int(_NEAR_S)) if delay_s is not None and delay_s <= _NEAR_S else None

@@ -306,13 +306,19 @@ def test_rates_fall_while_nobody_can_be_reached() -> None:
     assert (stream.rows_per_s, stream.bytes_per_s) == (0, 0)
 
 
-def test_a_job_that_follows_has_time_left_until_it_is_in_step() -> None:
-    clock = FakeClock()
+def catching_up(clock: FakeClock) -> tuple[JobFigures, Stream]:
+    """A job that follows, right after its full phase."""
     figures = JobFigures(clock, follows=True)
     for part in ("structure", "data", "index"):
         figures.finish(part)
     figures.phase = Phase.CATCH_UP
     figures.stream = stream = Stream(clock)
+    return figures, stream
+
+
+def test_a_job_that_follows_has_time_left_until_it_is_in_step() -> None:
+    clock = FakeClock()
+    figures, stream = catching_up(clock)
     begun_us = clock.now_us()
     assert figures.progress().remaining_s is None
     for second in range(11):  # 100 s behind; five seconds of the source are applied in each
@@ -330,11 +336,7 @@ def test_a_job_that_follows_has_time_left_until_it_is_in_step() -> None:
 def test_nothing_remains_once_the_target_is_two_seconds_behind_and_until_it_is_ten() -> None:
     """A first proof may be of long ago: the source went on while it was being reached."""
     clock = FakeClock()
-    figures = JobFigures(clock, follows=True)
-    for part in ("structure", "data", "index"):
-        figures.finish(part)
-    figures.phase = Phase.CATCH_UP
-    figures.stream = stream = Stream(clock)
+    figures, stream = catching_up(clock)
     said = []
     for behind_s in (8.0, 4.0, 2.1, 1.9, 9.9, 10.1, 2.1, 0.5):
         clock.s += 0.1

@@ -144,7 +144,7 @@ class _Ending:
             if not by_force:
                 raise
             source = f"{self._spec.source.host}:{self._spec.source.port}"
-            await self._note(StructureReport("SOURCE", source, _NOT_ASKED))
+            await self._target.remember_report(self._session, StructureReport("SOURCE", source, _NOT_ASKED))
             return
         await self._remember(remembered, now, reasons, last_number=max(item.number for item in items))
 
@@ -234,7 +234,9 @@ class _Ending:
                 )
             except TargetNotEmpty:
                 failure = "exists on the target, and stays as it is there"
-                await self._note(StructureReport(item.kind, f"{item.schema}.{item.name}", failure))
+                await self._target.remember_report(
+                    self._session, StructureReport(item.kind, f"{item.schema}.{item.name}", failure)
+                )
             await self._target.mark_done(self._session, item, failure)
 
     async def make_triggers(self) -> None:
@@ -279,12 +281,6 @@ class _Ending:
         definer = find_definer(str(shown["Create Event"]))
         if not await self._session.query_value(_IS_PAST, name):
             await self._session.execute(f"ALTER {f'DEFINER={definer} ' if definer else ''}EVENT {event} ENABLE")
-
-    async def _note(self, report: StructureReport) -> None:
-        await self._session.execute(BEGIN)
-        await require_epoch(self._session, self._spec.job_id, self._epoch)
-        await insert_report(self._session, self._spec.job_id, report)
-        await self._session.execute("COMMIT")
 
 
 def _name(item: StructureItem) -> Name:

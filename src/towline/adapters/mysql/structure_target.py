@@ -94,6 +94,14 @@ class MyStructureTarget:
                     await insert_report(session, self._job_id, report)
             await session.execute("COMMIT")
 
+    async def remember_report(self, session: Session, report: StructureReport) -> bool:
+        """In a transaction of its own; False if it is remembered already. Raises: LeaseLost."""
+        await session.execute(BEGIN)
+        await require_epoch(session, self._job_id, self._epoch)
+        is_new = await insert_report(session, self._job_id, report)
+        await session.execute("COMMIT")
+        return is_new
+
     async def load_reports(self) -> list[StructureReport]:
         async with self._session() as session:
             rows = await session.query(
@@ -272,11 +280,7 @@ class MyStructureTarget:
             await self._remember(session, StructureReport(item.kind, _describe(item), reason), on_report)
 
     async def _remember(self, session: Session, report: StructureReport, on_report: Report) -> None:
-        await session.execute(BEGIN)
-        await require_epoch(session, self._job_id, self._epoch)
-        is_new = await insert_report(session, self._job_id, report)
-        await session.execute("COMMIT")
-        if is_new:
+        if await self.remember_report(session, report):
             on_report(report)
 
     async def _forget_begun(self, session: Session, item: StructureItem) -> None:
