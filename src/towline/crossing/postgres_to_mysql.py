@@ -19,11 +19,9 @@ from towline.adapters.mysql.applier import ApplierOptions, MyApplier
 from towline.adapters.mysql.bookkeeping import remove_bookkeeping
 from towline.adapters.mysql.connection import connect as connect_mysql
 from towline.adapters.mysql.copy_target import MyCopyTarget
-from towline.adapters.mysql.flavor import Flavor
 from towline.adapters.mysql.foreign_rows import Convert, ForeignRows
-from towline.adapters.mysql.session import Session
 from towline.adapters.mysql.structure_target import MyStructureTarget
-from towline.adapters.mysql.target_side import MyTargetSide, take_over_target
+from towline.adapters.mysql.target_side import MyOwnership, MyTargetSide, take_over_target
 from towline.adapters.postgres.connection import connect as connect_postgres
 from towline.adapters.postgres.errors import translated
 from towline.adapters.postgres.lsn import Lsn
@@ -49,20 +47,19 @@ class CrossSides(PgSourceSide, MyTargetSide):
     def __init__(
         self,
         spec: JobSpec,
+        owned: MyOwnership,
         *,
-        epoch: int,
         feed: str,
         work_dir: Path,
         source_version: int,
-        target: Flavor,
-        owner: Session,
         partitions: Partitions,
     ) -> None:
+        epoch = owned.epoch
         PgSourceSide.__init__(self, spec, feed=feed)
         MyTargetSide.__init__(
             self,
             spec,
-            owner=owner,
+            owned=owned,
             structure_target=MyStructureTarget(spec.target, job_id=spec.job_id, epoch=epoch),
             copy_target=MyCopyTarget(
                 spec.target,
@@ -74,12 +71,11 @@ class CrossSides(PgSourceSide, MyTargetSide):
                 names=partitions.names,
             ),
         )
-        self.epoch = epoch
         self._work_dir = work_dir
         self._source_version = source_version
         self._names = partitions.names
         self.structure_source = CrossStructureSource(
-            spec.source, job_id=spec.job_id, target=target, conversion=spec.conversion
+            spec.source, job_id=spec.job_id, target=owned.session.flavor, conversion=spec.conversion
         )
         self.copy_source = cast(
             CopySource, _CrossCopySource(spec, feed=feed, server_version=source_version, partitions=partitions)
@@ -117,12 +113,10 @@ async def open_sides(spec: JobSpec, *, epoch: int | None, work_dir: Path) -> Cro
         raise
     return CrossSides(
         spec,
-        epoch=owned.epoch,
+        owned,
         feed=feed,
         work_dir=work_dir,
         source_version=source.version,
-        target=owned.session.flavor,
-        owner=owned.session,
         partitions=partitions,
     )
 

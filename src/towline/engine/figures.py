@@ -208,6 +208,7 @@ class JobFigures:
         elif self.stream is not None:
             self._forecaster.add_proven(now_s, self.stream.proven_source_time_us)
         self._take_held_log(now_s)
+        self._forecaster.target_bytes = done + left + full.index_total_bytes
         return Left(
             data=left,
             is_data_finished=full.is_data_finished,

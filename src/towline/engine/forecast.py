@@ -166,10 +166,15 @@ class SourceLog:
 
 
 class Forecaster:
-    """Gathers the paces of one run. `target`: what is known of its target before anything is measured."""
+    """Gathers the paces of one run.
+
+    `target`: what is known of its target before anything is measured; `target_bytes`: tables and indexes there, in
+    the end.
+    """
 
     def __init__(self) -> None:
         self.target = USUAL_PACE
+        self.target_bytes = 0.0
         self.data = Pace()
         self.index = Pace()
         self._index_begun: tuple[float, float] | None = None  # when, and what was built then
@@ -269,7 +274,8 @@ class Forecaster:
         passed = log.held_bytes + more - changes
         changes_per_s = grown_per_s * share
         copy_rate = self.data.per_s(math.inf)
-        apply_rate = min(_MAX_APPLY_BYTES_PER_S, math.inf if copy_rate is None else copy_rate / self.target.log_byte)
+        apply_cost = self.target.apply_cost(self.target_bytes)
+        apply_rate = min(_MAX_APPLY_BYTES_PER_S, math.inf if copy_rate is None else copy_rate / apply_cost)
         if changes_per_s >= apply_rate * 0.9:
             return None
         return _FIRST_PROOF_S + changes / (apply_rate - changes_per_s) + passed / _PASSED_BYTES_PER_S

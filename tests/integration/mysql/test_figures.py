@@ -81,6 +81,7 @@ async def stream(
     selection = ObjectSelection(schemas=frozenset({source.name}))
     spec = JobSpec("figures", TaskMode.STREAM, *ends, selection=selection)
     sides = await open_sides(spec, epoch=None, work_dir=tmp_path)
+    assert sides.target_pace.cache_bytes == mysql_server_second.fetch_value("SELECT @@innodb_buffer_pool_size")
     switches = Switches()
     told: list[StreamFigures] = []
     task = asyncio.create_task(run(sides, spec, switches, told))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from towline.domain.pace import TargetPace
 from towline.engine.forecast import Forecaster, Left, Pace, SourceLog
 
 
@@ -176,6 +178,19 @@ def test_a_target_that_takes_rows_slowly_takes_as_long_to_catch_up():
     known = forecaster.full_phase(left(50_000_000), follows=True)
     assert known is not None
     assert 15 <= known.seconds <= 19
+
+
+@pytest.mark.parametrize(("cache_bytes", "seconds"), [(None, 17), (2_000_000_000, 17), (500_000_000, 36)])
+def test_changes_of_tables_that_do_not_fit_into_memory_take_longer(cache_bytes: int | None, seconds: int):
+    """As above; of tables and indexes of 1 GB, half are not in memory."""
+    forecaster = Forecaster()
+    forecaster.target = TargetPace(index_byte=2.2, log_byte=5.0, cache_bytes=cache_bytes)
+    forecaster.target_bytes = 1_000_000_000
+    run(forecaster.data, begin_s=0, seconds=40, per_s=10_000_000.0)
+    keep_log(forecaster, 40.0, 16_000_000)
+    known = forecaster.full_phase(left(50_000_000), follows=True)
+    assert known is not None
+    assert known.seconds == pytest.approx(seconds, abs=1)
 
 
 def test_before_the_stream_shows_how_fast_it_is_the_catch_up_takes_what_was_thought():

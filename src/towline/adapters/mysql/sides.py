@@ -11,13 +11,12 @@ from towline.adapters.mysql.connection import connect
 from towline.adapters.mysql.copy_target import MyCopyTarget
 from towline.adapters.mysql.ending import bring_code
 from towline.adapters.mysql.flavor import Flavor
-from towline.adapters.mysql.session import Session
 from towline.adapters.mysql.snapshot import MyCopySource
 from towline.adapters.mysql.source_side import MySourceSide, look_at_source
 from towline.adapters.mysql.stream_sides import MyStreamSides
 from towline.adapters.mysql.structure_source import MyStructureSource
 from towline.adapters.mysql.structure_target import MyStructureTarget
-from towline.adapters.mysql.target_side import MyTargetSide, take_over_target
+from towline.adapters.mysql.target_side import MyOwnership, MyTargetSide, take_over_target
 from towline.domain.errors import Side
 from towline.domain.jobs import JobSpec, TaskMode
 from towline.domain.tables import Table, TableName
@@ -27,17 +26,15 @@ from towline.engine.ports import Reporter, StreamSides
 class MySides(MySourceSide, MyTargetSide):
     """Implements `engine.ports.Sides`. Make it with `open_sides`."""
 
-    def __init__(
-        self, spec: JobSpec, *, epoch: int, work_dir: Path, source: Flavor, target: Flavor, owner: Session
-    ) -> None:
-        follows = spec.mode is not TaskMode.FULL
+    def __init__(self, spec: JobSpec, owned: MyOwnership, *, work_dir: Path, source: Flavor) -> None:
+        follows, epoch, target = spec.mode is not TaskMode.FULL, owned.epoch, owned.session.flavor
         # The words of DDL are the same in both products, what they mean by default is not.
         self._carries_ddl = source.is_mariadb == target.is_mariadb
         MySourceSide.__init__(self, spec)
         MyTargetSide.__init__(
             self,
             spec,
-            owner=owner,
+            owned=owned,
             structure_target=MyStructureTarget(
                 spec.target, job_id=spec.job_id, epoch=epoch, holds_triggers=follows, names=spec.selection.names
             ),
@@ -50,7 +47,6 @@ class MySides(MySourceSide, MyTargetSide):
                 selection=spec.selection,
             ),
         )
-        self.epoch = epoch
         self._work_dir = work_dir
         self.structure_source = MyStructureSource(
             spec.source,
@@ -83,14 +79,7 @@ async def open_sides(spec: JobSpec, *, epoch: int | None, work_dir: Path) -> MyS
     owned = await take_over_target(
         spec, epoch=epoch, source_identity=source.identity, find_obstacle=source.find_obstacle
     )
-    return MySides(
-        spec,
-        epoch=owned.epoch,
-        work_dir=work_dir,
-        source=source.flavor,
-        target=owned.session.flavor,
-        owner=owned.session,
-    )
+    return MySides(spec, owned, work_dir=work_dir, source=source.flavor)
 
 
 async def remove_traces(spec: JobSpec, *, reporter: Reporter, by_force: bool = False) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from towline.adapters.mysql.bookkeeping import ensure_bookkeeping, hold_name, read_feed_epoch, take_over
@@ -21,29 +21,6 @@ _MARIADB_PACE: Final = TargetPace(index_byte=0.8, log_byte=5.0)
 _MYSQL_PACE: Final = TargetPace(index_byte=1.5, log_byte=10.0)
 
 
-class MyTargetSide:
-    """The half of `engine.ports.Sides` that is the same for every source."""
-
-    def __init__(
-        self, spec: JobSpec, *, owner: Session, structure_target: MyStructureTarget, copy_target: MyCopyTarget
-    ) -> None:
-        """`owner` holds the job's name; it is ended with the side."""
-        self._target = spec.target
-        self._job_id = spec.job_id
-        self._owner = owner
-        self.target_pace = _MARIADB_PACE if owner.flavor.is_mariadb else _MYSQL_PACE
-        self.structure_target = structure_target
-        self.copy_target = copy_target
-
-    def new_target_diagnosis(self) -> MyTargetDiagnosis:
-        return MyTargetDiagnosis(self._target, job_id=self._job_id)
-
-    async def close(self) -> None:
-        await self.copy_target.close()
-        await self.structure_target.close()
-        self._owner.terminate()
-
-
 @dataclass(frozen=True, slots=True)
 class MyOwnership:
     """`session` holds the job's name while this worker owns it; whoever has this ends it.
@@ -54,6 +31,31 @@ class MyOwnership:
     session: Session
     epoch: int
     feed_epoch: int | None
+    pace: TargetPace
+
+
+class MyTargetSide:
+    """The half of `engine.ports.Sides` that is the same for every source."""
+
+    def __init__(
+        self, spec: JobSpec, *, owned: MyOwnership, structure_target: MyStructureTarget, copy_target: MyCopyTarget
+    ) -> None:
+        """The session of `owned` is ended with the side."""
+        self._target = spec.target
+        self._job_id = spec.job_id
+        self._owner = owned.session
+        self.epoch = owned.epoch
+        self.target_pace = owned.pace
+        self.structure_target = structure_target
+        self.copy_target = copy_target
+
+    def new_target_diagnosis(self) -> MyTargetDiagnosis:
+        return MyTargetDiagnosis(self._target, job_id=self._job_id)
+
+    async def close(self) -> None:
+        await self.copy_target.close()
+        await self.structure_target.close()
+        self._owner.terminate()
 
 
 async def take_over_target(
@@ -73,7 +75,14 @@ async def take_over_target(
             session, spec.job_id, epoch=epoch, source_identity=source_identity, find_obstacle=find_obstacle
         )
         await hold_name(session, spec.job_id)
-        return MyOwnership(session, mine, await read_feed_epoch(session, spec.job_id))
+        return MyOwnership(
+            session, mine, feed_epoch=await read_feed_epoch(session, spec.job_id), pace=await _read_pace(session)
+        )
     except BaseException:
         session.terminate()
         raise
+
+
+async def _read_pace(session: Session) -> TargetPace:
+    usual = _MARIADB_PACE if session.flavor.is_mariadb else _MYSQL_PACE
+    return replace(usual, cache_bytes=int(await session.query_value("SELECT @@innodb_buffer_pool_size")))
