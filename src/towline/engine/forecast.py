@@ -36,7 +36,9 @@ _MAX_SAMPLES: Final = 512
 _NEAR_S: Final = 5.0
 # How many bytes of rows are copied in the time that an index takes, beside `TargetPace`: at least so many for each row
 # of its table, as equal keys take no room.  Before anything is measured.
-_PER_ROW: Final = {"gin": 350.0, "gist": 500.0, "spgist": 300.0, "brin": 15.0}
+_PER_ROW: Final = {"gin": 100.0, "gist": 500.0, "spgist": 300.0, "brin": 15.0}
+# Where words or trigrams are made of a text for it.
+_PER_ROW_OF_TEXT: Final = 350.0
 _PER_ROW_PLAIN: Final = 50.0
 _PER_FULLTEXT_BYTE: Final = 6.0
 # What is no index weighs what it reads of a table.
@@ -131,9 +133,10 @@ def index_cost(item: StructureItem, *, rows: int, live_share: float, pace: Targe
         return _SMALL_COST + item.weight_bytes * (_PER_FULLTEXT_BYTE if is_fulltext else pace.index_byte)
     text = item.statements[0].lower() if item.kind == "INDEX" and item.statements else ""
     method = next((name for name in _PER_ROW if f" using {name} " in text), "")
-    return _SMALL_COST + max(
-        item.weight_bytes * live_share * pace.index_byte, rows * _PER_ROW.get(method, _PER_ROW_PLAIN)
-    )
+    per_row = _PER_ROW.get(method, _PER_ROW_PLAIN)
+    if method == "gin" and any(word in text for word in ("to_tsvector(", "gin_trgm_ops")):
+        per_row = _PER_ROW_OF_TEXT
+    return _SMALL_COST + max(item.weight_bytes * live_share * pace.index_byte, rows * per_row)
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,7 @@ class PgStructureTarget:
         if parallel_workers is not None:
             self._settings["max_parallel_maintenance_workers"] = str(parallel_workers)
         self._items: list[StructureItem] = []  # read anew only when objects have joined
-        self._builds: dict[int, int] = {}  # server process -> number of the item it builds
+        self._builds: dict[int, StructureItem] = {}  # by the server process that builds it
         self._idle: list[asyncpg.Connection] = []
         self._free_places = asyncio.Semaphore(max_sessions)
 
@@ -158,10 +158,12 @@ class PgStructureTarget:
             return {}
         async with self._session("looking at index builds") as connection:
             rows = await connection.fetch(_BUILD_PROGRESS, list(self._builds))
+        built = ((row, self._builds[row["pid"]]) for row in rows if row["pid"] in self._builds)
         return {
-            self._builds[row["pid"]]: estimate_build(row["phase"], row["blocks"], row["tuples"])
-            for row in rows
-            if row["pid"] in self._builds
+            item.number: estimate_build(
+                row["phase"], row["blocks"], row["tuples"], is_inverted=" using gin " in item.statements[0].lower()
+            )
+            for row, item in built
         }
 
     async def write_sequences(self, values: Sequence[SequenceValue], *, is_final: bool) -> None:
@@ -209,7 +211,7 @@ class PgStructureTarget:
 
     async def _build(self, connection: asyncpg.Connection, item: StructureItem, statement: str) -> None:
         pid = connection.get_server_pid()
-        self._builds[pid] = item.number
+        self._builds[pid] = item
         building = asyncio.ensure_future(connection.execute(statement))
         try:
             await asyncio.sleep(0)  # the statement is on its way now
@@ -342,13 +344,16 @@ async def _prepare(connection: asyncpg.Connection) -> None:
         await connection.execute("SET client_connection_check_interval = '5s'")
 
 
-def estimate_build(phase: str, blocks: float, tuples: float) -> float:
-    """How far a build is, 0..1. Reading takes most of it; sorting is not measured by the server."""
+def estimate_build(phase: str, blocks: float, tuples: float, *, is_inverted: bool) -> float:
+    """How far a build is, 0..1. Reading takes most of it; sorting is not measured by the server.
+
+    `is_inverted`: of kind GIN, which makes its entries while it reads.
+    """
     if phase == "building index: sorting live tuples":
         return 0.6
     if phase == "building index: loading tuples in tree":
         return 0.7 + 0.3 * tuples
-    return 0.6 * blocks if phase.startswith("building index") else 0.0
+    return (0.9 if is_inverted else 0.6) * blocks if phase.startswith("building index") else 0.0
 
 
 async def _try_each(connection: asyncpg.Connection, item: StructureItem) -> list[tuple[str, str]]:
