@@ -213,12 +213,13 @@ class JobLines:
             job_id = row[0]
             seen = known.get(job_id)
             if seen is None or seen[0] != row:
-                seen = known[job_id] = row, _decode_job_line(*row)
+                seen = known[job_id] = row, decode_job_line(*row)
             lines[job_id] = seen[1]
         return lines
 
 
-def _decode_job_line(job_id: str, mode: str, status: str, failure: str, body: str) -> JobLine:
+def decode_job_line(job_id: str, mode: str, status: str, failure: str, body: str) -> JobLine:
+    """The last two may be empty."""
     return JobLine(
         job_id,
         _MODES[mode],

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from sqlalchemy import (
     ARRAY,
     BindParameter,
     Column,
-    FromClause,
+    Executable,
     Insert,
     Row,
     Select,
@@ -42,7 +42,6 @@ from sqlalchemy.types import TypeEngine
 
 from towline.domain.errors import RequestError, StoreUnavailable
 
-_ROW_SEPARATOR = "\x1e"
 _BUSY_TIMEOUT_MS = 10_000
 # A worker that is stopped (SIGSTOP) in the middle of a transaction must not hold the lease row for ever.
 _IDLE_IN_TRANSACTION_MS = 10_000
@@ -65,35 +64,13 @@ class Database:
         return self._engine, self._single
 
     async def fetch(
-        self, query: Select[Any], parameters: Mapping[str, Any] | None = None
+        self, query: Executable, parameters: Mapping[str, Any] | None = None
     ) -> Sequence[Row[*tuple[Any, ...]]]:
         """All rows of one query. `parameters`: of one that was made before, as making it takes half a millisecond."""
         with _translated():
             async with self._single.connect() as connection:
                 rows: Sequence[Row[*tuple[Any, ...]]] = (await connection.execute(query, parameters)).all()
                 return rows
-
-    def at_once(
-        self, texts: Sequence[ColumnElement[str]], source: FromClause, *where: ColumnElement[bool]
-    ) -> Select[Any]:
-        """A query for `fetch_at_once`. No text is NULL or holds a control character, as no JSON does."""
-        if self.is_sqlite:
-            # Not bound, as SQLite would look at every row whether it is still the same.
-            separator: ColumnElement[str] = literal_column(f"'{_ROW_SEPARATOR}'")
-            texts = [func.group_concat(text, separator) for text in texts]
-        return select().add_columns(*texts).select_from(source).where(*where)
-
-    async def fetch_at_once(self, query: Select[Any], parameters: Mapping[str, Any]) -> Iterable[tuple[str, ...]]:
-        """All rows of a query of texts, without a stop at each.
-
-        Python's driver of SQLite gives the interpreter's lock away for every row and then waits to have it again, which
-        takes up to 5 ms while another thread computes.  So there all rows come as one, a text for each column.
-        """
-        rows = await self.fetch(query, parameters)
-        if not self.is_sqlite:
-            return map(tuple, rows)
-        (joined,) = rows
-        return () if joined[0] is None else zip(*(texts.split(_ROW_SEPARATOR) for texts in joined), strict=True)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:

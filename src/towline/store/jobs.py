@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from sqlalchemy import Select, and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Select, and_, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import ColumnElement
@@ -31,6 +31,7 @@ from towline.service.ports import (
 from towline.store import codec, tables
 from towline.store.database import Database
 from towline.store.keyring import Keyring
+from towline.store.lines import open_lines
 
 _PROGRESS_COLUMNS = (
     tables.job.c.job_id,
@@ -43,16 +44,6 @@ _JOB_WITH_PROGRESS = tables.job.outerjoin(tables.progress, tables.job.c.job_id =
 HEALTH_COLUMNS = (*_PROGRESS_COLUMNS, tables.diagnosis.c.body.label("diagnosis"))
 JOB_WITH_HEALTH = _JOB_WITH_PROGRESS.outerjoin(tables.diagnosis, tables.job.c.job_id == tables.diagnosis.c.job_id)
 
-_LINE_TEXTS = (
-    tables.progress.c.job_id,
-    tables.progress.c.mode,
-    tables.progress.c.status,
-    func.coalesce(tables.progress.c.failure, ""),
-    func.coalesce(tables.progress.c.body, ""),
-)
-# A line with its row takes about 2 kB.
-_MAX_LINES = 20_000
-
 _MAX_SCORES = 2_000
 
 
@@ -63,13 +54,7 @@ class SqlJobStore:
         self._database = database
         self._keyring = keyring
         self._clock = clock
-        self._lines = codec.JobLines(max_lines=_MAX_LINES)
-        self._lines_query = database.at_once(
-            _LINE_TEXTS,
-            tables.progress,
-            database.is_one_of_given(tables.progress.c.job_id, "ids"),
-            database.is_in_project(tables.progress.c.project_id, bindparam("project_id")),
-        )
+        self._lines = open_lines(database)
         # Every scrape of the metrics asks for them, and they change only when a job is done or deleted.
         self._scores: tuple[tuple[int, int | None], dict[str, Score]] | None = None
 
@@ -147,8 +132,7 @@ class SqlJobStore:
     # --- figures --------------------------------------------------------------------------------
 
     async def load_progress(self, job_ids: JobIds, *, project_id: str) -> dict[str, JobLine]:
-        given = {"ids": self._database.ids_value(job_ids), "project_id": project_id}
-        return self._lines.decode(await self._database.fetch_at_once(self._lines_query, given))
+        return await self._lines.load(job_ids, project_id=project_id)
 
     async def load_all_progress(self) -> list[JobProgress]:
         query = (

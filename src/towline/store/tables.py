@@ -184,6 +184,15 @@ progress = Table(
     _by_hash("progress"),
 )
 
+# Only in SQLite: the number of each job's last change of `progress`, in the order of commits; see `lines`.  Triggers on
+# `progress` keep it; a migration that makes `progress` anew has to make them anew, too.
+progress_change = Table(
+    "progress_change",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("job_id", Text, nullable=False, unique=True),
+)
+
 # Apart from `progress`, so that batch-progress never reads thousands of tables to leave them out.
 table_progress = Table(
     "table_progress",

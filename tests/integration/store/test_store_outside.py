@@ -67,14 +67,14 @@ async def test_i7_passwords_of_accounts_are_sealed(store: Store, service: JobSer
     spec = await store.jobs.load_spec(job.job_id)
     assert spec.accounts == AccountWish(("app",), {"app": "Secret-of-app"})
     assert "Secret-of-app" not in repr(spec)
-    rows = await store.database.fetch(text("SELECT * FROM job"))  # type: ignore[arg-type]
+    rows = await store.database.fetch(text("SELECT * FROM job"))
     assert "Secret-of-app" not in repr(rows)
     refused = await service.choose_accounts(caller, job.job_id, ["nobody"], {})
     assert isinstance(refused.error, RequestError)
     await store.jobs.edit(job.job_id, lambda job: JobEdit(replace(job, status=JobStatus.ENDING)), project_id=None)
     await store.jobs.edit(job.job_id, lambda job: JobEdit(replace(job, status=JobStatus.ENDED)), project_id=None)
     await service.delete(caller, job.job_id)
-    (row,) = await store.database.fetch(text("SELECT accounts_secret FROM job"))  # type: ignore[arg-type]
+    (row,) = await store.database.fetch(text("SELECT accounts_secret FROM job"))
     assert row[0] is None
 
 
