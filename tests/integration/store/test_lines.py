@@ -52,10 +52,10 @@ class Writer:
                 await self.create()
             case 1:
                 status = self._random.choice([JobStatus.COPYING, JobStatus.STREAMING, JobStatus.PAUSED])
-                await self._edit(one, status, None)
+                await self.set_status(one, status.value)
             case 2:
                 failure = Failure("DRS.M00002", f"no {next(self._moments)}", "remedy", "source")
-                await self._edit(one, JobStatus.COPY_FAILED, failure)
+                await self.set_status(one, JobStatus.COPY_FAILED.value, failure)
             case 3:
                 await self._store.jobs.forget(one)
             case _:
@@ -70,9 +70,9 @@ class Writer:
         await self._store.work.release_lease(lease)
         return at_us
 
-    async def _edit(self, job: str, status: JobStatus, failure: Failure | None) -> None:
+    async def set_status(self, job: str, status: str, failure: Failure | None = None) -> None:
         # Not by the way of a job's life, which does not lead from everywhere to everywhere.
-        values = {"status": status.value, "failure": None if failure is None else encode_text(failure)}
+        values = {"status": status, "failure": None if failure is None else encode_text(failure)}
         async with self._store.database.writing() as connection:
             await connection.execute(update(tables.job).where(tables.job.c.job_id == job).values(values))
 
@@ -187,7 +187,7 @@ async def test_two_jobs_that_are_changed_together_are_seen_so(
 
 @pytest.mark.parametrize("is_known_before", [True, False])
 async def test_after_a_row_that_cannot_be_decoded_the_others_are_as_true(
-    store: Store, elsewhere: Store, caller: Caller, writer: Writer, is_known_before: bool
+    store: Store, caller: Caller, writer: Writer, is_known_before: bool
 ):
     """As a worker of a newer Towline may write it."""
     lines = open_lines(store.database)
@@ -196,18 +196,14 @@ async def test_after_a_row_that_cannot_be_decoded_the_others_are_as_true(
     if is_known_before:
         await lines.load(writer.ids, project_id=caller.project_id)
 
-    async def set_status(job: str, status: str) -> None:
-        async with elsewhere.database.writing() as connection:
-            await connection.execute(update(tables.job).where(tables.job.c.job_id == job).values(status=status))
-
-    await set_status(writer.ids[2], "unheard-of")
-    await set_status(writer.ids[0], "copying")
+    await writer.set_status(writer.ids[2], "unheard-of")
+    await writer.set_status(writer.ids[0], "copying")
     with pytest.raises(KeyError):
         await lines.load(writer.ids, project_id=caller.project_id)
-    await set_status(writer.ids[0], "streaming")
+    await writer.set_status(writer.ids[0], "streaming")
     (line,) = (await lines.load(writer.ids[:1], project_id=caller.project_id)).values()
     assert line.status is JobStatus.STREAMING
-    await set_status(writer.ids[2], "paused")
+    await writer.set_status(writer.ids[2], "paused")
     assert told(await lines.load(writer.ids, project_id=caller.project_id)) == await read_from_jobs(store)
 
 
