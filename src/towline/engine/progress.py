@@ -30,6 +30,8 @@ _LATE = 16
 _TABLE_COST_BYTES = 256 * 1024
 # Bytes on the wire for one of a page, if nobody has deleted anything; and what it costs to look at one.
 _USUAL_DENSITY, _SCAN_COST = 0.8, 0.2
+# Maps of pages and a TOAST table with nothing in it take up the rest.
+_ALL_IN_PAGES = 0.98
 # Of tables with small rows; less comes of dead ones.
 _LEAST_DENSITY = 0.5
 # Of a table: chunks that lie further back than this say half as much of what is left of it.
@@ -184,7 +186,8 @@ class _TableFigures:
     def _share_in_pages(self) -> float:
         if not self.source_bytes or not self.table.pages or not self.table.has_pages:
             return 1.0
-        return min(1.0, self.table.pages * _PAGE_BYTES / self.source_bytes)
+        share = self.table.pages * _PAGE_BYTES / self.source_bytes
+        return share if share < _ALL_IN_PAGES else 1.0
 
     def _open_pages_done(self, in_pages: float) -> int:
         if self.open_source_bytes <= 0 or self.wire_bytes_open <= 0:

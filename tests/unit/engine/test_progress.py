@@ -6,6 +6,7 @@ import dataclasses
 import math
 import statistics
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -202,6 +203,22 @@ def test_values_outside_the_pages_count_where_they_are() -> None:
     assert seen == sorted(seen)
     assert seen[4] < 81_920_000 * 0.6
     assert seen[-1] > 81_920_000 * 0.9
+
+
+def test_dead_rows_are_seen_in_a_table_with_maps_of_its_pages_and_a_toast_table() -> None:
+    """Two thirds of the rows are dead: half of the pages gave 14 MB, and as much is to come."""
+    pages = 10_000
+    size_bytes = pages * 8192
+    planned = Table(TableName("public", "t"), 1, (), ("id",), "d", pages, size_bytes, 100, "1")
+    weight = size_bytes + 5 * 8192
+    copy = CopyFigures([(planned, weight)])
+    copy.begin_chunk(planned.name, weight // 2)
+    copy.finish_chunk(planned.name, source_bytes=weight // 2, rows=50, wire_bytes=14_000_000)
+    done, left = copy.work()
+    assert left == pytest.approx(done, rel=0.01)
+    assert left == pytest.approx(14_000_000 + 0.2 * weight / 2, rel=0.02)
+    (_, live_share) = copy.expected()[planned.name]
+    assert live_share == pytest.approx(14 / 41 / 0.5, rel=0.02)
 
 
 def test_rate_needs_time_between_samples() -> None:
