@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from tests.integration.store.conftest import (
@@ -28,8 +28,10 @@ async def dump(store: Store, store_url: str, tmp_path: Path) -> bytes:
     """Everything that the store keeps: all cells as text, and on SQLite the bytes of its files too."""
     content = b""
     async with store.database.reading() as connection:
-        for table in tables.metadata.sorted_tables:
-            for row in await connection.execute(table.select()):
+        names = await connection.run_sync(lambda plain: inspect(plain).get_table_names())
+        assert set(names) >= {"job", "event", "token"}
+        for name in names:
+            for row in await connection.execute(text(f"SELECT * FROM {name}")):
                 content += b"".join(cell if isinstance(cell, bytes) else str(cell).encode() for cell in row)
     if store.database.is_sqlite:
         content += read_all(tmp_path)
