@@ -99,9 +99,6 @@ class ChangedLines:
         self._read_to: int | None = None  # all that is known is as it was at this number
         self._turn = asyncio.Lock()
 
-    def __len__(self) -> int:
-        return len(self._known)
-
     async def load(self, job_ids: JobIds, *, project_id: str) -> dict[str, JobLine]:
         """See `Lines`."""
         async with self._turn:

@@ -25,7 +25,8 @@ _MYSQL_PACE: Final = TargetPace(index_byte=1.5, log_byte=10.0)
 class MyOwnership:
     """`session` holds the job's name while this worker owns it; whoever has this ends it.
 
-    `epoch`: this worker's; `feed_epoch`: of the worker that made the job's feed, None before one is remembered.
+    `epoch`: this worker's; `feed_epoch`: of the worker that made the job's feed, None before one is remembered;
+    `pace`: what the target is like.
     """
 
     session: Session
